@@ -1,0 +1,1 @@
+"""Quantities followed over training, one family a file."""

@@ -1,0 +1,68 @@
+"""Metric: one quantity, or a family of them, at each checkpoint of a run."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import xarray as xr
+
+from devi.errors import DeviError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from devi.checkpoints.reader import Run
+    from devi.task import Task
+
+
+class Metric:
+    """Subclass it (as a frozen dataclass if it has settings) and write `at`, or `over` for whole blocks at once.
+
+    A class that only defines `at` needs nothing else; `name`, `units`, `long_name` and `source` label the result.
+    """
+
+    name: ClassVar[str] = ""
+    units: ClassVar[str] = "1"
+    long_name: ClassVar[str] = ""
+    source: ClassVar[str] = ""
+    gives: ClassVar[tuple[str, ...]] = ()  # variables that `over` returns, for `devi metrics`; () means (name,)
+    whole_run: ClassVar[bool] = False  # True: `over` sees the run in one piece rather than block by block
+
+    def at(self, model: nn.Module, task: Task) -> float | np.ndarray | dict[str, float | np.ndarray]:
+        """The value at one checkpoint: a number, an array, or several by name. `model` is in eval mode."""
+        raise DeviError(f"metric {type(self).__name__} defines neither at(model, task) nor over(run); write one of them.")
+
+    def over(self, run: Run) -> xr.Dataset:
+        """The values over a block of checkpoints, along dimension `step`.
+
+        `run` is a block: `len(run)` checkpoints, `run.steps` (step,), `run.parameters()`. `run.whole` is the run it
+        was cut from and `run.start` its first checkpoint's place there. By default: `at`, checkpoint by checkpoint.
+        """
+        rows = [self.at(run.model_at(index), run.task) for index in range(len(run))]
+        if not isinstance(rows[0], dict):
+            rows = [{self.label(): row} for row in rows]
+        data = {}
+        for name in rows[0]:
+            values = np.asarray([np.asarray(row[name], dtype=float) for row in rows])
+            dims = ("step", *(f"{name}_axis{axis}" for axis in range(values.ndim - 1)))
+            data[name] = (dims, values, labels(self.units, self.long_name or name, self.source))
+        return xr.Dataset(data, coords={"step": run.steps})
+
+    def resolved(self, run: Run) -> Self:
+        """This metric with every setting that the whole run must decide filled in (`None` means: not yet).
+
+        Results are cached under the resolved settings, so whatever `over` needs from outside its block goes here.
+        """
+        return self
+
+    @classmethod
+    def label(cls) -> str:
+        """Name on the command line: `name`, or the class name in snake case."""
+        return cls.name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+
+
+def labels(units: str, long_name: str, source: str = "") -> dict[str, Any]:
+    """The attributes that every variable in a result carries."""
+    return {"units": units, "long_name": long_name, "source": source}

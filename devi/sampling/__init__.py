@@ -1,0 +1,1 @@
+"""Batched sampling of the localized posterior, all checkpoints and chains at once."""

@@ -1,0 +1,139 @@
+"""Task: a model, its data and its per-example loss; everything else in devi works from these three."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+
+import pydantic
+import torch
+from torch import Tensor, nn
+
+from devi.errors import DeviError, unknown_name
+
+Split = Literal["train", "test"]
+
+
+class Batch(NamedTuple):
+    """Examples: inputs (example, ...) and targets (example, ...)."""
+
+    inputs: Tensor
+    targets: Tensor
+
+    def to(self, device: torch.device | str) -> Batch:
+        return Batch(self.inputs.to(device), self.targets.to(device))
+
+
+class Task(ABC):
+    """What is trained and measured. Subclass it as a frozen dataclass (or pydantic model): its fields are its settings.
+
+    Three methods are needed: `model`, `data`, `loss`. The rest have defaults.
+
+    Fields with these names are understood by the trainer (defaults in `devi.training.TrainingPlan`): optimizer,
+    learning_rate, weight_decay, betas, momentum, batch_size, steps, scheduler, checkpoints, seed.
+    `optimizer` may instead be a method `optimizer(parameters) -> torch.optim.Optimizer`.
+    """
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    @abstractmethod
+    def model(self) -> nn.Module:
+        """A freshly initialized model. Called with the global torch RNG seeded; the caller restores it."""
+
+    @abstractmethod
+    def data(self, split: Split) -> Batch | None:
+        """The fixed examples of a split, or None if the task has no such split. `len(train)` is the LLC's n."""
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Loss of each example, (example,), in the task's unit (nats for cross-entropy)."""
+
+    def batch(self, step: int, generator: torch.Generator) -> Batch:
+        """Examples for optimizer step `step`: by default `batch_size` training examples without replacement (0 = all).
+
+        Override it for fresh data at every step. All randomness must come from `generator` (its state is what a
+        resumed run restores).
+        """
+        size = int(getattr(self, "batch_size", 0))
+        train = self._train
+        if size == 0 or size >= len(train.inputs):
+            return train
+        chosen = torch.randperm(len(train.inputs), generator=generator)[:size]
+        return Batch(train.inputs[chosen], train.targets[chosen])
+
+    def accuracy(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
+        """Whether each example is right, (example,) of 0 and 1; None if the task has no notion of it."""
+        return None
+
+    def metrics(self) -> Sequence[Any]:
+        """The metrics that make sense for this task: names, or Metric objects."""
+        return ("losses", "norms", "tickets", "llc")
+
+    @cached_property
+    def _train(self) -> Batch:
+        train = self.data("train")
+        if train is None or len(train.inputs) == 0:
+            raise DeviError(f"task {type(self).__name__}: data('train') gave no examples; at least one is needed.")
+        return train
+
+
+AnyTask = TypeVar("AnyTask", bound=Task)
+
+
+def setting_names(cls: type) -> list[str]:
+    """The settings of a task or metric class: its dataclass or pydantic fields."""
+    if issubclass(cls, pydantic.BaseModel):
+        return list(cls.model_fields)
+    if dataclasses.is_dataclass(cls):
+        return [field.name for field in dataclasses.fields(cls) if field.init]
+    return []
+
+
+def settings_of(thing: object) -> dict[str, Any]:
+    """The settings of a task or metric as plain JSON values."""
+    names = setting_names(type(thing))
+    return {name: json.loads(pydantic.TypeAdapter(Any).dump_json(getattr(thing, name))) for name in names}
+
+
+def with_settings(cls: type[AnyTask], settings: Mapping[str, Any], *, kind: str = "task") -> AnyTask:
+    """`cls` built from settings given as values or as text (`--set key=value`), checked one by one.
+
+    Raises DeviError for an unknown key (with the nearest known one) or a value of the wrong type or range.
+    """
+    known = setting_names(cls)
+    for key in settings:
+        if key not in known:
+            raise unknown_name(f"setting of {kind} {cls.__name__}", key, known)
+    values = {key: _parsed(value) for key, value in settings.items()}
+    try:
+        if issubclass(cls, pydantic.BaseModel):
+            return cls(**values)
+        if dataclasses.is_dataclass(cls):
+            return pydantic.TypeAdapter(cls).validate_python(values)
+        return cls()
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or cls.__name__
+        raise DeviError(
+            f"{kind} {cls.__name__}: setting '{key}' = {first['input']!r} is not valid: {first['msg']}."
+            f" Its settings and defaults: devi {kind}s {cls.__name__}"
+        ) from None
+
+
+def _parsed(value: Any) -> Any:
+    """Text that spells a JSON list, object or null becomes it, and 'a,b,c' a list; other text is left for pydantic."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text[:1] in "[{" or text in ("null", "None"):
+        try:
+            return json.loads(text.replace("None", "null"))
+        except json.JSONDecodeError:
+            return value
+    if "," in text:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    return value

@@ -1,0 +1,1 @@
+"""Built-in toy models, one a file."""

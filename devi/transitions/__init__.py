@@ -1,0 +1,1 @@
+"""Transitions: found, dated, typed; numpy and scipy only."""
