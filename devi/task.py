@@ -6,7 +6,6 @@ import dataclasses
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import pydantic
@@ -39,6 +38,7 @@ class Task(ABC):
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    loss_units: ClassVar[str] = "nats"  # unit of `loss`, for labels; materiality thresholds apply to nats only
 
     @abstractmethod
     def model(self) -> nn.Module:
@@ -52,18 +52,13 @@ class Task(ABC):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Loss of each example, (example,), in the task's unit (nats for cross-entropy)."""
 
-    def batch(self, step: int, generator: torch.Generator) -> Batch:
-        """Examples for optimizer step `step`: by default `batch_size` training examples without replacement (0 = all).
+    def batch(self, step: int, generator: torch.Generator) -> Batch | None:
+        """Examples for optimizer step `step`; None (the default) means `batch_size` examples of data("train").
 
-        Override it for fresh data at every step. All randomness must come from `generator` (its state is what a
-        resumed run restores).
+        Override it for fresh data at every step. All randomness must come from `generator`: its state is what a
+        resumed run restores.
         """
-        size = int(getattr(self, "batch_size", 0))
-        train = self._train
-        if size == 0 or size >= len(train.inputs):
-            return train
-        chosen = torch.randperm(len(train.inputs), generator=generator)[:size]
-        return Batch(train.inputs[chosen], train.targets[chosen])
+        return None
 
     def accuracy(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
         """Whether each example is right, (example,) of 0 and 1; None if the task has no notion of it."""
@@ -73,30 +68,30 @@ class Task(ABC):
         """The metrics that make sense for this task: names, or Metric objects."""
         return ("losses", "norms", "tickets", "llc")
 
-    @cached_property
-    def _train(self) -> Batch:
-        train = self.data("train")
-        if train is None or len(train.inputs) == 0:
-            raise DeviError(f"task {type(self).__name__}: data('train') gave no examples; at least one is needed.")
-        return train
-
 
 AnyTask = TypeVar("AnyTask", bound=Task)
 
 
-def setting_names(cls: type) -> list[str]:
-    """The settings of a task or metric class: its dataclass or pydantic fields."""
+def setting_names(cls: type) -> dict[str, str]:
+    """The settings of a task or metric class: name on the command line -> field of the dataclass or pydantic model.
+
+    They differ only where a field says so with `field(metadata={"setting": name})`, because a method has the name.
+    """
     if issubclass(cls, pydantic.BaseModel):
-        return list(cls.model_fields)
+        return {name: name for name in cls.model_fields}
     if dataclasses.is_dataclass(cls):
-        return [field.name for field in dataclasses.fields(cls) if field.init]
-    return []
+        return {
+            field.metadata.get("setting", field.name): field.name for field in dataclasses.fields(cls) if field.init
+        }
+    return {}
 
 
 def settings_of(thing: object) -> dict[str, Any]:
     """The settings of a task or metric as plain JSON values."""
     names = setting_names(type(thing))
-    return {name: json.loads(pydantic.TypeAdapter(Any).dump_json(getattr(thing, name))) for name in names}
+    return {
+        name: json.loads(pydantic.TypeAdapter(Any).dump_json(getattr(thing, field))) for name, field in names.items()
+    }
 
 
 def with_settings(cls: type[AnyTask], settings: Mapping[str, Any], *, kind: str = "task") -> AnyTask:
@@ -108,7 +103,7 @@ def with_settings(cls: type[AnyTask], settings: Mapping[str, Any], *, kind: str 
     for key in settings:
         if key not in known:
             raise unknown_name(f"setting of {kind} {cls.__name__}", key, known)
-    values = {key: _parsed(value) for key, value in settings.items()}
+    values = {known[key]: _parsed(value) for key, value in settings.items()}
     try:
         if issubclass(cls, pydantic.BaseModel):
             return cls(**values)
@@ -117,7 +112,8 @@ def with_settings(cls: type[AnyTask], settings: Mapping[str, Any], *, kind: str 
         return cls()
     except pydantic.ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or cls.__name__
+        setting_of = {field: setting for setting, field in known.items()}
+        key = ".".join(setting_of.get(str(part), str(part)) for part in first["loc"]) or cls.__name__
         raise DeviError(
             f"{kind} {cls.__name__}: setting '{key}' = {first['input']!r} is not valid: {first['msg']}."
             f" Its settings and defaults: devi {kind}s {cls.__name__}"

@@ -32,7 +32,9 @@ class Metric:
 
     def at(self, model: nn.Module, task: Task) -> float | np.ndarray | dict[str, float | np.ndarray]:
         """The value at one checkpoint: a number, an array, or several by name. `model` is in eval mode."""
-        raise DeviError(f"metric {type(self).__name__} defines neither at(model, task) nor over(run); write one of them.")
+        raise DeviError(
+            f"metric {type(self).__name__} defines neither at(model, task) nor over(run); write one of them."
+        )
 
     def over(self, run: Run) -> xr.Dataset:
         """The values over a block of checkpoints, along dimension `step`.

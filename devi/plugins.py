@@ -1,0 +1,152 @@
+"""Names to classes: 'name' | 'pkg.mod:Name' | 'file.py:Name'. Only what the user typed is ever imported."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from devi.errors import DeviError, unknown_name
+
+Kind = Literal["task", "metric"]
+
+# The built-ins. A name stored inside a checkpoint is looked up here and nowhere else.
+BUILT_IN: dict[Kind, dict[str, str]] = {
+    "task": {
+        "superposition": "devi.tasks.superposition:Superposition",
+        "modular_addition": "devi.tasks.modular_addition:ModularAddition",
+    },
+    "metric": {
+        "losses": "devi.metrics.losses:Losses",
+        "norms": "devi.metrics.norms:Norms",
+        "tickets": "devi.metrics.tickets:Tickets",
+        "feature_dimensionality": "devi.metrics.feature_dimensionality:FeatureDimensionality",
+        "fourier": "devi.metrics.fourier:Fourier",
+        "llc": "devi.metrics.learning_coefficient:LearningCoefficient",
+    },
+}
+
+
+def load(kind: Kind, name: str) -> type:
+    """The class that the user's `name` means.
+
+    Raises DeviError if there is none, if importing it fails, or if it is not a class of that kind.
+    """
+    if ":" in name:
+        place, attribute = name.rsplit(":", 1)
+        module = _file_module(Path(place)) if place.endswith(".py") else _module(place)
+        return _checked(kind, name, _attribute(module, attribute, place))
+    if name in BUILT_IN[kind]:
+        return _built_in(kind, name)
+    if name.endswith(".py"):
+        return _only_class_of(kind, Path(name))
+    for entry in importlib.metadata.entry_points(group=f"devi.{kind}s", name=name):
+        try:
+            return _checked(kind, name, entry.load())
+        except ImportError as error:
+            raise DeviError(f"{kind} '{name}': {entry.value} could not be imported: {error}") from error
+    raise unknown_name(kind, name, names(kind))
+
+
+def names(kind: Kind) -> list[str]:
+    """Names that `load` takes without a colon: built-ins and entry points."""
+    entries = importlib.metadata.entry_points(group=f"devi.{kind}s")
+    return sorted({*BUILT_IN[kind], *(entry.name for entry in entries)})
+
+
+def builtin_task(name: str) -> type | None:
+    """The built-in task of that name; None for any other name, which is not imported."""
+    return _built_in("task", name) if name in BUILT_IN["task"] else None
+
+
+def name_of(kind: Kind, cls: type) -> str:
+    """The short name of a built-in class, else its class name."""
+    place = f"{cls.__module__}:{cls.__name__}"
+    return next((name for name, home in BUILT_IN[kind].items() if home == place), cls.__name__)
+
+
+def source_digest(cls: type) -> str:
+    """Digest of the file that defines `cls`, so that results of an edited plug-in are not taken from the cache."""
+    try:
+        path = inspect.getsourcefile(cls)
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16] if path else ""
+    except (OSError, TypeError):
+        return ""
+
+
+def _built_in(kind: Kind, name: str) -> type:
+    place, attribute = BUILT_IN[kind][name].split(":")
+    return getattr(importlib.import_module(place), attribute)
+
+
+def _module(place: str) -> Any:
+    try:
+        return importlib.import_module(place)
+    except ModuleNotFoundError as error:
+        raise DeviError(
+            f"no module is called '{error.name}'. A file is named with its ending: '{place}.py:Name';"
+            f" a module must be importable from here ({Path.cwd()})."
+        ) from error
+
+
+def _file_module(path: Path) -> Any:
+    if not path.is_file():
+        raise DeviError(f"{path}: there is no such file. Expected 'file.py:Name', the path as seen from {Path.cwd()}.")
+    # A name of its own per file: two files called model.py must not shadow each other.
+    name = f"devi_plugin_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise DeviError(f"{path}: Python cannot load this as a module. Expected a .py file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # before it runs: dataclasses and pydantic look their module up by name
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise DeviError(f"{path}: running this file failed with {type(error).__name__}: {error}") from error
+    return module
+
+
+def _attribute(module: Any, attribute: str, place: str) -> Any:
+    if not hasattr(module, attribute):
+        classes = [name for name, value in vars(module).items() if inspect.isclass(value)]
+        raise unknown_name(f"class in {place}", attribute, classes)
+    return getattr(module, attribute)
+
+
+def _base(kind: Kind) -> type:
+    place, attribute = {"task": ("devi.task", "Task"), "metric": ("devi.metrics.metric", "Metric")}[kind]
+    return getattr(importlib.import_module(place), attribute)
+
+
+def _checked(kind: Kind, name: str, cls: Any) -> type:
+    base = _base(kind)
+    if not (inspect.isclass(cls) and issubclass(cls, base)):
+        raise DeviError(
+            f"'{name}' is a {type(cls).__name__}, not a {kind}: expected a class that subclasses devi.{base.__name__}."
+        )
+    missing = sorted(getattr(cls, "__abstractmethods__", ()))
+    if missing:
+        raise DeviError(
+            f"'{name}' lacks {', '.join(f'{method}()' for method in missing)}, which every {kind} must define."
+        )
+    return cls
+
+
+def _only_class_of(kind: Kind, path: Path) -> type:
+    module, base = _file_module(path), _base(kind)
+    found = [
+        c
+        for c in vars(module).values()
+        if inspect.isclass(c) and issubclass(c, base) and c.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        raise DeviError(f"{path} defines {len(found)} {kind} classes; name the one you mean: {path}:Name.")
+    return _checked(kind, str(path), found[0])

@@ -1,0 +1,115 @@
+"""The grokking transformer: tokens a, b, '='; the answer is read at '=' and only what it needs is computed.
+
+Source: Nanda et al. 2023, arXiv:2301.05217 (no biases in attention, learned positions, ReLU, untied unembedding).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+POSITIONS = 3  # a, b, '='
+
+
+class Block(nn.Module):
+    """Attention then MLP, each added to the residual stream."""
+
+    def __init__(self, *, embed: int, width: int, heads: int, layer_norm: bool) -> None:
+        super().__init__()
+        size, scale = embed // heads, 1 / math.sqrt(embed)
+        self.query = nn.Parameter(scale * torch.randn(heads, embed, size))
+        self.key = nn.Parameter(scale * torch.randn(heads, embed, size))
+        self.value = nn.Parameter(scale * torch.randn(heads, embed, size))
+        self.output = nn.Parameter(scale * torch.randn(heads * size, embed))
+        self.mlp_in = nn.Parameter(scale * torch.randn(embed, width))
+        self.bias_in = nn.Parameter(torch.zeros(width))
+        self.mlp_out = nn.Parameter(scale * torch.randn(width, embed))
+        self.bias_out = nn.Parameter(torch.zeros(embed))
+        self.norm_attention = nn.LayerNorm(embed) if layer_norm else nn.Identity()
+        self.norm_mlp = nn.LayerNorm(embed) if layer_norm else nn.Identity()
+
+    def keys_values(self, stream: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values, (heads, ..., size), of a residual stream (..., embed)."""
+        x = self.norm_attention(stream)
+        return torch.einsum("...d,hds->h...s", x, self.key), torch.einsum("...d,hds->h...s", x, self.value)
+
+    def activations(self, stream: Tensor) -> Tensor:
+        """MLP activations, (..., width)."""
+        return torch.relu(self.norm_mlp(stream) @ self.mlp_in + self.bias_in)
+
+    def everywhere(self, stream: Tensor) -> Tensor:
+        """The block at every position, causal: (example, position, embed) -> the same."""
+        query = torch.einsum("npd,hds->hnps", self.norm_attention(stream), self.query)
+        key, value = self.keys_values(stream)
+        scores = query @ key.transpose(-1, -2) / math.sqrt(key.shape[-1])  # (heads, example, position, position)
+        future = torch.ones(POSITIONS, POSITIONS, dtype=torch.bool, device=stream.device).triu(1)
+        mixed = scores.masked_fill(future, -torch.inf).softmax(-1) @ value  # (heads, example, position, size)
+        stream = stream + mixed.permute(1, 2, 0, 3).flatten(2) @ self.output
+        return stream + self.activations(stream) @ self.mlp_out + self.bias_out
+
+
+class Transformer(nn.Module):
+    """Logits over p + 1 tokens at the last position, (example, p + 1)."""
+
+    def __init__(self, p: int, *, embed: int, width: int, heads: int, layers: int, layer_norm: bool) -> None:
+        super().__init__()
+        self.p = p
+        self.embed = nn.Parameter(torch.randn(p + 1, embed) / math.sqrt(embed))
+        self.position = nn.Parameter(torch.randn(POSITIONS, embed) / math.sqrt(embed))
+        self.blocks = nn.ModuleList(
+            Block(embed=embed, width=width, heads=heads, layer_norm=layer_norm) for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(embed) if layer_norm else nn.Identity()
+        self.unembed = nn.Parameter(torch.randn(embed, p + 1) / math.sqrt(p + 1))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        block = self.blocks[-1]
+        stream = self.last_stream(inputs)
+        stream = stream + block.activations(stream) @ block.mlp_out + block.bias_out
+        return self.norm(stream) @ self.unembed
+
+    def hidden(self, inputs: Tensor) -> Tensor:
+        """MLP activations of the last block at '=', (example, width)."""
+        return self.blocks[-1].activations(self.last_stream(inputs))
+
+    def last_stream(self, inputs: Tensor) -> Tensor:
+        """Residual stream at '=' after the last block's attention, (example, embed)."""
+        block = self.blocks[-1]
+        if len(self.blocks) > 1:
+            stream = self._all_tokens(inputs)
+            for earlier in self.blocks[:-1]:
+                stream = earlier.everywhere(stream)
+            final = stream[:, -1]
+            query = torch.einsum("nd,hds->hns", block.norm_attention(final), block.query)
+            key, value = block.keys_values(stream)  # (heads, example, position, size)
+        else:
+            # One layer: a key or value depends on the token and its position alone, and the query on neither a nor b.
+            # So 2p + 1 keys and values, gathered per example, and one query; not 3 of each for every example.
+            final = self.embed[self.p] + self.position[2]  # (embed,)
+            query = torch.einsum("d,hds->hs", block.norm_attention(final), block.query)[:, None]
+            tokens = self.embed[None, : self.p] + self.position[:2, None]  # (2, p, embed)
+            key, value = block.keys_values(torch.cat([tokens.flatten(0, 1), final[None]]))  # (heads, 2p + 1, size)
+            place = torch.stack(
+                [inputs[:, 0], inputs[:, 1] + self.p, torch.full_like(inputs[:, 0], 2 * self.p)], dim=1
+            )  # (example, position)
+            # Scores once per token and position too: the query is shared.
+            scores = (query @ key.transpose(-1, -2))[:, 0] / math.sqrt(key.shape[-1])  # (heads, 2p + 1)
+            weights = scores[:, place].softmax(-1)  # (heads, example, position)
+            mixed = (weights[..., None] * value[:, place]).sum(2)  # (heads, example, size)
+            return final + mixed.permute(1, 0, 2).flatten(1) @ block.output
+        scores = (query[:, :, None] @ key.transpose(-1, -2))[:, :, 0] / math.sqrt(key.shape[-1])
+        mixed = (scores.softmax(-1)[..., None] * value).sum(2)
+        return final + mixed.permute(1, 0, 2).flatten(1) @ block.output
+
+    def plain(self, inputs: Tensor) -> Tensor:
+        """The same logits with every position computed for every example: the reference for `forward`."""
+        stream = self._all_tokens(inputs)
+        for block in self.blocks:
+            stream = block.everywhere(stream)
+        return self.norm(stream[:, -1]) @ self.unembed
+
+    def _all_tokens(self, inputs: Tensor) -> Tensor:
+        equals = torch.full_like(inputs[:, :1], self.p)
+        return self.embed[torch.cat([inputs, equals], dim=1)] + self.position
