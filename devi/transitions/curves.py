@@ -1,0 +1,170 @@
+"""Curve: one metric (or one column of it) made ready for the search: finite, positive steps, with its noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from devi.errors import DeviError
+from devi.transitions.transition import Skipped
+
+FEWEST = 10  # checkpoints with finite values; below it a curve cannot tell a change (3 parameters) from a trend (4)
+NOISE_FLOOR = 0.025  # of the range: what a smooth null is allowed to miss on a noise-free run before it counts
+MATERIAL = {"nats": 0.02, "accuracy": 0.02}  # smaller ranges are no structure; only for metrics that declare a unit
+DIAGNOSTICS = frozenset({"llc_virial", "llc_rhat", "llc_ess", "llc_headroom", "llc_trace", "llc_flags"})
+
+
+@dataclass(frozen=True)
+class Curve:
+    """x = log10(step) (n,), values y (n,), noise sigma (n,) in y's unit, spread = range of the metric.
+
+    gated: a column that is defined only once another metric is large enough, so that it follows and does not lead.
+    """
+
+    metric: str
+    index: int | None
+    x: np.ndarray
+    y: np.ndarray
+    sigma: np.ndarray
+    spread: float
+    gated: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.metric if self.index is None else f"{self.metric}[{self.index}]"
+
+
+def checked_steps(trajectories: xr.Dataset) -> np.ndarray:
+    """The coordinate `step`, (step,), after checking that it increases. Raises DeviError otherwise."""
+    if "step" not in trajectories.coords or trajectories["step"].dims != ("step",):
+        raise DeviError(
+            "the trajectories have no coordinate 'step'; expected one optimizer step per checkpoint."
+            " Add it: trajectories.assign_coords(step=steps)."
+        )
+    steps = trajectories["step"].values
+    if not np.issubdtype(steps.dtype, np.number) or not np.all(np.isfinite(steps.astype(float))):
+        raise DeviError(f"step has values that are not numbers ({steps.dtype}); expected optimizer steps 0, 1, 2, ….")
+    steps = steps.astype(float)
+    if len(steps) and steps[0] < 0:
+        raise DeviError(f"the first step is {steps[0]:g}; expected optimizer steps that start at 0 or later.")
+    back = np.flatnonzero(np.diff(steps) <= 0)
+    if len(back):
+        i = int(back[0])
+        what = "repeats" if steps[i + 1] == steps[i] else "comes after"
+        raise DeviError(
+            f"step {steps[i + 1]:g} {what} step {steps[i]:g} (row {i + 1}); expected steps that increase."
+            " Sort and deduplicate them: trajectories.sortby('step').drop_duplicates('step')."
+        )
+    return steps
+
+
+def curves_of(trajectories: xr.Dataset) -> tuple[list[Curve], list[Skipped]]:
+    """Every curve worth searching in the Dataset, and every variable that is not, with the reason.
+
+    trajectories  variables (step,) or (step, column); `NAME_se` is read as the standard error of NAME
+    """
+    steps = checked_steps(trajectories)
+    curves: list[Curve] = []
+    skipped: list[Skipped] = []
+    for name in (str(key) for key in trajectories.data_vars):
+        if name.endswith("_se") and name[:-3] in trajectories:
+            continue
+        variable = trajectories[name]
+        reason = _unsuitable(name, variable)
+        if reason is None:
+            found, reason = _columns(name, variable, trajectories.get(f"{name}_se"), steps)
+            curves += found
+        if reason is not None:
+            skipped.append(Skipped(name, reason))
+    return curves, skipped
+
+
+def _unsuitable(name: str, variable: xr.DataArray) -> str | None:
+    if "step" not in variable.dims:
+        return "has no dimension 'step'"
+    if name in DIAGNOSTICS:
+        return "a diagnostic of the sampler, not a property of the model"
+    if not bool(variable.attrs.get("detect", True)):
+        return "the metric asks not to be searched (attribute detect = False)"
+    if variable.ndim > 2:
+        return f"has {variable.ndim} dimensions; at most (step, column) can be searched"
+    if variable.dtype.kind not in "fiub":
+        return f"holds {variable.dtype} values, not numbers"
+    if variable.dtype.kind in "iu" and variable.attrs.get("labels"):
+        return "integer labels, not a quantity"
+    if variable.dtype.kind in "iu" and name in ("polygon", "key_frequencies"):
+        return "integer labels, not a quantity"
+    return None
+
+
+def _columns(
+    name: str, variable: xr.DataArray, error: xr.DataArray | None, steps: np.ndarray
+) -> tuple[list[Curve], str | None]:
+    values = variable.transpose("step", ...).values.astype(float)
+    table = values.reshape(len(steps), -1)  # (step, column)
+    errors = np.full_like(table, np.nan)
+    if error is not None and error.shape == variable.shape:
+        errors = error.transpose("step", ...).values.astype(float).reshape(len(steps), -1)
+    usable = np.isfinite(table) & (steps > 0)[:, None]
+    enough = usable.sum(0) >= FEWEST
+    if not enough.any():
+        most = int(usable.sum(0).max(initial=0))
+        return [], f"{most} checkpoints with a finite value after step 0; at least {FEWEST} are needed"
+    # Columns share a unit, so what is small in one is measured against the largest of them.
+    spreads = [_spread(table[usable[:, j], j]) if enough[j] else 0.0 for j in range(table.shape[1])]
+    widest = max(spreads)
+    size = max(float(np.max(np.abs(table[usable]))), 1e-300)
+    if widest <= 1e-9 * size:
+        return [], "constant"
+    floor = MATERIAL["accuracy"] if name.endswith("accuracy") else MATERIAL.get(str(variable.attrs.get("units")), 0.0)
+    if widest < floor:
+        return [], f"its range {widest:.2g} is below {floor:g}, too small to be a change of structure"
+    curves = []
+    for j in range(table.shape[1]):
+        if not enough[j] or spreads[j] < 0.1 * widest:
+            continue
+        keep = usable[:, j]
+        x, y = np.log10(steps[keep]), _hampel(table[keep, j])
+        se = np.where(np.isfinite(errors[keep, j]), errors[keep, j], 0.0)
+        sigma = np.sqrt(np.maximum(_local_noise(x, y), se) ** 2 + (NOISE_FLOOR * widest) ** 2)
+        gated = variable.ndim == 2 and ("gate" in variable.attrs or not keep[np.argmax(steps > 0)])
+        curves.append(Curve(name, j if variable.ndim == 2 else None, x, y, sigma, widest, gated))
+    return curves, None
+
+
+def _spread(y: np.ndarray) -> float:
+    """Range of the running median of five: single outliers do not widen it."""
+    return float(np.ptp(_running(y, 5)))
+
+
+def _running(y: np.ndarray, window: int) -> np.ndarray:
+    """Median over a centred window, (n,); at the ends the window shrinks on both sides alike."""
+    half = window // 2
+    padded = np.concatenate([np.full(half, np.nan), y, np.full(half, np.nan)])
+    return np.nanmedian(np.lib.stride_tricks.sliding_window_view(padded, window), axis=1)
+
+
+def _hampel(y: np.ndarray) -> np.ndarray:
+    """Replace single points more than 5 robust deviations from the median of seven by that median."""
+    middle = _running(y, 7)
+    distance = np.abs(y - middle)
+    spread = np.maximum(1.4826 * _running(distance, 7), 1.4826 * np.median(distance))
+    out = distance > np.maximum(5 * spread, 1e-2 * np.ptp(middle))
+    # Two neighbours beyond the same side are a change, or a spike with a recovery: those are modelled, not removed.
+    lonely = out & ~np.concatenate([[False], out[:-1]]) & ~np.concatenate([out[1:], [False]])
+    lonely[[0, 1, -2, -1]] = False
+    return np.where(lonely, middle, y)
+
+
+def _local_noise(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Standard deviation of the noise around each point, (n,), from the distance to the chord of its neighbours.
+
+    e_i = y_i - (a y_{i-1} + b y_{i+1}) has variance sigma² (1 + a² + b²) and does not see smooth change.
+    """
+    b = (x[1:-1] - x[:-2]) / (x[2:] - x[:-2])
+    residual = np.abs(y[1:-1] - (1 - b) * y[:-2] - b * y[2:]) / np.sqrt(1 + b**2 + (1 - b) ** 2)
+    window = min(31, 2 * (len(residual) // 2) - 1)
+    sigma = 1.4826 * _running(residual, max(window, 3))
+    return np.concatenate([sigma[:1], sigma, sigma[-1:]])

@@ -1,0 +1,123 @@
+"""Event: changes of several curves that happen together.
+
+The clearest change starts an event; others join the nearest event whose 10-90% span holds their midpoint, or whose
+midpoint lies in theirs. Two columns of one metric (two features) share an event only if their midpoints fall between
+the same checkpoints: features that enter at distinguishable dates stay two transitions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from devi.transitions.detector import Change
+from devi.transitions.fit import WIDEST
+
+READJUSTMENT = 0.6  # of a column's largest change: smaller ones of the same column join an event or are dropped
+
+
+@dataclass
+class Event:
+    """changes[0] is the lead, whose dates are the event's (log10 step); spikes are nuisances seen at the same time."""
+
+    changes: list[Change]
+    spikes: list[Change] = field(default_factory=list)
+    fall: Change | None = None  # of a transient, whose rise is the lead
+
+    @property
+    def lead(self) -> Change:
+        return self.changes[0]
+
+    @property
+    def onset(self) -> float:
+        return self.lead.onset if self.fall is None else min(self.lead.onset, self.fall.onset)
+
+    @property
+    def end(self) -> float:
+        return self.lead.end if self.fall is None else max(self.lead.end, self.fall.end)
+
+    @property
+    def centre(self) -> float:
+        return self.lead.centre if self.fall is None else (self.lead.centre + self.fall.centre) / 2
+
+
+def events_of(changes: Sequence[Change]) -> list[Event]:
+    """Changes of all curves, merged; by midpoint. The order of `changes` does not matter."""
+    spikes = [change for change in changes if change.shape == "spike"]
+    moves = sorted((change for change in changes if change.shape != "spike"), key=_clarity, reverse=True)
+    largest: dict[tuple[str, int | None], float] = {}
+    for change in moves:
+        key = (change.curve.metric, change.curve.index)
+        largest[key] = max(largest.get(key, 0.0), change.share)
+    events: list[Event] = []
+    for change in moves:
+        key = (change.curve.metric, change.curve.index)
+        follows = change.curve.gated or (change.curve.index is not None and change.share < READJUSTMENT * largest[key])
+        # What only follows looks a little further for its event: readjustments lag.
+        near = [event for event in events if _together(event, change, slack=0.1 if follows else change.gap)]
+        if not follows:
+            near = [event for event in near if not _apart(event, change)]
+        if near:
+            event = min(near, key=lambda event: abs(event.centre - change.centre))
+            if all((one.curve.metric, one.curve.index) != key for one in event.changes):
+                event.changes.append(change)
+            elif not follows and change.curve.index is None and not _overlap(event, change):
+                events.append(Event([change]))
+        elif not follows or change.curve.gated:
+            events.append(Event([change]))
+    events = _transients(sorted(events, key=lambda event: event.centre))
+    for event in events:
+        event.spikes = [one for one in spikes if event.onset - 0.05 <= one.centre <= event.end + 0.05]
+    return events
+
+
+def _clarity(change: Change) -> tuple[float, ...]:
+    """Order in which changes may lead: function (accuracy) before columns before scalars, gated columns last."""
+    curve = change.curve
+    rank = 0.0 if curve.gated else 3.0 if curve.metric.endswith("accuracy") else 2.0 if curve.index is not None else 1.0
+    weight = min(change.share, 1.0) * change.log_bayes_factor / (change.log_bayes_factor + 10.0)
+    return rank * (change.share > 0.3), weight, change.centre, change.width
+
+
+def _together(event: Event, change: Change, *, slack: float) -> bool:
+    return (
+        event.onset - slack <= change.centre <= event.end + slack
+        or change.onset - slack <= event.centre <= change.end + slack
+    )
+
+
+def _apart(event: Event, change: Change) -> bool:
+    """Whether another column of the same metric already moves here, at a date that the checkpoints tell apart."""
+    return any(
+        one.curve.metric == change.curve.metric
+        and one.curve.index != change.curve.index
+        and abs(one.centre - change.centre) > min(one.gap, change.gap)
+        for one in event.changes
+    )
+
+
+def _overlap(event: Event, change: Change) -> bool:
+    return change.onset < event.end and event.onset < change.end
+
+
+def _transients(events: list[Event]) -> list[Event]:
+    """A rise and a fall of one curve alone, alike in size and within a decade, are one transient."""
+    merged: list[Event] = []
+    for event in events:
+        last = merged[-1] if merged else None
+        if last is not None and last.fall is None and _undoes(last, event):
+            last.fall = event.lead
+            continue
+        merged.append(event)
+    return merged
+
+
+def _undoes(first: Event, second: Event) -> bool:
+    a, b = first.lead, second.lead
+    curves = [{(one.curve.metric, one.curve.index) for one in event.changes} for event in (first, second)]
+    return (
+        curves[0] == curves[1]
+        and a.shape == b.shape == "sigmoid"
+        and -2.0 < b.amplitude / a.amplitude < -0.5
+        and second.end - first.onset <= WIDEST
+    )
