@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import xarray as xr
 
 from devi.errors import DeviError
+from devi.plugins import snake_case
 
 if TYPE_CHECKING:
     from torch import nn
@@ -62,9 +62,9 @@ class Metric:
     @classmethod
     def label(cls) -> str:
         """Name on the command line: `name`, or the class name in snake case."""
-        return cls.name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+        return cls.name or snake_case(cls.__name__)
 
 
-def labels(units: str, long_name: str, source: str = "") -> dict[str, Any]:
-    """The attributes that every variable in a result carries."""
-    return {"units": units, "long_name": long_name, "source": source}
+def labels(units: str, long_name: str, source: str = "", *, detect: bool = True) -> dict[str, Any]:
+    """The attributes that every variable in a result carries. `detect=False`: not searched for transitions."""
+    return {"units": units, "long_name": long_name, "source": source} | ({} if detect else {"detect": 0})

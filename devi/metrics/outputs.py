@@ -1,0 +1,125 @@
+"""Outputs of a run's model at many checkpoints: every checkpoint of a chunk in one batched forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from devi.errors import DeviError
+
+if TYPE_CHECKING:
+    from devi.checkpoints.reader import Run
+
+MEMORY = 64 * 2**20  # bytes a chunk may make; larger chunks leave the processor's cache and gain nothing
+PROBE = 512  # examples of the forward pass whose bytes are counted
+
+
+class Outputs(NamedTuple):
+    """One chunk. Within a chunk of checkpoints all examples come before the next checkpoints."""
+
+    checkpoints: slice  # places within the block of the run that was given
+    examples: slice
+    values: Tensor  # (checkpoint, example, ...)
+
+
+@torch.no_grad()
+def outputs(
+    run: Run,
+    inputs: Tensor,
+    *,
+    method: str = "forward",
+    device: str = "cpu",
+    memory: int = MEMORY,
+    split_examples: bool = True,
+) -> Iterator[Outputs]:
+    """`model.method(inputs)` at every checkpoint of `run`, in chunks that make about `memory` bytes each.
+
+    inputs (example, ...). Uses vmap over checkpoints; a model that vmap cannot take (one whose control flow depends
+    on values, say) is called checkpoint by checkpoint. `split_examples=False` gives all examples in every chunk.
+    Raises DeviError if the model returns something else than a Tensor (example, ...).
+    """
+    inputs = inputs.to(device)
+    template = _Method(run.model_at(0).to(device), method)
+    per_example = _bytes_made(template, inputs[:PROBE], run) / len(inputs[:PROBE])
+    width = min(len(inputs), max(1, int(memory / per_example))) if split_examples else len(inputs)
+    count = min(len(run), max(1, int(memory / (per_example * width))))
+    together = count > 1
+    for start in range(0, len(run), count):
+        checkpoints = slice(start, min(start + count, len(run)))
+        calls: list[Callable[[Tensor], Tensor]] = []
+        if together:
+            calls = [_all_at_once(template, run, checkpoints, device)]
+            try:
+                calls[0](inputs[:1])
+            except Exception:  # whatever vmap dislikes; an error of the model itself comes back from the plain call
+                together = False
+        if not together:
+            calls = [_one(run, index, method, device) for index in range(checkpoints.start, checkpoints.stop)]
+        for first in range(0, len(inputs), width):
+            examples = slice(first, min(first + width, len(inputs)))
+            parts = [call(inputs[examples]) for call in calls]
+            yield Outputs(checkpoints, examples, parts[0] if len(parts) == 1 else torch.cat(parts))
+
+
+def as_tensors(arrays: Mapping[str, np.ndarray], device: str = "cpu") -> dict[str, Tensor]:
+    """Copies: what a run gives may be a read-only view of a file."""
+    return {name: torch.tensor(np.asarray(array), device=device) for name, array in arrays.items()}
+
+
+def _all_at_once(template: _Method, run: Run, checkpoints: slice, device: str) -> Callable[[Tensor], Tensor]:
+    state = as_tensors({**run.parameters(checkpoints), **run.buffers(checkpoints)}, device)
+    state = {f"model.{name}": values for name, values in state.items()}
+    return lambda x: vmap(lambda one: functional_call(template, one, (x,)))(state)
+
+
+def _one(run: Run, index: int, method: str, device: str) -> Callable[[Tensor], Tensor]:
+    model = _Method(run.model_at(index).to(device), method)
+    return lambda x: model(x)[None]
+
+
+class _Method(nn.Module):
+    """`model.method` as a module's forward, which is what functional_call can call."""
+
+    def __init__(self, model: nn.Module, method: str) -> None:
+        super().__init__()
+        self.model = model
+        self.method = method
+
+    def forward(self, inputs: Tensor) -> Any:
+        return getattr(self.model, self.method)(inputs)
+
+
+def _bytes_made(model: _Method, inputs: Tensor, run: Run) -> int:
+    """Bytes of all tensors that one forward pass makes: an upper bound on what it holds at once."""
+    with _Tally() as tally:
+        values = model(inputs)
+    if not isinstance(values, Tensor):
+        raise DeviError(
+            f"task {type(run.task).__name__}: model.{model.method}(inputs) returned a {type(values).__name__};"
+            f" expected one Tensor (example, ...). Let the task's model return only the tensor that `loss` takes."
+        )
+    if values.ndim == 0 or len(values) != len(inputs):
+        raise DeviError(
+            f"task {type(run.task).__name__}: model.{model.method} of {len(inputs)} inputs returned shape"
+            f" {tuple(values.shape)}; expected ({len(inputs)}, ...), one output per example, examples first."
+        )
+    return max(1, tally.bytes)
+
+
+class _Tally(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for value in made if isinstance(made, tuple | list) else [made]:
+            if isinstance(value, Tensor):
+                self.bytes += value.numel() * value.element_size()
+        return made
