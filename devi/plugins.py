@@ -7,6 +7,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import re
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +31,8 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
         "llc": "devi.metrics.learning_coefficient:LearningCoefficient",
     },
 }
+
+_FILE_MODULE = "devi_plugin_"  # the user's files are imported under names that begin so
 
 
 def load(kind: Kind, name: str) -> type:
@@ -65,9 +68,13 @@ def builtin_task(name: str) -> type | None:
 
 
 def name_of(kind: Kind, cls: type) -> str:
-    """The short name of a built-in class, else its class name."""
+    """The short name of a built-in class, else its class name in snake case."""
     place = f"{cls.__module__}:{cls.__name__}"
-    return next((name for name, home in BUILT_IN[kind].items() if home == place), cls.__name__)
+    return next((name for name, home in BUILT_IN[kind].items() if home == place), snake_case(cls.__name__))
+
+
+def snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
 def source_digest(cls: type) -> str:
@@ -98,10 +105,10 @@ def _file_module(path: Path) -> Any:
     if not path.is_file():
         raise DeviError(f"{path}: there is no such file. Expected 'file.py:Name', the path as seen from {Path.cwd()}.")
     # A name of its own per file: two files called model.py must not shadow each other.
-    name = f"devi_plugin_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    name = f"{_FILE_MODULE}{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
         raise DeviError(f"{path}: Python cannot load this as a module. Expected a .py file.")
     module = importlib.util.module_from_spec(spec)
@@ -150,3 +157,14 @@ def _only_class_of(kind: Kind, path: Path) -> type:
     if len(found) != 1:
         raise DeviError(f"{path} defines {len(found)} {kind} classes; name the one you mean: {path}:Name.")
     return _checked(kind, str(path), found[0])
+
+
+def imported_files() -> list[str]:
+    """The user's own files imported so far, for `import_files` in another process."""
+    modules = [module for name, module in sys.modules.items() if name.startswith(_FILE_MODULE)]
+    return [str(module.__file__) for module in modules if module.__file__]
+
+
+def import_files(paths: list[str]) -> None:
+    for path in paths:
+        _file_module(Path(path))

@@ -23,7 +23,10 @@ Operation = Literal["add", "subtract", "x²+xy+y²", "x2+xy+y2"]
 
 @dataclass(frozen=True)
 class ModularAddition(Task):
-    """Defaults: the MLP p=53, which memorizes by step 50 and generalizes between 1,300 and 2,800 (5 of 5 seeds)."""
+    """a + b, a − b or x²+xy+y² mod p from a part of all pairs, by an MLP or a transformer.
+
+    Defaults: the MLP p=53, which memorizes by step 50 and generalizes between 1,300 and 2,800 (5 of 5 seeds).
+    """
 
     p: Annotated[int, Field(ge=2)] = 53
     operation: Operation = "add"
@@ -76,7 +79,8 @@ class ModularAddition(Task):
             )
         if not 1 <= self._train_count() <= self.p**2:
             raise DeviError(
-                f"modular_addition: train_fraction={self.train_fraction} of {self.p**2} pairs leaves no training example"
+                f"modular_addition: train_fraction={self.train_fraction} of {self.p**2} pairs leaves nothing to"
+                f" train on; give a larger one, e.g. --set train_fraction=0.4"
             )
 
     def model(self) -> nn.Module:

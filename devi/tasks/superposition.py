@@ -25,7 +25,10 @@ EVALUATION_EXAMPLES = 2000
 
 @dataclass(frozen=True)
 class Superposition(Task):
-    """Defaults: with importance falling by half from feature to feature, features enter one by one (10 of 10 seeds)."""
+    """n features through m dimensions and back, with ReLU or linear output.
+
+    Defaults: with importance falling by half from feature to feature, features enter one by one (10 of 10 seeds).
+    """
 
     features: Annotated[int, Field(ge=1)] = 6
     hidden: Annotated[int, Field(ge=1)] = 2

@@ -1,0 +1,243 @@
+"""analyze: plan, reuse what is cached, run the metrics block by block, find the transitions."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+import devi
+from devi.cache import Cache
+from devi.checkpoints.reader import Run
+from devi.errors import DeviError
+from devi.executors import Executor, Here
+from devi.metrics.metric import Metric
+from devi.plugins import load, name_of
+from devi.sampling.diagnostics import FLAG_MEANINGS
+from devi.task import settings_of, with_settings
+from devi.transitions.fusion import detect
+
+Progress = Callable[[str, float], None]  # what is being done, and how much of it, 0 to 1
+
+# Checkpoints a block: enough to batch well, few enough that a killed analysis loses little.
+BLOCK = 64
+# Memory one block's parameters may take, bytes; sampling holds several copies per chain and splits further by itself.
+BLOCK_BYTES = 256 << 20
+
+
+@dataclass
+class Analysis:
+    """What was found in one run. `trajectories` has every metric along `step`, with `NAME_se` beside every estimate."""
+
+    trajectories: xr.Dataset
+    transitions: list[Any]
+    stages: list[Any]
+    skipped: list[Any]
+    run: dict[str, Any]
+    settings: dict[str, Any]
+    notices: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    command: str = ""
+    flag_meanings: dict[str, str] = field(default_factory=lambda: dict(FLAG_MEANINGS))
+
+    def save(self, directory: Path | str) -> Path:
+        """Write `analysis.h5` (netCDF-4): `xarray.open_dataset(path, engine="h5netcdf")` reads it."""
+        path = Path(directory) / "analysis.h5"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        described = self.trajectories.assign_attrs(
+            schema="devi/analysis/1",
+            run=json.dumps(self.run),
+            settings=json.dumps(self.settings),
+            notices=json.dumps(self.notices),
+            devi=devi.__version__,
+        )
+        temporary = path.with_suffix(".tmp")
+        described.to_netcdf(temporary, engine="h5netcdf")
+        temporary.replace(path)
+        return path
+
+    @property
+    def flagged(self) -> list[int]:
+        """Steps whose learning-coefficient estimate carries a flag."""
+        if "llc_flags" not in self.trajectories:
+            return []
+        return self.trajectories["step"].values[self.trajectories["llc_flags"].values != ""].tolist()
+
+
+def analyze(
+    run: Run,
+    *,
+    metrics: Sequence[str | type[Metric] | Metric] = (),
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    cache: Path | str | None = None,
+    executor: Executor | None = None,
+    operating_point: str = "strict",
+    exogenous: Mapping[int, str] | None = None,
+    progress: Progress | None = None,
+) -> Analysis:
+    """Run the task's metrics and `metrics` over every checkpoint of `run`, and find the transitions.
+
+    settings   metric name -> settings that differ from its defaults
+    cache      directory for finished blocks; None keeps none
+    Raises DeviError for an unknown metric or setting, or when the run does not fit its task.
+    """
+    tell = progress or (lambda what, share: None)
+    run.check_matches(run.task)
+    whole, notices = intact(run)
+    planned = plan(run, metrics, settings or {})
+    store = Cache(Path(cache)) if cache is not None else None
+    results, used, seconds = [], {}, {}
+    for metric in planned:
+        begun = time.perf_counter()
+        resolved = _resolved(metric, whole, store)
+        used[metric.label()] = settings_of(resolved)
+        results.append(_over(resolved, whole, store, executor or Here(), partial(tell, metric.label())))
+        seconds[metric.label()] = time.perf_counter() - begun
+    trajectories = _merged(results, [metric.label() for metric in planned], whole)
+    begun = time.perf_counter()
+    found = detect(
+        trajectories, operating_point=operating_point, exogenous=exogenous, progress=partial(tell, "transitions")
+    )
+    seconds["transitions"] = time.perf_counter() - begun
+    if store is not None:
+        store.prune()
+    return Analysis(
+        trajectories=trajectories,
+        transitions=found.transitions,
+        stages=found.stages,
+        skipped=found.skipped,
+        run=description(run, whole),
+        settings={**used, "transitions": {**found.settings, "operating_point": operating_point}},
+        notices=notices,
+        seconds=seconds,
+    )
+
+
+def intact(run: Run) -> tuple[Run, list[str]]:
+    """The checkpoints whose parameters are all finite, and a sentence for everything left out."""
+    notices = list(run.problems)
+    finite = np.ones(len(run), dtype=bool)
+    for start in range(0, len(run), BLOCK):
+        stop = min(start + BLOCK, len(run))
+        values = {**run.parameters(slice(start, stop)), **run.buffers(slice(start, stop))}
+        for name, value in values.items():
+            if not np.issubdtype(value.dtype, np.floating):
+                continue
+            bad = ~np.isfinite(value).reshape(stop - start, -1).all(axis=1)
+            for index in np.flatnonzero(bad & finite[start:stop]):
+                notices.append(
+                    f"step {run.steps[start + index]} is left out: parameter '{name}' has values that are not finite."
+                )
+            finite[start:stop] &= ~bad
+    if not finite.any():
+        raise DeviError(
+            f"{run.path}: every one of its {len(run)} checkpoints has parameters that are not finite; there is"
+            f" nothing to analyze. Did training diverge? See: devi show {run.path}"
+        )
+    return (run if finite.all() else run.select(np.flatnonzero(finite))), notices
+
+
+def plan(
+    run: Run, extra: Sequence[str | type[Metric] | Metric], settings: Mapping[str, Mapping[str, Any]]
+) -> list[Metric]:
+    """The metrics to run, each with its settings; one of each name, the user's own last."""
+    chosen: dict[str, Metric] = {}
+    for wanted in [*run.task.metrics(), *extra]:
+        if isinstance(wanted, Metric):
+            chosen[wanted.label()] = wanted
+            continue
+        cls = load("metric", wanted) if isinstance(wanted, str) else wanted
+        chosen[cls.label()] = with_settings(cls, settings.get(cls.label(), {}), kind="metric")
+    for name in settings:
+        if name not in chosen:
+            raise DeviError(
+                f"settings are given for metric '{name}', which is not among those run here: {', '.join(chosen)}."
+            )
+    return list(chosen.values())
+
+
+def description(run: Run, whole: Run) -> dict[str, Any]:
+    """What the report says of the run: plain JSON values."""
+    return {
+        "name": run.name,
+        "path": str(run.path),
+        "task": run.metadata.get("task") or name_of("task", type(run.task)),
+        "task_settings": settings_of(run.task),
+        "loss_units": run.task.loss_units,
+        "training": run.metadata.get("training", {}),
+        "seed": run.metadata.get("seed"),
+        "metadata": {key: value for key, value in run.metadata.items() if key not in ("training", "settings")},
+        "checkpoints": len(run),
+        "analyzed": len(whole),
+        "parameters": run.parameter_count,
+    }
+
+
+def _resolved(metric: Metric, whole: Run, store: Cache | None) -> Metric:
+    """The metric with its settings decided; a decision once made (a calibration takes seconds) is kept."""
+    if store is None:
+        return metric.resolved(whole)
+    path = store.resolution(metric, whole)
+    known = store.load_settings(path)
+    if known is not None:
+        return with_settings(type(metric), known, kind="metric")
+    resolved = metric.resolved(whole)
+    store.save_settings(path, settings_of(resolved))
+    return resolved
+
+
+def _over(
+    metric: Metric, whole: Run, store: Cache | None, executor: Executor, tell: Callable[[float], None]
+) -> xr.Dataset:
+    """The metric over all blocks, those in the cache taken from there."""
+    size = len(whole) if metric.whole_run else max(1, min(BLOCK, BLOCK_BYTES // max(1, 4 * whole.parameter_count)))
+    blocks = [whole.block(start, min(start + size, len(whole))) for start in range(0, len(whole), size)]
+    paths = [store.block(metric, block) if store else None for block in blocks]
+    done = {index: store.load(path) for index, path in enumerate(paths) if store and path and path.is_file()}
+    missing = [index for index in range(len(blocks)) if done.get(index) is None]
+    tell(len(done) / len(blocks))
+    for index, result in zip(missing, executor.map(partial(_block, metric), [blocks[i] for i in missing]), strict=True):
+        done[index] = result
+        path = paths[index]
+        if store and path:
+            store.save(path, result)
+        tell(len(done) / len(blocks))
+    return xr.concat(
+        [done[index] for index in range(len(blocks))], dim="step", data_vars="all", combine_attrs="override"
+    )
+
+
+def _block(metric: Metric, block: Run) -> xr.Dataset:
+    result = metric.over(block)
+    if "step" not in result.dims or result.sizes["step"] != len(block):
+        raise DeviError(
+            f"metric {metric.label()} returned dimensions {dict(result.sizes)} for {len(block)} checkpoints;"
+            f" expected 'step' of that length."
+        )
+    return result
+
+
+def _merged(results: list[xr.Dataset], names: list[str], whole: Run) -> xr.Dataset:
+    """All results in one Dataset; scalars that training recorded fill in what no metric gives."""
+    merged = xr.Dataset(coords={"step": whole.steps})
+    owner: dict[str, str] = {}
+    for name, result in zip(names, results, strict=True):
+        for variable in result.data_vars:
+            if variable in owner:
+                raise DeviError(
+                    f"metrics {owner[str(variable)]} and {name} both give '{variable}'; rename one of them."
+                )
+            owner[str(variable)] = name
+        merged = merged.merge(result.assign_coords(step=whole.steps), combine_attrs="drop_conflicts")
+    for variable, values in whole.scalars.data_vars.items():
+        if variable not in merged:
+            merged[variable] = values
+    merged["step"].attrs = {"units": "optimizer steps", "long_name": "training step"}
+    return merged

@@ -1,0 +1,83 @@
+"""Results of finished blocks, kept on disk, so that a killed analysis goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+import devi
+from devi.checkpoints.reader import Run
+from devi.metrics.metric import Metric
+from devi.plugins import source_digest
+from devi.task import settings_of
+
+
+class Cache:
+    """One file per metric and block, named by a digest of everything the result depends on.
+
+    That is: the metric's resolved settings and source file, devi's version, the task's settings and source file, and
+    the digests of the block's checkpoints and of the one before them. A changed setting changes only the names of its
+    own metric's files.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.used: set[str] = set()
+
+    def block(self, metric: Metric, block: Run) -> Path:
+        before = block.whole.digests[block.start - 1] if block.start else np.zeros(16, np.uint8)
+        key = _digest(_identity(metric), _identity(block.task), block.digests.tobytes(), before.tobytes())
+        return self._place(f"{metric.label()}-{key}.nc")
+
+    def resolution(self, metric: Metric, run: Run) -> Path:
+        key = _digest(_identity(metric), _identity(run.task), run.digests.tobytes())
+        return self._place(f"{metric.label()}-{key}.json")
+
+    def load(self, path: Path) -> xr.Dataset | None:
+        if not path.is_file():
+            return None
+        with xr.open_dataset(path, engine="h5netcdf") as stored:
+            return stored.load()
+
+    def save(self, path: Path, result: xr.Dataset) -> None:
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        result.to_netcdf(temporary, engine="h5netcdf")
+        os.replace(temporary, path)  # whole or not at all: a killed analysis leaves no half result
+
+    def load_settings(self, path: Path) -> dict[str, Any] | None:
+        return json.loads(path.read_text()) if path.is_file() else None
+
+    def save_settings(self, path: Path, settings: dict[str, Any]) -> None:
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(settings, sort_keys=True))
+        os.replace(temporary, path)
+
+    def prune(self) -> None:
+        """Delete what the last analysis did not use."""
+        for path in self.directory.iterdir():
+            if path.name not in self.used:
+                path.unlink()
+
+    def _place(self, name: str) -> Path:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.used.add(name)
+        return self.directory / name
+
+
+def _identity(thing: object) -> str:
+    cls = type(thing)
+    return json.dumps([devi.__version__, cls.__module__, cls.__qualname__, source_digest(cls), settings_of(thing)])
+
+
+def _digest(*parts: str | bytes) -> str:
+    whole = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        whole.update(len(data).to_bytes(8, "little") + data)
+    return whole.hexdigest()[:24]

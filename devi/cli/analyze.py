@@ -1,0 +1,216 @@
+"""devi analyze: runs in, a report each out."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Argument, Exit, Option
+
+from devi.errors import DeviError
+
+if TYPE_CHECKING:
+    from devi.analysis import Analysis
+    from devi.cli.progress import Progress
+
+MARK = ".devi-report"  # in every output directory: which run it reports on
+
+
+def analyze(
+    runs: Annotated[list[Path], Argument(metavar="RUN...", help="Directories of runs, or a folder of them")],
+    out: Annotated[Path | None, Option(help="Output directory  [default: reports/RUN]")] = None,
+    task: Annotated[str | None, Option(help="The run's task, if it is your own: file.py:Name, pkg.mod:Name")] = None,
+    metric: Annotated[
+        list[str] | None, Option(help="A further metric: name, file.py:Name, pkg.mod:Name; repeatable")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, Option("--set", metavar="METRIC.KEY=VALUE", help="Any setting of a metric")
+    ] = None,
+    config: Annotated[Path | None, Option(help="TOML file with a table of settings per metric")] = None,
+    sampler: Annotated[str | None, Option(help="Sampler of the learning coefficient  [default: sgld]")] = None,
+    chains: Annotated[int | None, Option(help="Chains per checkpoint")] = None,
+    draws: Annotated[int | None, Option(help="Draws kept per chain")] = None,
+    step_size: Annotated[float | None, Option(help="Sampler step size  [default: calibrated]")] = None,
+    n_beta: Annotated[float | None, Option(help="n·β  [default: n / log n]")] = None,
+    localization: Annotated[float | None, Option(help="γ, pull towards the checkpoint  [default: calibrated]")] = None,
+    batch_size: Annotated[int | None, Option(help="Examples per sampler step; 0 is all")] = None,
+    burn_in: Annotated[
+        int | None, Option(help="Draws dropped at the start of each chain  [default: calibrated]")
+    ] = None,
+    keep_masks: Annotated[bool, Option("--keep-masks", help="Keep the lottery-ticket masks, bit-packed")] = False,
+    operating_point: Annotated[
+        str, Option(help="strict, or exploratory: more transitions, more false alarms")
+    ] = "strict",
+    device: Annotated[str, Option(help="cpu, cuda, cuda:1, mps")] = "cpu",
+    workers: Annotated[int, Option(help="Processes to work in")] = 1,
+    strict: Annotated[bool, Option("--strict", help="Exit with code 3 if an estimate is flagged")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print one JSON document and nothing else")] = False,
+) -> None:
+    """Estimate learning coefficients, follow the metrics, find the transitions, write a report.
+
+    Takes up where it stopped. Given a folder of runs: each of them, and an index page.
+
+    Example: devi analyze checkpoints/superposition-seed0
+    """
+    from devi.cli.progress import progress
+    from devi.cli.settings import by_metric, read_settings
+
+    settings = by_metric(read_settings(config, set_ or []))
+    sampling = {
+        "sampler": sampler, "chains": chains, "draws": draws, "step_size": step_size, "n_beta": n_beta,
+        "localization": localization, "batch_size": batch_size, "burn_in": burn_in,
+        "device": None if device == "cpu" else device,
+    }  # fmt: skip
+    sampling = {key: value for key, value in sampling.items() if value is not None}
+    if sampling:
+        settings["llc"] = {**settings.get("llc", {}), **sampling}
+    if keep_masks:
+        settings["tickets"] = {**settings.get("tickets", {}), "keep_masks": True}
+    found = found_runs(runs)
+    places = output_places(found, out)
+    done: list[dict[str, Any]] = []
+    with progress() as shown:
+        for path, place in zip(found, places, strict=True):
+            if len(found) > 1:
+                shown.note(f"{path} → {place}")
+            analysis = report_on(
+                path, place, task=task, metrics=metric or [], settings=settings, device=device,
+                operating_point=operating_point, workers=workers, shown=shown,
+            )  # fmt: skip
+            done.append(summary(analysis, path, place))
+    if len(done) > 1:
+        from devi import report
+
+        index = report.write_index(done, out or Path("reports"))
+    if as_json:
+        print(json.dumps({"runs": done}))
+    else:
+        for entry in done:
+            print_summary(entry)
+        if len(done) > 1:
+            print(f"all runs: {index}")
+    if strict and any(entry["flagged"] for entry in done):
+        raise Exit(3)
+
+
+def report_on(
+    path: Path,
+    place: Path,
+    *,
+    shown: Progress,
+    task: str | None = None,
+    metrics: list[str] | None = None,
+    settings: dict[str, dict[str, Any]] | None = None,
+    device: str = "cpu",
+    operating_point: str = "strict",
+    workers: int = 1,
+) -> Analysis:
+    """Analyze the run at `path` into directory `place`."""
+    from devi import report
+    from devi.analysis import analyze as analyze_run
+    from devi.checkpoints.reader import open_run
+    from devi.devices import device_of
+    from devi.executors import executor_for
+    from devi.plugins import load
+
+    device_of(device)
+    run = open_run(path, load("task", task) if task else None)
+    claim(place, str(run.metadata.get("run_id", run.path.resolve())), path)
+    analysis = analyze_run(
+        run,
+        metrics=metrics or [],
+        settings=settings,
+        cache=place / "cache",
+        executor=executor_for(workers),
+        operating_point=operating_point,
+        progress=lambda what, share: shown.tell(f"{run.name}: {what}", share),
+    )
+    analysis.command = shlex.join(["devi", *sys.argv[1:]]) if sys.argv[1:2] == ["analyze"] else f"devi analyze {path}"
+    analysis.save(place)
+    shown.tell(f"{run.name}: report", 0.0)
+    report.write(analysis, place)
+    shown.tell(f"{run.name}: report", 1.0)
+    return analysis
+
+
+def found_runs(paths: list[Path]) -> list[Path]:
+    """The runs meant by `paths`: each a run, or a folder of runs."""
+    found: list[Path] = []
+    for path in paths:
+        inside = sorted(child for child in path.iterdir() if is_run(child)) if path.is_dir() else []
+        if not is_run(path) and inside:
+            found += inside
+        else:
+            found.append(path)  # a run; or nothing of the kind, which opening it explains
+    return found
+
+
+def is_run(path: Path) -> bool:
+    return path.is_dir() and any(path.glob("segment-*.h5"))
+
+
+def output_places(found: list[Path], out: Path | None) -> list[Path]:
+    """A directory for each run's report; runs of the same name get their parent's name too."""
+    if len(found) == 1:
+        return [out or Path("reports") / found[0].resolve().name]
+    names = [path.resolve().name for path in found]
+    unique = [
+        name if names.count(name) == 1 else f"{path.resolve().parent.name}-{name}"
+        for name, path in zip(names, found, strict=True)
+    ]
+    if len(set(unique)) < len(unique):
+        raise DeviError(
+            f"two of the {len(found)} runs would have the same report directory; analyze them one by one with --out."
+        )
+    return [(out or Path("reports")) / name for name in unique]
+
+
+def claim(place: Path, run_id: str, path: Path) -> None:
+    """Make `place` the report directory of this run. Raises DeviError if it holds something else."""
+    mark = place / MARK
+    if place.exists() and not place.is_dir():
+        raise DeviError(f"{place} is a file; the report needs a directory. Try: --out {place}-report")
+    if mark.is_file():
+        if mark.read_text().strip() != run_id:
+            raise DeviError(
+                f"{place} holds the report of another run than {path}. Give this one another place: --out {place}-2"
+            )
+        return
+    if place.is_dir() and any(place.iterdir()):
+        raise DeviError(
+            f"{place} is not empty and holds no devi report; nothing was written."
+            f" Give an empty or new directory: --out {place}-report"
+        )
+    place.mkdir(parents=True, exist_ok=True)
+    mark.write_text(run_id + "\n")
+
+
+def summary(analysis: Analysis, path: Path, place: Path) -> dict[str, Any]:
+    """What the command prints of one run, and the index page lists."""
+    return {
+        "run": str(path),
+        "report": str(place / "report.html"),
+        "task": analysis.run["task"],
+        "seed": analysis.run["seed"],
+        "checkpoints": analysis.run["analyzed"],
+        "transitions": [transition.to_json() for transition in analysis.transitions],
+        "flagged": len(analysis.flagged),
+        "notices": analysis.notices,
+    }
+
+
+def print_summary(entry: dict[str, Any]) -> None:
+    count = len(entry["transitions"])
+    print(f"{entry['run']}: {entry['checkpoints']} checkpoints, {count} transition{'s' if count != 1 else ''}")
+    for notice in entry["notices"]:
+        print(f"  notice: {notice}")
+    for transition in entry["transitions"]:
+        print(f"  {transition['id']}  {transition['description']}")
+    if entry["flagged"]:
+        print(
+            f"  llc: {entry['flagged']} of {entry['checkpoints']} estimates are flagged; the report says what it means"
+        )
+    print(f"  report: {entry['report']}")

@@ -1,0 +1,97 @@
+"""The `devi` command: one file a command, one place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Sequence
+from enum import IntEnum
+
+import typer
+
+import devi
+from devi.cli import analyze, demo, names, show, train
+from devi.errors import DeviError
+
+
+class Exit(IntEnum):
+    """Exit codes of every command."""
+
+    DONE = 0
+    ERROR = 1  # a DeviError: one readable message, no traceback
+    USAGE = 2
+    UNHEALTHY = 3  # done, but estimates are flagged and --strict was given
+    WRONG = 4  # checked and found wrong
+    BUG = 70
+    INTERRUPTED = 130
+
+
+# What the operating system refuses and the user can change; anything else it refuses is a bug of ours.
+USERS_OWN = {
+    errno.ENOSPC: "Everything finished so far is kept. Free some space, then run it again; or give another place: --out.",
+    errno.EDQUOT: "Everything finished so far is kept. Your quota is used up; give another place with --out.",
+    errno.EFBIG: "Everything finished so far is kept. Files here may not grow so large; give another place with --out.",
+    errno.EACCES: "You may not write or read there. Give another place with --out.",
+    errno.EPERM: "You may not write or read there. Give another place with --out.",
+    errno.EROFS: "That file system is read-only. Give another place with --out.",
+    errno.ENOTDIR: "A part of that path is a file, not a directory. Give another place with --out.",
+    errno.EEXIST: "Something else has that name. Give another place with --out.",
+}
+
+app = typer.Typer(
+    name="devi",
+    help=f"{devi.__doc__}\n\nTry: devi demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("demo", short_help="Train both built-in models and analyze them")(demo.demo)
+app.command("train", short_help="Train a task, keep dense checkpoints")(train.train)
+app.command("analyze", short_help="Find the transitions of runs, write reports")(analyze.analyze)
+app.command("show", short_help="What is in a run")(show.show)
+app.command("tasks", short_help="Tasks, their settings and presets")(names.tasks)
+app.command("metrics", short_help="Metrics, their settings and sources")(names.metrics)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit; the entry point of the `devi` script."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code. Tests call this."""
+    try:
+        code = app(list(arguments) if arguments is not None else None, prog_name="devi", standalone_mode=False)
+        return int(code or Exit.DONE)
+    except DeviError as error:
+        print(f"devi: {error}", file=sys.stderr)
+        return Exit.ERROR
+    except (typer.Abort, KeyboardInterrupt):
+        print("devi: interrupted; everything finished so far is kept.", file=sys.stderr)
+        return Exit.INTERRUPTED
+    except typer.Exit as stop:
+        return stop.exit_code
+    except typer.TyperException as error:
+        print(f"devi: {error.format_message()} Try: devi --help", file=sys.stderr)
+        return Exit.USAGE
+    except OSError as error:
+        reason = USERS_OWN.get(error.errno or 0)
+        if reason is None:
+            return _bug()
+        print(f"devi: {error.filename or 'writing'}: {error.strerror}. {reason}", file=sys.stderr)
+        return Exit.ERROR
+    except Exception:
+        return _bug()
+
+
+def _bug() -> int:
+    import traceback
+
+    traceback.print_exc()
+    print("devi: this is a bug in devi, not something you did. Please report the lines above.", file=sys.stderr)
+    return Exit.BUG
+
+
+if __name__ == "__main__":
+    main()

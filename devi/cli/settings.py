@@ -1,0 +1,46 @@
+"""Settings from the command line: defaults < a TOML file (--config) < --set key=value."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from devi.errors import DeviError
+
+
+def read_settings(config: Path | None, assignments: list[str]) -> dict[str, Any]:
+    """One mapping of what the user gave; later words win. Raises DeviError for what cannot be read."""
+    return {**_from_file(config), **dict(_assigned(text) for text in assignments)}
+
+
+def by_metric(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """`tickets.kept_fraction=0.3` (or a TOML table [tickets]) -> {"tickets": {"kept_fraction": …}}."""
+    grouped: dict[str, dict[str, Any]] = {}
+    for key, value in settings.items():
+        metric, _, setting = key.partition(".")
+        if isinstance(value, dict):
+            grouped.setdefault(key, {}).update(value)
+        elif setting:
+            grouped.setdefault(metric, {})[setting] = value
+        else:
+            raise DeviError(
+                f"setting '{key}' names no metric. Expected METRIC.SETTING=VALUE, e.g. --set tickets.kept_fraction=0.3"
+            )
+    return grouped
+
+
+def _assigned(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise DeviError(f"--set {text!r} is not a setting. Expected KEY=VALUE, e.g. --set features=5")
+    return key.strip(), value
+
+
+def _from_file(config: Path | None) -> dict[str, Any]:
+    if config is None:
+        return {}
+    try:
+        return tomllib.loads(config.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise DeviError(f"--config {config}: {error}. Expected a TOML file of lines like: features = 5") from None

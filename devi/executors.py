@@ -1,0 +1,56 @@
+"""Executors: where blocks of checkpoints are worked on. Here, or in processes; a cluster needs the same one method."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any, Protocol
+
+from devi.errors import DeviError
+from devi.plugins import import_files, imported_files
+
+
+class Executor(Protocol):
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        """`function` of each item, in the order of the items, as the results come."""
+
+
+class Here:
+    """In this process, one item after another."""
+
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        return map(function, items)
+
+
+class Processes:
+    """In `workers` fresh processes on this machine; each uses its share of the cores."""
+
+    def __init__(self, workers: int) -> None:
+        if workers < 1:
+            raise DeviError(f"workers must be 1 or more, got {workers}. Try: --workers {multiprocessing.cpu_count()}")
+        self.workers = workers
+
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        # Spawned, not forked: a forked process inherits torch's thread pool without its threads, and hangs.
+        pool = ProcessPoolExecutor(
+            self.workers,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_prepare_worker,
+            initargs=(imported_files(), max(1, multiprocessing.cpu_count() // self.workers)),
+        )
+        try:
+            yield from pool.map(function, items)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def executor_for(workers: int) -> Executor:
+    return Here() if workers == 1 else Processes(workers)
+
+
+def _prepare_worker(files: list[str], threads: int) -> None:
+    import torch
+
+    import_files(files)  # a task from the user's own file can only be unpickled once that file is imported
+    torch.set_num_threads(threads)

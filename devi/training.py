@@ -1,0 +1,256 @@
+"""The training loop: a task and a plan in, a run of dense checkpoints out. Read it from top to bottom."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from devi.checkpoints.reader import Run, open_run
+from devi.checkpoints.writer import Recorder
+from devi.devices import device_of
+from devi.errors import DeviError, unknown_name
+from devi.plugins import name_of
+from devi.schedules import schedule
+from devi.task import Batch, Task, setting_names, settings_of, with_settings
+
+EVALUATION_CHUNK = 8192  # examples a forward pass, so that a large test set does not need its activations all at once
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How a task is trained. Each value is the user's, else the task's field of that name, else the default here."""
+
+    optimizer: str = "AdamW"  # any class of torch.optim
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] | None = None  # None: the optimizer's own default, as below
+    betas: tuple[float, float] | None = None
+    momentum: Annotated[float, Field(ge=0)] | None = None
+    optimizer_options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    scheduler: str | None = None  # any class of torch.optim.lr_scheduler
+    scheduler_options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    batch_size: Annotated[int, Field(ge=0)] = 0  # 0: the full training set
+    steps: Annotated[int, Field(ge=1)] = 1000  # optimizer steps
+    checkpoints: str = "log:100"
+    seed: int = 0
+
+
+def planned(cls: type[Task], settings: Mapping[str, Any], *, preset: str | None = None) -> tuple[Task, TrainingPlan]:
+    """Task and plan from settings: defaults < the task's fields < the preset < `settings`. Unknown keys are errors."""
+    if preset is not None:
+        if preset not in cls.presets:
+            raise unknown_name(f"preset of {name_of('task', cls)}", preset, cls.presets)
+        settings = {**cls.presets[preset], **settings}
+    own, plan_keys = setting_names(cls), setting_names(TrainingPlan)
+    for key in settings:
+        if key not in own and key not in plan_keys:
+            raise unknown_name(f"setting of task {name_of('task', cls)}", key, {*own, *plan_keys})
+    task = with_settings(cls, {key: value for key, value in settings.items() if key in own})
+    values = {key: getattr(task, key) for key in plan_keys if hasattr(task, key) and not callable(getattr(task, key))}
+    values |= {key: value for key, value in settings.items() if key not in own}
+    return task, with_settings(TrainingPlan, values, kind="training plan")
+
+
+def train(
+    task: Task,
+    path: Path | str,
+    *,
+    plan: TrainingPlan | None = None,
+    name: str | None = None,
+    resume: bool = False,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+    notice: Callable[[str], None] | None = None,
+) -> Run:
+    """Train `task` and keep its checkpoints in directory `path`; with `resume`, go on where a killed run stopped.
+
+    name       how the user named the task; stored in the run
+    progress   called with (steps done, steps in all)
+    Raises DeviError if the path cannot be used, the settings differ from the run's, or training diverges.
+    """
+    plan = plan or planned(type(task), settings_of(task))[1]
+    keep_steps = set(schedule(plan.checkpoints, plan.steps))
+    place = device_of(device)
+    train_split, test_split = (_on(task.data("train"), place), _on(task.data("test"), place))
+    if train_split is None or len(train_split.inputs) == 0:
+        raise DeviError(f"task {type(task).__name__}: data('train') gave no examples; at least one is needed.")
+    with seeded(plan.seed):
+        model = task.model().to(place)
+        order = torch.Generator().manual_seed(plan.seed)  # of the data; apart from the model's own randomness
+        optimizer = make_optimizer(task, plan, model)
+        scheduler = make_scheduler(plan, optimizer)
+        state = {"optimizer": optimizer, "order": order} | ({"scheduler": scheduler} if scheduler else {})
+        metadata = {
+            "task": name or name_of("task", type(task)),
+            "training": settings_of(plan),
+            "seed": plan.seed,
+            "device": str(place),
+        }
+        with Recorder(
+            path, task, state=state, metadata=metadata, resume=resume, expected=len(keep_steps), notice=notice
+        ) as record:
+            step = record.restore(model) if resume else None
+            if step is None:
+                step = 0
+                record(step, model, **measured(task, model, train_split, test_split))
+            while step < plan.steps:
+                batch = _on(task.batch(step, order), place) or minibatch(train_split, plan.batch_size, order)
+                loss = update(task, model, optimizer, batch)
+                if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+                    scheduler.step(loss)
+                elif scheduler:
+                    scheduler.step()
+                step += 1
+                if step in keep_steps:
+                    scalars = measured(task, model, train_split, test_split)
+                    record(step, model, **scalars)
+                    if not np.isfinite(scalars["train_loss"]):
+                        raise DeviError(
+                            f"{path}: training diverged, train_loss is {scalars['train_loss']} at step {step}."
+                            f" Checkpoints up to there are kept. Try a smaller step:"
+                            f" --set learning_rate={plan.learning_rate / 10:g}"
+                        )
+                if progress:
+                    progress(step, plan.steps)
+            record.keep(step, model)
+    return open_run(path, task)
+
+
+def resumed_settings(
+    path: Path, cls: type[Task], given: Mapping[str, Any], *, preset: str | None = None
+) -> dict[str, Any]:
+    """The settings a run was made with, for going on with it. Raises DeviError if `given` says otherwise."""
+    if not any(Path(path).glob("segment-*.h5")):
+        return {**(cls.presets.get(preset, {}) if preset else {}), **given}  # nothing there yet: a first start
+    metadata = open_run(path, cls).metadata
+    own = setting_names(cls)
+    stored = {**metadata.get("training", {}), **metadata.get("task_settings", {})}
+    before = settings_of(planned(cls, stored)[0]) | settings_of(planned(cls, stored)[1])
+    task, plan_ = planned(cls, {**stored, **given})
+    now = settings_of(task) | settings_of(plan_)
+    differing = [f"{key}={now[key]} (the run has {before[key]})" for key in now if now[key] != before[key]]
+    if differing:
+        raise DeviError(
+            f"{path}: --resume goes on with the run's own settings, but these differ: {', '.join(differing)}."
+            f" Leave them out, or start another run with --out."
+        )
+    return {key: value for key, value in stored.items() if key in own or key in setting_names(TrainingPlan)}
+
+
+def update(task: Task, model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
+    """One optimizer step on the batch's mean loss; returns that loss, before the step."""
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = task.loss(model(batch.inputs), batch.targets).mean()
+        loss.backward()
+        return loss
+
+    model.train()
+    # A closure, because some optimizers (LBFGS) evaluate the loss more than once a step.
+    return float(optimizer.step(closure))
+
+
+def minibatch(split: Batch, size: int, order: torch.Generator) -> Batch:
+    """`size` examples without replacement; 0 means all."""
+    count = len(split.inputs)
+    if size == 0 or size >= count:
+        return split
+    chosen = torch.randperm(count, generator=order)[:size].to(split.inputs.device)
+    return Batch(split.inputs[chosen], split.targets[chosen])
+
+
+def measured(task: Task, model: nn.Module, train_split: Batch, test_split: Batch | None) -> dict[str, float]:
+    """Mean loss, and accuracy where the task has one, on the fixed splits; the model in eval mode."""
+    model.eval()
+    scalars = {}
+    for split, examples in (("train", train_split), ("test", test_split)):
+        if examples is None:
+            continue
+        losses, right = [], []
+        with torch.no_grad():
+            for inputs, targets in zip(
+                examples.inputs.split(EVALUATION_CHUNK), examples.targets.split(EVALUATION_CHUNK), strict=True
+            ):
+                outputs = model(inputs)
+                losses.append(task.loss(outputs, targets).double())
+                right.append(task.accuracy(outputs, targets))
+        scalars[f"{split}_loss"] = torch.cat(losses).mean().item()
+        if right[0] is not None:
+            scalars[f"{split}_accuracy"] = torch.cat([part.double() for part in right]).mean().item()
+    return scalars
+
+
+def make_optimizer(task: Task, plan: TrainingPlan, model: nn.Module) -> torch.optim.Optimizer:
+    """The task's own `optimizer(parameters)`, else the torch.optim class that the plan names."""
+    own = getattr(task, "optimizer", None)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if callable(own):
+        return own(parameters)
+    cls = _torch_class("optimizer", torch.optim, torch.optim.Optimizer, plan.optimizer)
+    accepted = inspect.signature(cls).parameters
+    wanted = {
+        "lr": plan.learning_rate, "weight_decay": plan.weight_decay, "betas": plan.betas, "momentum": plan.momentum
+    }  # fmt: skip
+    options = {key: value for key, value in wanted.items() if value is not None and key in accepted}
+    return _made(cls, "optimizer", {**options, **plan.optimizer_options}, parameters)
+
+
+def make_scheduler(plan: TrainingPlan, optimizer: torch.optim.Optimizer) -> Any:
+    """The learning-rate scheduler that the plan names; what it must know of the run is filled in."""
+    if plan.scheduler is None:
+        return None
+    base = torch.optim.lr_scheduler.LRScheduler
+    cls = _torch_class("scheduler", torch.optim.lr_scheduler, base, plan.scheduler)
+    known = {"T_max": plan.steps, "total_steps": plan.steps, "total_iters": plan.steps, "max_lr": plan.learning_rate}
+    options = {key: value for key, value in known.items() if key in inspect.signature(cls).parameters}
+    return _made(cls, "scheduler", {**options, **plan.scheduler_options}, optimizer)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Global random states (torch, numpy, python) seeded inside, put back afterwards."""
+    before = random.getstate(), np.random.get_state()  # noqa: NPY002 - a user's task may use the global one
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])  # noqa: NPY002
+
+
+def _torch_class(kind: str, module: Any, base: type, name: str) -> type:
+    known = {
+        key for key, cls in vars(module).items() if inspect.isclass(cls) and issubclass(cls, base) and cls is not base
+    }
+    if name not in known:
+        raise unknown_name(kind, name, known)
+    return getattr(module, name)
+
+
+def _made(cls: type, kind: str, options: dict[str, Any], first: Any) -> Any:
+    try:
+        return cls(first, **options)
+    except (TypeError, ValueError) as error:
+        accepted = [key for key in inspect.signature(cls).parameters if key not in ("params", "optimizer")]
+        raise DeviError(
+            f"{kind} {cls.__name__} refuses {options}: {error}. It takes: {', '.join(accepted)}."
+            f" Set them with --set {kind}_options='{{\"name\": value}}'"
+        ) from None
+
+
+def _on(batch: Batch | None, device: torch.device) -> Batch | None:
+    return None if batch is None else Batch(*batch).to(device)

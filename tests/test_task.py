@@ -1,0 +1,73 @@
+from dataclasses import dataclass
+
+import pydantic
+import pytest
+import torch
+
+from devi.errors import DeviError
+from devi.task import Batch, Task, setting_names, settings_of, with_settings
+from devi.tasks.superposition import Superposition
+
+
+@dataclass(frozen=True)
+class Small(Task):
+    width: int = 3
+    rates: tuple[float, ...] = (0.1,)
+    note: str | None = None
+
+    def model(self):
+        return torch.nn.Linear(1, self.width)
+
+    def data(self, split):
+        return Batch(torch.zeros(2, 1), torch.zeros(2, 1))
+
+    def loss(self, outputs, targets):
+        return (outputs - targets).square().sum(-1)
+
+
+class Modelled(pydantic.BaseModel, Small.__bases__[0]):
+    width: int = 3
+
+    model = Small.model
+    data = Small.data
+    loss = Small.loss
+
+
+def test_settings_survive_a_round_trip():
+    task = Small(width=5, rates=(0.5, 0.25), note="x")
+    assert with_settings(Small, settings_of(task)) == task
+    full = Superposition(features=3, importance=(1.0, 2.0, 3.0))
+    assert with_settings(Superposition, settings_of(full)) == full
+
+
+def test_text_becomes_the_type_of_the_setting():
+    task = with_settings(Small, {"width": "7", "rates": "1,2", "note": "none of your business"})
+    assert task == Small(7, (1.0, 2.0), "none of your business")
+    assert with_settings(Small, {"note": "null"}).note is None
+    assert with_settings(Small, {"rates": "[0.5]"}).rates == (0.5,)
+
+
+def test_a_setting_may_bear_the_name_of_a_method():
+    assert setting_names(Superposition)["data"] == "distribution"
+    assert with_settings(Superposition, {"data": "sparse"}).distribution == "sparse"
+    assert settings_of(Superposition())["data"] == "one_hot"
+
+
+def test_a_pydantic_model_is_a_task_too():
+    assert with_settings(Modelled, {"width": "4"}).width == 4
+    assert settings_of(Modelled()) == {"width": 3}
+
+
+def test_an_unknown_setting_suggests_the_nearest():
+    with pytest.raises(
+        DeviError,
+        match=r"no setting of task Small is called 'widht'\. Did you mean 'width'\? Known: note, rates, width\.",
+    ):
+        with_settings(Small, {"widht": 3})
+
+
+def test_a_value_of_the_wrong_kind_names_setting_and_value():
+    with pytest.raises(DeviError, match=r"setting 'width' = 'wide' is not valid: .*integer"):
+        with_settings(Small, {"width": "wide"})
+    with pytest.raises(DeviError, match=r"setting 'data' = 'dense' is not valid"):
+        with_settings(Superposition, {"data": "dense"})
