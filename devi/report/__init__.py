@@ -1,0 +1,55 @@
+"""The report of a run: `write(analysis, directory)` makes report.html, figures/ and transitions.json.
+
+Nothing here imports torch, and matplotlib and Altair are loaded by the first report, not by `import devi`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from devi.report.document import transitions_document
+
+if TYPE_CHECKING:
+    from devi.analysis import Analysis
+
+__all__ = ["transitions_document", "write", "write_index"]
+
+Progress = Callable[[str, float], None]  # what is being done, and how much of it, 0 to 1
+
+
+def write(analysis: Analysis, directory: Path | str, *, figures: bool = True, progress: Progress | None = None) -> Path:
+    """Write report.html, transitions.json and figures/NAME.png and .svg; returns the path of report.html.
+
+    figures  False leaves out the figures for papers, which take most of the time
+    """
+    from devi.report import canvas
+    from devi.report.document import write_document
+    from devi.report.figures import FIGURES, available
+    from devi.report.page import page
+
+    tell = progress or (lambda what, share: None)
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    write_document(analysis, directory / "transitions.json")
+    path = directory / "report.html"
+    path.write_text(page(analysis), encoding="utf-8")
+    names = available(analysis.trajectories) if figures else []
+    for done, name in enumerate(names):
+        tell("figures", done / len(names))
+        (directory / "figures").mkdir(exist_ok=True)
+        canvas.save(FIGURES[name](analysis.trajectories, analysis.transitions), directory / "figures" / name)
+    tell("figures", 1.0)
+    return path
+
+
+def write_index(entries: Iterable[tuple[Analysis, Path | str]], directory: Path | str) -> Path:
+    """Write index.html, which lists several runs; entries are (analysis, the directory of its report)."""
+    from devi.report.index import index
+
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / "index.html"
+    path.write_text(index(entries, directory), encoding="utf-8")
+    return path

@@ -1,0 +1,190 @@
+"""What every matplotlib figure shares: size, fonts, the step axis, shaded transitions, curves with error bands."""
+
+from __future__ import annotations
+
+import functools
+import textwrap
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+
+from devi.report import palette
+from devi.report.document import records
+from devi.report.panels import Panel
+from devi.report.step_axis import TITLE, StepAxis
+
+COLUMN, PAGE = 3.5, 7.2  # inches: one column and the full width of a two-column paper, printed at 100%
+DOTS = 200  # dots an inch in PNG files
+BAND = 2  # standard errors on each side
+FONTS = {
+    "font.family": "DejaVu Sans",  # ships with matplotlib: same figure on every machine
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.2,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "svg.hashsalt": "devi",  # same input, same SVG file
+}
+P = ParamSpec("P")
+
+
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Draw with our fonts without touching the user's matplotlib settings."""
+
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with matplotlib.rc_context(FONTS):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure outside pyplot: nothing to close, and safe in threads."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> list[Path]:
+    """path.png and path.svg."""
+    paths = [path.with_suffix(".png"), path.with_suffix(".svg")]
+    with matplotlib.rc_context(FONTS), warnings.catch_warnings():
+        # A metric may be named in letters that DejaVu lacks; boxes in a figure are no reason to fail a report.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(paths[0], dpi=DOTS, metadata={"Software": "devi"})
+        figure.savefig(paths[1], metadata={"Date": None})
+    return paths
+
+
+def literal(text: str) -> str:
+    """Text that matplotlib takes as it is: a '$' in a user's name starts no formula."""
+    text = text.replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text  # a leading underscore would hide it from the legend
+
+
+def wrapped(label: str, letters: int = 20) -> str:
+    """A y label on as many lines as it needs to be no longer than a low panel is high."""
+    return textwrap.fill(label, letters, break_on_hyphens=False)
+
+
+def step_axis(axes: Axes, axis: StepAxis, *, labelled: bool = True) -> None:
+    """Put the shared step axis on `axes`: log, with step 0 apart and the axis broken between."""
+    axes.set_xscale(axis.scale)
+    axes.set_xlim(axis.low, axis.high)
+    if axis.scale == "log":
+        axes.xaxis.set_major_locator(FixedLocator(list(axis.ticks)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: axis.label(_nearest(axis.ticks, tick))))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        if len([tick for tick in axis.ticks if tick != axis.zero]) > 3:
+            minor = [d * 10.0**p for p in range(-1, 12) for d in range(2, 10)]
+            inside = [tick for tick in minor if axis.ticks[1] <= tick <= axis.high]
+            axes.xaxis.set_minor_locator(FixedLocator(inside))
+        else:
+            axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,.0f}"))
+    if axis.zero is not None:
+        _break(axes, axis)
+    axes.tick_params(axis="x", labelbottom=labelled)
+    if labelled:
+        axes.set_xlabel(TITLE)
+
+
+def _break(axes: Axes, axis: StepAxis) -> None:
+    """Two slanted strokes on the axis line, between step 0 and the first positive step."""
+    assert axis.zero is not None
+    fraction = np.log(axis.zero / axis.low) / np.log(axis.high / axis.low) + 0.045
+    strokes: dict[str, Any] = {"transform": axes.transAxes, "color": "black", "lw": 0.6, "clip_on": False}
+    for shift in (0.0, 0.012):
+        axes.plot([fraction + shift - 0.006, fraction + shift + 0.006], [-0.025, 0.025], **strokes)
+
+
+def _nearest(ticks: tuple[float, ...], tick: float) -> float:
+    return min(ticks, key=lambda known: abs(known - tick), default=tick)
+
+
+def shade(
+    axes: Axes, axis: StepAxis, transitions: Iterable[Any], *, numbered: bool = False, on_colour: bool = False
+) -> None:
+    """Each transition from onset to end, with a line at its midpoint and its number above the axes.
+
+    on_colour  the axes hold a heat map: white outlines in place of shading that nobody would see
+    """
+    labelled_until = -np.inf
+    for number, transition in enumerate(records(transitions), start=1):
+        onset, middle, end = (axis.position(transition[key]) for key in ("onset", "midpoint", "end"))
+        if on_colour:
+            for edge in (onset, end):
+                axes.axvline(edge, color="white", lw=0.8, ls=(0, (2, 2)))
+        else:
+            axes.axvspan(onset, end, color=palette.SHADE, alpha=0.22, lw=0, zorder=0)
+            axes.axvline(middle, color=palette.SHADE, lw=0.7, ls=(0, (1, 1)), zorder=0.5)
+        if not numbered:
+            continue
+        place = axes.transAxes.inverted().transform(axes.transData.transform((middle, 1)))[0]
+        # Numbers that would overprint each other stand in two rows.
+        raised = place - labelled_until < 0.035
+        labelled_until = -np.inf if raised else place
+        axes.annotate(
+            str(number), (middle, 1), xycoords=("data", "axes fraction"), xytext=(0, 9 if raised else 1.5),
+            textcoords="offset points", ha="center", va="bottom", fontsize=7, annotation_clip=False,
+        )  # fmt: skip
+
+
+def curves(axes: Axes, axis: StepAxis, steps: np.ndarray, panel: Panel, *, legend: bool = True) -> None:
+    """All curves of a panel: error bands, gaps where values are missing, hollow markers where estimates are flagged."""
+    x = np.array([axis.position(step) for step in steps])
+    several = len(panel.series) > 1
+    for index, series in enumerate(panel.series):
+        look = palette.line(index)
+        alone = len(steps) == 1 or np.isfinite(series.values).sum() == 1
+        marker = {"marker": palette.style(index).marker, "ms": 4} if alone else {}
+        axes.plot(x, series.values, label=literal(series.label), **look, **marker)
+        if series.error is not None and np.isfinite(series.error).any():
+            low, high = series.values - BAND * series.error, series.values + BAND * series.error
+            axes.fill_between(x, low, high, color=look["color"], alpha=0.25, lw=0, label=f"± {BAND} standard errors")
+        if series.flagged is not None and series.flagged.any():
+            axes.plot(
+                x[series.flagged], series.values[series.flagged], ls="", marker="o", ms=3, mfc="white", mec=look["color"],
+                mew=0.7, label="flagged estimate",
+            )  # fmt: skip
+    if panel.is_log:
+        axes.set_yscale("log")
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 5), useMathText=True)
+    axes.set_ylabel(wrapped(literal(panel.label)))
+    if legend and (several or len(axes.get_legend_handles_labels()[0]) > 1):
+        legend_above(axes, title=literal(panel.legend))
+
+
+def legend_above(axes: Axes, *, title: str = "", right: bool = False) -> None:
+    """A legend that covers no data: above the axes, or right of them where there are many entries."""
+    labels = axes.get_legend_handles_labels()[1]
+    if right or len(labels) > 4:
+        axes.legend(
+            loc="center left", bbox_to_anchor=(1.0, 0.5), ncols=1 if len(labels) <= 10 else 2, title=title or None,
+            title_fontsize=7, handlelength=1.8, columnspacing=0.8, labelspacing=0.25,
+        )  # fmt: skip
+    else:
+        wide = sum(map(len, labels)) + 6 * len(labels) > 52  # letters that fit above one column
+        axes.legend(
+            loc="lower left", bbox_to_anchor=(0.0, 1.08), ncols=2 if wide else len(labels), borderaxespad=0.0,
+            handlelength=2.0, columnspacing=1.2, labelspacing=0.25,
+        )  # fmt: skip

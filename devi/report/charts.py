@@ -1,0 +1,197 @@
+"""Interactive curves for the page: one Altair chart a panel, all of them following one step.
+
+Each chart has a parameter `step`, the step that is looked at, and a selection `near`, the checkpoint nearest to the
+pointer. The page sets `step` in every chart to whatever `near` is in the one that the pointer is over.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import altair as alt
+import numpy as np
+
+from devi.report import palette
+from devi.report.panels import LEVEL_NAMES, LEVELS, Panel
+from devi.report.sentences import value_text
+from devi.report.step_axis import TITLE, StepAxis
+
+HEIGHT = 170
+DIGITS = 5  # significant digits that are written into the page
+TOOLTIP_LIMIT = 10
+AT_STEP = "datum.t == step"
+Spec = dict[str, Any]
+
+
+def curve_chart(
+    panel: Panel, axis: StepAxis, steps: np.ndarray, transitions: list[dict[str, Any]], *, rules: tuple[float, ...] = ()
+) -> Spec:
+    """The Vega-Lite spec of one panel: shaded transitions, error bands, curves, and a rule at the step looked at.
+
+    rules  heights of horizontal reference lines (limits of a diagnostic)
+    """
+    labels = [series.label for series in panel.series]
+    styles = [palette.style(index) for index in range(len(labels))]
+    several = len(labels) > 1
+    legend = alt.Legend(title=panel.legend or None, orient="top", columns=10, symbolType="stroke") if several else None
+    colour = alt.Color(
+        "s:N", scale=alt.Scale(domain=labels, range=[look.colour for look in styles]), sort=None, legend=legend
+    )
+    dash = alt.StrokeDash(
+        "s:N", scale=alt.Scale(domain=labels, range=[list(look.dash) or [1, 0] for look in styles]), legend=legend
+    )
+    y = y_axis(panel)
+    x = x_axis(axis)
+    data = placed(
+        alt.Chart(alt.InlineData(values=_rows(panel, steps))).transform_flatten(["t", "v", "l", "h", "f"]), axis
+    )
+    layers = [*shading(axis, transitions), *_levels(panel, rules)]
+    if any(series.error is not None for series in panel.series):
+        band = data.transform_filter("isValid(datum.l) && isValid(datum.h)")
+        layers.append(band.mark_area(opacity=0.22).encode(x=x, y=alt.Y("l:Q"), y2="h:Q", color=colour))
+    if (np.array([np.isfinite(series.values).sum() for series in panel.series]) < 2).any():
+        layers.append(data.mark_point(filled=True, size=40).encode(x=x, y=y, color=colour))
+    layers.append(data.mark_line(strokeWidth=1.6, clip=True).encode(x=x, y=y, color=colour, strokeDash=dash))
+    if any(series.flagged is not None and series.flagged.any() for series in panel.series):
+        flagged = data.transform_filter("datum.f == 1")
+        layers.append(flagged.mark_point(size=22, fill="white", opacity=1).encode(x=x, y=y, color=colour))
+    now = data.transform_filter(AT_STEP).transform_filter("isValid(datum.v)")
+    layers.append(now.mark_point(size=36, filled=True, opacity=1).encode(x=x, y=y, color=colour))
+    layers.extend(probe(axis, steps, _readings(panel)))
+    return finished(alt.layer(*layers), steps)
+
+
+def finished(chart: alt.LayerChart, steps: np.ndarray, *, width: Any = "container", height: int = HEIGHT) -> Spec:
+    """The chart as a spec, with its parameter `step` set to the last checkpoint."""
+    start = alt.param(name="step", value=float(steps[-1]))
+    return chart.add_params(start).properties(width=width, height=height).configure_view(stroke=None).to_dict()
+
+
+def placed(chart: alt.Chart, axis: StepAxis) -> alt.Chart:
+    """With x, where each step t is drawn: step 0 has its own place on the log axis."""
+    where = f"datum.t > 0 ? datum.t : {axis.position(0):.6g}" if axis.scale == "log" else "datum.t"
+    return chart.transform_calculate(x=where)
+
+
+def x_axis(axis: StepAxis, field: str = "x:Q") -> alt.X:
+    if axis.scale == "linear":
+        scale, marks = (
+            alt.Scale(domain=[axis.low, axis.high], nice=False),
+            alt.Axis(format=",", title=TITLE, grid=False),
+        )
+    else:
+        scale = alt.Scale(type="log", domain=[axis.low, axis.high], nice=False)
+        zero = axis.zero or 0.0
+        text = f"datum.value <= {zero * 1.001:.6g} ? '0' : format(datum.value, ',')"
+        marks = alt.Axis(values=list(axis.ticks), labelExpr=text, title=TITLE, grid=False, labelOverlap=True)
+    return alt.X(field, scale=scale, axis=marks)
+
+
+def y_axis(panel: Panel) -> alt.Y:
+    # Values that are missing or not positive leave a gap, never a point at the edge.
+    scale = alt.Scale(type="log", nice=False) if panel.is_log else alt.Scale(zero=False)
+    title = panel.label if len(panel.label) < 24 else panel.label.split(" (")
+    marks = alt.Axis(
+        title=title, tickCount=5, format="~g", titleLimit=HEIGHT, gridOpacity=0.5, minExtent=44, maxExtent=44
+    )
+    return alt.Y("v:Q", scale=scale, axis=marks)
+
+
+def shading(axis: StepAxis, transitions: list[dict[str, Any]], *, outline: bool = False) -> list[alt.Chart]:
+    """Each transition from onset to end, its midpoint, and its number above."""
+    rows = [
+        {
+            "n": str(number),
+            "a": axis.position(one["onset"]),
+            "x": axis.position(one["midpoint"]),
+            "b": axis.position(one["end"]),
+        }
+        for number, one in enumerate(transitions, start=1)
+    ]
+    if not rows:
+        return []
+    base = alt.Chart(alt.InlineData(values=rows))
+    x = x_axis(axis)
+    look = {"fillOpacity": 0, "stroke": "white", "strokeDash": [3, 3]} if outline else {"opacity": 0.2}
+    return [
+        base.mark_rect(color=palette.SHADE, **look).encode(x=x_axis(axis, "a:Q"), x2="b:Q"),
+        base.mark_rule(color=palette.SHADE, strokeDash=[1, 2]).encode(x=x),
+        base.mark_text(color="#333333", fontSize=11, fontWeight="bold", baseline="bottom").encode(
+            x=x, y=alt.value(-2), text="n:N"
+        ),
+    ]
+
+
+def probe(axis: StepAxis, steps: np.ndarray, columns: list[tuple[str, list[str]]]) -> list[alt.Chart]:
+    """The rule at the step looked at, and the invisible layer that finds the checkpoint nearest to the pointer."""
+    rows = [
+        {"t": float(step), "n": f"{step:,}", **{f"c{k}": texts[i] for k, (_, texts) in enumerate(columns)}}
+        for i, step in enumerate(steps.tolist())
+    ]
+    base = placed(alt.Chart(alt.InlineData(values=rows)), axis)
+    x = x_axis(axis)
+    tooltip = [
+        alt.Tooltip("n:N", title="step"),
+        *(alt.Tooltip(f"c{k}:N", title=label) for k, (label, _) in enumerate(columns)),
+    ]
+    # clear=False: leaving a chart keeps the step, so that the geometry can be looked at in peace.
+    near = alt.selection_point(name="near", fields=["t"], nearest=True, on="pointermove", clear=False)
+    return [
+        base.transform_filter(AT_STEP).mark_rule(color="black", strokeWidth=1).encode(x=x),
+        base.mark_rule(opacity=0, strokeWidth=6).encode(x=x, tooltip=tooltip).add_params(near).properties(name="probe"),
+    ]
+
+
+def number(value: float) -> float | None:
+    """A value for the page: few digits, and null where it is not finite."""
+    return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+
+
+def _rows(panel: Panel, steps: np.ndarray) -> list[Spec]:
+    """One row a curve, its values in lists that the chart unfolds: a third of the size of one row a point."""
+    rows = []
+    for series in panel.series:
+        values = np.where(series.values > 0, series.values, np.nan) if panel.is_log else series.values
+        error = np.full(len(values), np.nan) if series.error is None else 2 * series.error
+        flagged = np.zeros(len(values), bool) if series.flagged is None else series.flagged
+        rows.append(
+            {
+                "s": series.label,
+                "t": [float(step) for step in steps],
+                "v": [number(value) for value in values],
+                "l": [number(value) for value in values - error],
+                "h": [number(value) for value in values + error],
+                "f": [int(flag) for flag in flagged],
+            }
+        )
+        if series.error is None:
+            rows[-1] |= {"l": [], "h": []}
+        if not flagged.any():
+            rows[-1]["f"] = []
+    return rows
+
+
+def _readings(panel: Panel) -> list[tuple[str, list[str]]]:
+    """What the tooltip says at each checkpoint: (label, texts) for each curve."""
+    result = []
+    for series in panel.series[:TOOLTIP_LIMIT]:
+        error = np.full(len(series.values), np.nan) if series.error is None else series.error
+        result.append((series.label, [value_text(*pair) for pair in zip(series.values, error, strict=True)]))
+    return result
+
+
+def _levels(panel: Panel, rules: tuple[float, ...]) -> list[alt.Chart]:
+    """Reference heights: the dimensionalities of regular arrangements by name, limits of diagnostics as dashed lines."""
+    if panel.series[0].name in LEVELS:
+        rows = [{"v": v, "n": n} for v, n in zip(LEVELS[panel.series[0].name], LEVEL_NAMES, strict=True)]
+        base = alt.Chart(alt.InlineData(values=rows))
+        y = y_axis(panel)
+        text = base.mark_text(align="left", dx=3, fontSize=9, color=palette.GUIDE).encode(
+            x=alt.value("width"), y=y, text="n:N"
+        )
+        return [base.mark_rule(color=palette.GUIDE, strokeDash=[1, 3]).encode(y=y), text]
+    if rules:
+        base = alt.Chart(alt.InlineData(values=[{"v": rule} for rule in rules]))
+        return [base.mark_rule(color=palette.VERMILION, strokeDash=[4, 3]).encode(y=y_axis(panel))]
+    return []

@@ -1,0 +1,174 @@
+"""report.html: what happened in one run, in one file that opens offline and reads without JavaScript."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections import Counter
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jinja2
+import numpy as np
+import xarray as xr
+from markupsafe import Markup
+
+from devi.report.charts import Spec, curve_chart
+from devi.report.document import plain, records, skipped
+from devi.report.figures import FIGURES, available
+from devi.report.geometry_charts import columns_chart, spectrum_bars, spectrum_map
+from devi.report.health_figure import diagnostics
+from devi.report.panels import Panel, not_drawn, panels
+from devi.report.sentences import headline, llc_sentence, sentence, step_text, value_text
+from devi.report.step_axis import StepAxis
+
+if TYPE_CHECKING:
+    from devi.analysis import Analysis
+
+FALLBACK_DOTS = 110  # of the pictures shown when scripts are off
+FALLBACK = ("overview", "feature_geometry", "fourier")
+FOURIER = ("restricted and excluded loss", "Gini coefficient")
+
+
+class Chart(NamedTuple):
+    """A place on the page: an element's id and the spec that goes there."""
+
+    id: str
+    title: str
+    spec: Spec
+    note: str = ""
+
+
+def page(analysis: Analysis) -> str:
+    """The whole page as text."""
+    trajectories, transitions = analysis.trajectories, records(analysis.transitions)
+    charts = _charts(trajectories, transitions)
+    everything = [chart for group in charts.values() for chart in group]
+    return environment().get_template("page.html.j2").render(
+        run=plain(analysis.run),
+        notices=[str(notice) for notice in analysis.notices],
+        headline=headline(trajectories, transitions),
+        sentences=[sentence(trajectories, one) for one in transitions],
+        llc_sentence=llc_sentence(trajectories),
+        transitions=transitions,
+        charts=charts,
+        steps=trajectories["step"].values.tolist(),
+        axis_note=StepAxis.of(trajectories["step"].values).note,
+        specs=for_script({chart.id: chart.spec for chart in everything}),
+        step_list=for_script(trajectories["step"].values.tolist()),
+        vega=vega() if everything else Markup(""),
+        pictures=_pictures(trajectories, transitions),
+        figures=available(trajectories),
+        scalars=_last_values(trajectories),
+        flags=flag_counts(trajectories, analysis.flag_meanings),
+        stages=records(analysis.stages),
+        skipped=skipped(analysis.skipped),
+        not_drawn=not_drawn(trajectories),
+        settings=[(name, flat(value)) for name, value in plain(analysis.settings).items()],
+        seconds={name: f"{value:,.1f}" for name, value in analysis.seconds.items()},
+        command=analysis.command,
+    )  # fmt: skip
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """Templates with escaping always on: names in a run are other people's text."""
+    made = jinja2.Environment(
+        loader=jinja2.PackageLoader("devi.report", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    made.filters.update(step=step_text, value=value_text, flat=flat)
+    return made
+
+
+@cache
+def vega() -> Markup:
+    """Vega, Vega-Lite and vega-embed as one script."""
+    import vl_convert
+
+    # The bundle holds "</script" in strings only, where a backslash changes nothing.
+    return Markup(vl_convert.javascript_bundle().replace("</script", "<\\/script").replace("<!--", "<\\!--"))
+
+
+def for_script(value: Any) -> Markup:
+    """JSON for a script element: '<' is written as an escape, so no text in it can end the element."""
+    text = json.dumps(plain(value), separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings as (dotted key, text) rows."""
+    if isinstance(value, dict):
+        return [row for key, item in value.items() for row in flat(item, f"{prefix}.{key}" if prefix else str(key))]
+    if isinstance(value, str):
+        return [(prefix, value)]
+    text = json.dumps(value, ensure_ascii=False)
+    return [(prefix, text if len(text) < 400 else text[:400] + " …")]
+
+
+def flag_counts(trajectories: xr.Dataset, meanings: dict[str, str]) -> list[tuple[str, int, str]]:
+    """(flag, checkpoints that carry it, what it means and what to do), most frequent first."""
+    if "llc_flags" not in trajectories:
+        return []
+    words = [
+        word.strip() for flags in trajectories["llc_flags"].values for word in str(flags).split(",") if word.strip()
+    ]
+    return [(word, count, meanings.get(word, "")) for word, count in Counter(words).most_common()]
+
+
+def _charts(trajectories: xr.Dataset, transitions: list[dict[str, Any]]) -> dict[str, list[Chart]]:
+    """All charts by section: curves, geometry (beside the curves), fourier, health."""
+    groups: dict[str, list[Chart]] = {"curves": [], "geometry": [], "fourier": [], "health": []}
+    steps = trajectories["step"].values
+    if not len(steps):
+        return groups
+    axis = StepAxis.of(steps)
+
+    def add(group: str, panel: Panel, **settings: Any) -> None:
+        name = f"{group}-{len(groups[group])}"
+        spec = curve_chart(panel, axis, steps, transitions, **settings)
+        groups[group].append(Chart(name, panel.title, spec, panel.note))
+
+    for panel in panels(trajectories):
+        add("fourier" if panel.title in FOURIER else "curves", panel)
+    columns = columns_chart(trajectories)
+    if columns:
+        groups["geometry"].append(Chart("geometry-0", "Columns of W", *columns))
+    for name, part in (("embedding_spectrum", "embedding"), ("unembedding_spectrum", "unembedding")):
+        if name in trajectories and np.isfinite(trajectories[name].values.astype(float)).any():
+            groups["geometry"].append(
+                Chart(f"geometry-{name}", f"Spectrum of the {part}", spectrum_bars(trajectories, name))
+            )
+            spec = spectrum_map(trajectories, name, axis, transitions)
+            groups["fourier"].append(Chart(f"fourier-{name}", f"spectrum of the {part} over training", spec))
+    for panel, diagnostic in diagnostics(trajectories):
+        add("health", panel, rules=diagnostic.limits)
+        groups["health"][-1] = groups["health"][-1]._replace(note=diagnostic.healthy)
+    return groups
+
+
+def _pictures(trajectories: xr.Dataset, transitions: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """(name, data URI) of the pictures for readers without scripts."""
+    result = []
+    for name in [name for name in available(trajectories) if name in FALLBACK]:
+        buffer = io.BytesIO()
+        FIGURES[name](trajectories, transitions).savefig(buffer, format="png", dpi=FALLBACK_DOTS)
+        result.append((name, "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")))
+    return result
+
+
+def _last_values(trajectories: xr.Dataset) -> list[tuple[str, str]]:
+    """Scalar curves at the last checkpoint, for the table that a run with one checkpoint lives on."""
+    rows = []
+    for panel in panels(trajectories):
+        if panel.legend:
+            continue
+        for series in panel.series:
+            error = float("nan") if series.error is None else float(series.error[-1])
+            text = value_text(float(series.values[-1]), error)
+            rows.append((series.label, text + (f" {panel.units}" if panel.units not in ("", "1") else "")))
+    return rows

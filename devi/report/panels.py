@@ -1,0 +1,177 @@
+"""Which curves are drawn together: the panels of a report, decided from the names, dimensions and units of a result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+SERIES_LIMIT = 20  # curves in a panel; the ones that vary most are kept, and the title says so
+LOG_RATIO = 30.0  # a positive quantity that spans more than this is drawn on a log axis
+
+TOGETHER: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("loss", ("train_loss", "test_loss")),
+    ("accuracy", ("train_accuracy", "test_accuracy")),
+    ("local learning coefficient", ("llc",)),
+    ("weight norm", ("weight_norm",)),
+    ("feature norm", ("feature_norm",)),
+    ("feature dimensionality", ("feature_dimensionality",)),
+    (
+        "restricted and excluded loss",
+        ("restricted_loss", "restricted_loss_train", "restricted_loss_test", "excluded_loss"),
+    ),
+    ("Gini coefficient", ("gini_embedding", "gini_unembedding")),
+    ("lottery-ticket masks", ("ticket_overlap_previous", "ticket_overlap_final", "ticket_overlap_chance")),
+)
+OVERVIEW = ("loss", "accuracy", "local learning coefficient", "weight norm")
+# Drawn by a section of their own (geometry, Fourier, health), or no curves at all.
+ELSEWHERE = {
+    "feature_direction",
+    "embedding_spectrum",
+    "unembedding_spectrum",
+    "key_frequencies",
+    "polygon",
+    "llc_trace",
+    "llc_flags",
+    "llc_rhat",
+    "llc_ess",
+    "llc_virial",
+    "llc_headroom",
+    "ticket_masks",
+}
+LEVELS = {"feature_dimensionality": (1, 3 / 4, 2 / 3, 1 / 2, 2 / 5, 3 / 8, 1 / 4, 0)}
+LEVEL_NAMES = ("1", "3/4", "2/3", "1/2", "2/5", "3/8", "1/4", "0")
+
+
+@dataclass(frozen=True)
+class Series:
+    """One curve: `values` (step,), with `error` (step,) where the quantity has a standard error."""
+
+    name: str
+    label: str
+    values: np.ndarray
+    error: np.ndarray | None = None
+    flagged: np.ndarray | None = None  # (step,) bool: estimates that their own diagnostics do not support
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves that share one y axis."""
+
+    title: str
+    units: str
+    series: tuple[Series, ...]
+    note: str = ""
+    legend: str = ""  # what tells the curves apart ("feature"), when one quantity has many
+
+    @property
+    def label(self) -> str:
+        """The y axis: the quantity and its unit; "1" is no unit."""
+        return with_units(self.title, self.units)
+
+    @property
+    def is_log(self) -> bool:
+        """Whether a log axis shows more: positive values that span more than LOG_RATIO."""
+        values = np.concatenate([series.values for series in self.series])
+        values = values[np.isfinite(values)]
+        # Features enter on a linear scale; on a log one the noise of those near 0 fills the panel.
+        if self.series[0].name in {*LEVELS, "feature_norm"} or self.series[0].error is not None or not len(values):
+            return False
+        return bool(values.min() > 0 and values.max() > LOG_RATIO * values.min())
+
+
+def with_units(title: str, units: str) -> str:
+    return title if units in ("", "1") else f"{title} ({units})"
+
+
+def units_of(variable: xr.DataArray) -> str:
+    return str(variable.attrs.get("units", "") or "")
+
+
+def pretty(name: str) -> str:
+    """A metric's name as words: test_loss → test loss, llc → LLC."""
+    return " ".join("LLC" if word == "llc" else word for word in name.split("_") if word) or name
+
+
+def is_drawable(variable: xr.DataArray) -> bool:
+    return variable.dims[:1] == ("step",) and variable.ndim <= 2 and variable.dtype.kind in "biuf"
+
+
+def panels(trajectories: xr.Dataset) -> list[Panel]:
+    """Every panel that the result has curves for: the known groups first, then everything else by itself."""
+    result, used = [], set(ELSEWHERE)
+    for title, names in TOGETHER:
+        present = [name for name in names if name in trajectories and is_drawable(trajectories[name])]
+        used.update(present)
+        by_units: dict[str, list[str]] = {}
+        for name in present:  # two units never share an axis
+            by_units.setdefault(units_of(trajectories[name]), []).append(name)
+        for units, group in by_units.items():
+            several = len(by_units) > 1
+            result.append(_panel(trajectories, pretty(group[0]) if several else title, units, group))
+    for name in map(str, trajectories.data_vars):
+        is_error = name.endswith("_se") and name[:-3] in trajectories
+        if name not in used and not is_error and is_drawable(trajectories[name]):
+            result.append(_panel(trajectories, pretty(name), units_of(trajectories[name]), [name]))
+    return [panel for panel in result if any(np.isfinite(series.values).any() for series in panel.series)]
+
+
+def not_drawn(trajectories: xr.Dataset) -> list[str]:
+    """Results that no chart shows, each with the reason."""
+    reasons = []
+    for name, variable in trajectories.data_vars.items():
+        if str(name) in ELSEWHERE:
+            continue
+        if not is_drawable(variable):
+            shape = " × ".join(map(str, variable.dims)) or "no dimension"
+            reasons.append(
+                f"{name}: {shape} of {variable.dtype}; charts show numbers along step and one more dimension"
+            )
+        elif not np.isfinite(variable.values.astype(float)).any():
+            reasons.append(f"{name}: no finite value at any checkpoint")
+    return reasons
+
+
+def _panel(trajectories: xr.Dataset, title: str, units: str, names: list[str]) -> Panel:
+    series: list[Series] = []
+    note = legend = ""
+    for name in names:
+        variable = trajectories[name]
+        values = variable.values.astype(float)
+        if variable.ndim == 1:
+            series.append(Series(name, pretty(name), values, *_uncertainty(trajectories, name)))
+            continue
+        legend = str(variable.dims[1])
+        kept = most_varying(values)
+        if len(kept) < values.shape[1]:
+            note = f"the {len(kept)} of {values.shape[1]} that vary most"
+        labels = index_labels(variable)
+        series.extend(Series(name, labels[column], values[:, column]) for column in kept)
+    return Panel(title, units, tuple(series), note, legend)
+
+
+def index_labels(variable: xr.DataArray) -> list[str]:
+    """What the second dimension's entries are called: their coordinate, or 0, 1, …"""
+    dim = variable.dims[-1]
+    entries: Any = variable.coords[dim].values if dim in variable.coords else range(variable.sizes[dim])
+    return [str(entry) for entry in entries]
+
+
+def most_varying(values: np.ndarray, limit: int = SERIES_LIMIT) -> list[int]:
+    """Columns of `values` (step, column) with the largest range, at most `limit`, in their own order."""
+    finite = np.where(np.isfinite(values), values, np.nan)
+    low = np.where(np.isfinite(finite), finite, np.inf).min(0)
+    high = np.where(np.isfinite(finite), finite, -np.inf).max(0)
+    span = np.where(high >= low, high - low, -1.0)
+    return sorted(np.argsort(-span, kind="stable")[:limit].tolist())
+
+
+def _uncertainty(trajectories: xr.Dataset, name: str) -> tuple[np.ndarray | None, np.ndarray | None]:
+    error = trajectories.get(f"{name}_se")
+    flags = trajectories.get(f"{name}_flags")
+    return (
+        error.values.astype(float) if error is not None and error.dims == ("step",) else None,
+        np.array([bool(str(flag)) for flag in flags.values]) if flags is not None else None,
+    )

@@ -1,0 +1,168 @@
+"""What happened, in sentences with numbers: the values just before the onset and just after the end of a transition."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from devi.report.panels import pretty, units_of
+
+CHANGES_SHOWN = 5  # in one sentence; the table lists them all
+HAPPENED = {
+    "step": "one level gave way to another",
+    "jump": "there was a jump from one checkpoint to the next",
+    "ramp": "there was a steady climb or fall",
+    "kink": "the trend broke",
+    "transient": "there was a rise and a fall",
+    "instability": "training was unstable: a spike without a gain in function",
+    "overfit_rise": "the test loss rose while the training loss did not",
+}
+
+
+class Reading(NamedTuple):
+    """A value at one checkpoint; error is NaN where there is none."""
+
+    step: float
+    value: float
+    error: float
+
+
+def step_text(step: float) -> str:
+    """An optimizer step for a reader: 1,050; fractions only where the fit put the date between small steps."""
+    return f"{step:,.0f}" if step >= 10 or float(step).is_integer() else f"{step:,.1f}"
+
+
+def value_text(value: float, error: float = math.nan, *, decimals: int | None = None) -> str:
+    """A value with its standard error, rounded where the error starts: 412 ± 9, 7.03 ± 0.12; else 3 digits."""
+    if not math.isfinite(value):
+        return "not finite"
+    if math.isfinite(error) and error > 0:
+        # 2 digits of an error that starts with 1, else 1 digit: never more than 30% of rounding.
+        exponent = math.floor(math.log10(error))
+        places = -exponent + (1 if error / 10**exponent < 2 else 0)
+        if places < 7 and abs(value) < 1e7:
+            shown = max(places, 0)
+            return f"{round(value, places):,.{shown}f} ± {round(error, places):,.{shown}f}"
+        return f"{value:.3g} ± {error:.1g}"
+    if decimals is not None:
+        return f"{value:.{decimals}f}"
+    if value and not 1e-3 <= abs(value) < 1e5:
+        return f"{value:.2e}"
+    digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
+    return f"{value:,.{digits}f}"
+
+
+def readings(trajectories: xr.Dataset, metric: str, index: int | None, onset: float, end: float) -> list[Reading]:
+    """The last finite value at or before `onset` and the first at or after `end`; [] when either is missing."""
+    variable = column(trajectories.get(metric), index)
+    if variable is None:
+        return []
+    steps, values = trajectories["step"].values.astype(float), variable.values.astype(float)
+    error = column(trajectories.get(f"{metric}_se"), index)
+    errors = np.full_like(values, np.nan) if error is None else error.values.astype(float)
+    finite = np.isfinite(values)
+    before, after = np.flatnonzero(finite & (steps <= onset)), np.flatnonzero(finite & (steps >= end))
+    if not len(before) or not len(after):
+        return []
+    return [Reading(float(steps[i]), float(values[i]), float(errors[i])) for i in (before[-1], after[0])]
+
+
+def column(variable: xr.DataArray | None, index: int | None) -> xr.DataArray | None:
+    """One curve (step,) of a numeric variable, or None if there is no such curve."""
+    if variable is None or variable.dtype.kind not in "biuf" or variable.dims[:1] != ("step",):
+        return None
+    if variable.ndim == 1:
+        return variable
+    if variable.ndim > 2 or index is None or not 0 <= int(index) < variable.shape[1]:
+        return None
+    return variable[:, int(index)]
+
+
+def quantity(trajectories: xr.Dataset, metric: str, index: int | None) -> str:
+    """test accuracy · feature norm of feature 3."""
+    variable = trajectories.get(metric)
+    if index is None:
+        return pretty(metric)
+    dim = str(variable.dims[1]) if variable is not None and variable.ndim > 1 else "entry"
+    return f"{pretty(metric)} of {dim} {index}"
+
+
+def changes(trajectories: xr.Dataset, transition: dict[str, Any]) -> list[str]:
+    """'test accuracy 0.05 → 1.00', one for each quantity that moved, and the LLC whether it moved or not."""
+    wanted = [(entry["metric"], entry.get("index")) for entry in transition.get("support", [])]
+    wanted = list(dict.fromkeys(wanted))[:CHANGES_SHOWN]
+    if "llc" in trajectories and ("llc", None) not in wanted:
+        wanted.append(("llc", None))
+    texts = []
+    for metric, index in wanted:
+        pair = readings(trajectories, metric, index, transition["onset"], transition["end"])
+        if not pair:
+            continue
+        decimals = 2 if "accuracy" in metric else None
+        first, last = (value_text(reading.value, reading.error, decimals=decimals) for reading in pair)
+        units = units_of(trajectories[metric])
+        unit = f" {units}" if units not in ("", "1") else ""
+        texts.append(f"{quantity(trajectories, metric, index)} {first} → {last}{unit}")
+    return texts
+
+
+def sentence(trajectories: xr.Dataset, transition: dict[str, Any]) -> str:
+    """One transition in one sentence; its own description leads when it has one."""
+    onset, end = step_text(transition["onset"]), step_text(transition["end"])
+    between = f"between steps {onset} and {end}" if onset != end else f"at step {onset}"
+    lead = str(transition.get("description") or "").strip().rstrip(".:")
+    if not lead:
+        named = str(transition.get("label") or "")
+        happened = HAPPENED.get(str(transition["type"]), f"there was a change of type {transition['type']}")
+        lead = f"{between} {happened}" + (f" ({named})" if named else "")
+    elif onset not in lead and end not in lead:
+        lead = f"{between}: {lead}"
+    numbers = [] if "→" in lead else changes(trajectories, transition)
+    text = lead + (": " + ", ".join(numbers) if numbers else "") + "."
+    if transition.get("exogenous"):
+        text += f" It coincides with a declared event: {transition['exogenous']}."
+    if transition.get("resolvable") is False:
+        text += " Fewer than 4 checkpoints lie on one side of it, so its dates are only a guess."
+    return text[0].upper() + text[1:]
+
+
+def headline(trajectories: xr.Dataset, transitions: list[dict[str, Any]]) -> str:
+    """How much was found, and where was looked."""
+    steps = trajectories["step"].values
+    if not len(steps):
+        return "The run has no readable checkpoint, so there is nothing to say about its structure."
+    if len(steps) == 1:
+        return (
+            f"The run has one checkpoint, at step {step_text(steps[0])}: its values are below,"
+            " but a transition needs checkpoints before and after it."
+        )
+    looked = f"{len(steps)} checkpoints from step {step_text(steps[0])} to {step_text(steps[-1])}"
+    if not transitions:
+        return f"No transition was found in {looked}: every curve is explained by slow change and noise."
+    count = "One transition was" if len(transitions) == 1 else f"{len(transitions)} transitions were"
+    return f"{count} found in {looked}."
+
+
+def llc_sentence(trajectories: xr.Dataset) -> str:
+    """How far the LLC estimates can be trusted; empty when there are none."""
+    if "llc" not in trajectories:
+        return ""
+    values = trajectories["llc"].values.astype(float)
+    count, missing = len(values), int((~np.isfinite(values)).sum())
+    flags = trajectories.get("llc_flags")
+    flagged = 0 if flags is None else sum(bool(str(flag)) for flag in flags.values)
+    text = f"All {count} LLC estimates passed their own diagnostics."
+    if flagged == count:
+        text = f"All {count} LLC estimates are flagged by their own diagnostics: do not read the LLC curve before you have seen why below."
+    elif flagged:
+        text = f"{flagged} of {count} LLC estimates are flagged by their own diagnostics and drawn hollow; reasons are below."
+    elif flags is None:
+        text = f"The {count} LLC estimates carry no diagnostics."
+    if missing:
+        text += f" {missing} of {count} are not finite and leave a gap in the curve."
+    if "llc_se" not in trajectories:
+        text += " They have no standard error."
+    return text

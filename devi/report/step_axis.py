@@ -1,0 +1,64 @@
+"""The step axis that every chart shares: logarithmic, with step 0 drawn apart at its left end.
+
+Transitions are defined on log10(step), where step 0 has no place; it is drawn one gap left of the first positive step.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+TITLE = "training step (optimizer steps)"
+GAP = 0.12  # of the axis, between step 0 and the first positive step
+
+
+@dataclass(frozen=True)
+class StepAxis:
+    """Where each step is drawn. `scale` is 'log' or 'linear'; `zero` is where step 0 is drawn on a log axis."""
+
+    scale: str
+    low: float
+    high: float
+    zero: float | None
+    ticks: tuple[float, ...]
+
+    @classmethod
+    def of(cls, steps: np.ndarray) -> StepAxis:
+        steps = np.asarray(steps, dtype=float)
+        positive = steps[steps > 0]
+        if len(positive) < 2 or positive.max() < 10 * positive.min():
+            low, high = (float(steps.min()), float(steps.max())) if len(steps) else (0.0, 1.0)
+            if low == high:
+                low, high = low - 1, high + 1
+            margin = 0.02 * (high - low)
+            return cls("linear", low - margin, high + margin, None, ())
+        first, last = float(positive.min()), float(positive.max())
+        decades = math.log10(last / first)
+        zero = first / 10 ** (GAP * decades) if (steps == 0).any() else None
+        low = (zero or first) / 10 ** (0.02 * decades)
+        ticks = [10.0**power for power in range(math.ceil(math.log10(first)), math.floor(math.log10(last)) + 1)]
+        if len(ticks) < 3:
+            ticks = sorted({digit * 10.0**power for power in range(-1, 12) for digit in (1, 2, 5)})
+            ticks = [tick for tick in ticks if first <= tick <= last]
+        # A tick label that would touch the "0" of step 0 is dropped.
+        ticks = [tick for tick in ticks if zero is None or math.log10(tick / zero) > 0.06 * decades]
+        return cls("log", low, last * 10 ** (0.02 * decades), zero, ((zero,) if zero else ()) + tuple(ticks))
+
+    def position(self, step: float) -> float:
+        """Where `step` is drawn, in the scale's own numbers."""
+        if self.scale == "log":
+            return float(step) if step > 0 else (self.zero or self.low)
+        return float(step)
+
+    def label(self, tick: float) -> str:
+        return "0" if tick == self.zero else f"{tick:,.10g}"
+
+    @property
+    def note(self) -> str:
+        if self.scale == "linear":
+            return "The step axis is linear."
+        if self.zero is None:
+            return "The step axis is logarithmic; the run has no checkpoint at step 0."
+        return "The step axis is logarithmic; step 0, the initialization, is drawn apart at its left end."
