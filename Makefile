@@ -4,13 +4,18 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test browser check format bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/devi demo
 
-test: $(VENV)/installed-test
+test: $(VENV)/installed-test browser
 	$(BIN)/pytest
+
+# The page tests need Chromium. CI installs Debian's; anywhere else they are skipped, with the reason, if there is none.
+browser:
+	@if [ "$$CI" = true ] && ! command -v chromium >/dev/null && command -v apt-get >/dev/null; then \
+		apt-get update -qq && apt-get install -y -qq chromium >/dev/null; fi
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff format --check .

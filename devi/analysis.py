@@ -153,7 +153,7 @@ def plan(
         if isinstance(wanted, Metric):
             chosen[wanted.label()] = wanted
             continue
-        cls = load("metric", wanted) if isinstance(wanted, str) else wanted
+        cls: type[Metric] = load("metric", wanted) if isinstance(wanted, str) else wanted
         chosen[cls.label()] = with_settings(cls, settings.get(cls.label(), {}), kind="metric")
     for name in settings:
         if name not in chosen:
@@ -201,7 +201,7 @@ def _over(
     blocks = [whole.block(start, min(start + size, len(whole))) for start in range(0, len(whole), size)]
     paths = [store.block(metric, block) if store else None for block in blocks]
     done = {index: store.load(path) for index, path in enumerate(paths) if store and path and path.is_file()}
-    missing = [index for index in range(len(blocks)) if done.get(index) is None]
+    missing = [index for index in range(len(blocks)) if index not in done]
     tell(len(done) / len(blocks))
     for index, result in zip(missing, executor.map(partial(_block, metric), [blocks[i] for i in missing]), strict=True):
         done[index] = result

@@ -39,9 +39,7 @@ class Cache:
         key = _digest(_identity(metric), _identity(run.task), run.digests.tobytes())
         return self._place(f"{metric.label()}-{key}.json")
 
-    def load(self, path: Path) -> xr.Dataset | None:
-        if not path.is_file():
-            return None
+    def load(self, path: Path) -> xr.Dataset:
         with xr.open_dataset(path, engine="h5netcdf") as stored:
             return stored.load()
 

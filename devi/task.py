@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from devi.errors import DeviError, unknown_name
 
 Split = Literal["train", "test"]
+T = TypeVar("T")
 
 
 class Batch(NamedTuple):
@@ -69,9 +70,6 @@ class Task(ABC):
         return ("losses", "norms", "tickets", "llc")
 
 
-AnyTask = TypeVar("AnyTask", bound=Task)
-
-
 def setting_names(cls: type) -> dict[str, str]:
     """The settings of a task or metric class: name on the command line -> field of the dataclass or pydantic model.
 
@@ -94,7 +92,7 @@ def settings_of(thing: object) -> dict[str, Any]:
     }
 
 
-def with_settings(cls: type[AnyTask], settings: Mapping[str, Any], *, kind: str = "task") -> AnyTask:
+def with_settings(cls: type[T], settings: Mapping[str, Any], *, kind: str = "task") -> T:
     """`cls` built from settings given as values or as text (`--set key=value`), checked one by one.
 
     Raises DeviError for an unknown key (with the nearest known one) or a value of the wrong type or range.

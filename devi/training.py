@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from devi.checkpoints.reader import Run, open_run
 from devi.checkpoints.writer import Recorder
@@ -150,11 +150,11 @@ def resumed_settings(
 def update(task: Task, model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
     """One optimizer step on the batch's mean loss; returns that loss, before the step."""
 
-    def closure() -> Tensor:
+    def closure() -> float:
         optimizer.zero_grad()
         loss = task.loss(model(batch.inputs), batch.targets).mean()
         loss.backward()
-        return loss
+        return loss.item()
 
     model.train()
     # A closure, because some optimizers (LBFGS) evaluate the loss more than once a step.
@@ -184,10 +184,10 @@ def measured(task: Task, model: nn.Module, train_split: Batch, test_split: Batch
             ):
                 outputs = model(inputs)
                 losses.append(task.loss(outputs, targets).double())
-                right.append(task.accuracy(outputs, targets))
+                right += [part.double() for part in [task.accuracy(outputs, targets)] if part is not None]
         scalars[f"{split}_loss"] = torch.cat(losses).mean().item()
-        if right[0] is not None:
-            scalars[f"{split}_accuracy"] = torch.cat([part.double() for part in right]).mean().item()
+        if right:
+            scalars[f"{split}_accuracy"] = torch.cat(right).mean().item()
     return scalars
 
 

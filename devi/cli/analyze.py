@@ -71,7 +71,7 @@ def analyze(
         settings["tickets"] = {**settings.get("tickets", {}), "keep_masks": True}
     found = found_runs(runs)
     places = output_places(found, out)
-    done: list[dict[str, Any]] = []
+    analyses = []
     with progress() as shown:
         for path, place in zip(found, places, strict=True):
             if len(found) > 1:
@@ -80,11 +80,12 @@ def analyze(
                 path, place, task=task, metrics=metric or [], settings=settings, device=device,
                 operating_point=operating_point, workers=workers, shown=shown,
             )  # fmt: skip
-            done.append(summary(analysis, path, place))
+            analyses.append(analysis)
+    done = [summary(*each) for each in zip(analyses, found, places, strict=True)]
     if len(done) > 1:
         from devi import report
 
-        index = report.write_index(done, out or Path("reports"))
+        index = report.write_index(list(zip(analyses, places, strict=True)), out or Path("reports"))
     if as_json:
         print(json.dumps({"runs": done}))
     else:

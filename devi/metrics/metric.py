@@ -42,9 +42,8 @@ class Metric:
         `run` is a block: `len(run)` checkpoints, `run.steps` (step,), `run.parameters()`. `run.whole` is the run it
         was cut from and `run.start` its first checkpoint's place there. By default: `at`, checkpoint by checkpoint.
         """
-        rows = [self.at(run.model_at(index), run.task) for index in range(len(run))]
-        if not isinstance(rows[0], dict):
-            rows = [{self.label(): row} for row in rows]
+        values_at = [self.at(run.model_at(index), run.task) for index in range(len(run))]
+        rows = [value if isinstance(value, dict) else {self.label(): value} for value in values_at]
         data = {}
         for name in rows[0]:
             values = np.asarray([np.asarray(row[name], dtype=float) for row in rows])

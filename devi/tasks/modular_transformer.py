@@ -6,6 +6,7 @@ Source: Nanda et al. 2023, arXiv:2301.05217 (no biases in attention, learned pos
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -65,50 +66,52 @@ class Transformer(nn.Module):
         self.unembed = nn.Parameter(torch.randn(embed, p + 1) / math.sqrt(p + 1))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        block = self.blocks[-1]
+        block = self._blocks[-1]
         stream = self.last_stream(inputs)
         stream = stream + block.activations(stream) @ block.mlp_out + block.bias_out
         return self.norm(stream) @ self.unembed
 
     def hidden(self, inputs: Tensor) -> Tensor:
         """MLP activations of the last block at '=', (example, width)."""
-        return self.blocks[-1].activations(self.last_stream(inputs))
+        return self._blocks[-1].activations(self.last_stream(inputs))
 
     def last_stream(self, inputs: Tensor) -> Tensor:
         """Residual stream at '=' after the last block's attention, (example, embed)."""
-        block = self.blocks[-1]
-        if len(self.blocks) > 1:
+        *earlier, block = self._blocks
+        if earlier:
             stream = self._all_tokens(inputs)
-            for earlier in self.blocks[:-1]:
-                stream = earlier.everywhere(stream)
-            final = stream[:, -1]
+            for each in earlier:
+                stream = each.everywhere(stream)
+            final = stream[:, -1]  # (example, embed)
             query = torch.einsum("nd,hds->hns", block.norm_attention(final), block.query)
             key, value = block.keys_values(stream)  # (heads, example, position, size)
+            scores = (query[:, :, None] @ key.transpose(-1, -2))[:, :, 0]  # (heads, example, position)
         else:
             # One layer: a key or value depends on the token and its position alone, and the query on neither a nor b.
-            # So 2p + 1 keys and values, gathered per example, and one query; not 3 of each for every example.
+            # So 2p + 1 keys, values and scores, gathered per example, and one query; not 3 of each for every example.
             final = self.embed[self.p] + self.position[2]  # (embed,)
-            query = torch.einsum("d,hds->hs", block.norm_attention(final), block.query)[:, None]
+            query = torch.einsum("d,hds->hs", block.norm_attention(final), block.query)
             tokens = self.embed[None, : self.p] + self.position[:2, None]  # (2, p, embed)
             key, value = block.keys_values(torch.cat([tokens.flatten(0, 1), final[None]]))  # (heads, 2p + 1, size)
             place = torch.stack(
                 [inputs[:, 0], inputs[:, 1] + self.p, torch.full_like(inputs[:, 0], 2 * self.p)], dim=1
             )  # (example, position)
-            # Scores once per token and position too: the query is shared.
-            scores = (query @ key.transpose(-1, -2))[:, 0] / math.sqrt(key.shape[-1])  # (heads, 2p + 1)
-            weights = scores[:, place].softmax(-1)  # (heads, example, position)
-            mixed = (weights[..., None] * value[:, place]).sum(2)  # (heads, example, size)
-            return final + mixed.permute(1, 0, 2).flatten(1) @ block.output
-        scores = (query[:, :, None] @ key.transpose(-1, -2))[:, :, 0] / math.sqrt(key.shape[-1])
-        mixed = (scores.softmax(-1)[..., None] * value).sum(2)
+            scores = torch.einsum("hs,hts->ht", query, key)[:, place]  # (heads, example, position)
+            value = value[:, place]  # (heads, example, position, size)
+        weights = (scores / math.sqrt(value.shape[-1])).softmax(-1)
+        mixed = (weights[..., None] * value).sum(2)  # (heads, example, size)
         return final + mixed.permute(1, 0, 2).flatten(1) @ block.output
 
     def plain(self, inputs: Tensor) -> Tensor:
         """The same logits with every position computed for every example: the reference for `forward`."""
         stream = self._all_tokens(inputs)
-        for block in self.blocks:
+        for block in self._blocks:
             stream = block.everywhere(stream)
         return self.norm(stream[:, -1]) @ self.unembed
+
+    @property
+    def _blocks(self) -> list[Block]:
+        return cast(list[Block], list(self.blocks))
 
     def _all_tokens(self, inputs: Tensor) -> Tensor:
         equals = torch.full_like(inputs[:, :1], self.p)

@@ -1,0 +1,223 @@
+"""The command line as a user meets it: exit codes, messages, files."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from devi.cli.main import run
+
+ROOT = Path(__file__).parents[2]
+SMALL = ["--set", "features=3", "--steps", "60", "--checkpoints", "every:3"]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_train_analyze_report_in_the_default_places(here, capsys):
+    assert run(["train", "superposition", "--seed", "1", *SMALL]) == 0
+    assert "next: devi analyze checkpoints/superposition-seed1" in capsys.readouterr().out
+    assert run(["analyze", "checkpoints/superposition-seed1"]) == 0
+    report = here / "reports" / "superposition-seed1"
+    assert "report: reports/superposition-seed1/report.html" in capsys.readouterr().out
+    for name in ("report.html", "analysis.h5", "transitions.json"):
+        assert (report / name).is_file()
+    assert {path.suffix for path in (report / "figures").iterdir()} == {".png", ".svg"}
+    assert json.loads((report / "transitions.json").read_text())["schema"] == "devi/transitions/1"
+
+
+def test_json_prints_one_document_and_nothing_else(here, capsys):
+    assert run(["train", "superposition", *SMALL, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["checkpoints"] == 21
+    assert run(["show", "checkpoints/superposition-seed0", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["steps"] == {"first": 0, "last": 60, "count": 21}
+    assert shown["parameters"]["W"] == {"shape": [2, 3], "dtype": "float32"}
+    assert run(["tasks", "--json"]) == 0
+    assert "superposition" in json.loads(capsys.readouterr().out)
+
+
+def test_a_users_own_task_and_metric_from_their_files(here, capsys):
+    line, rank = f"{ROOT}/examples/line.py:Line", f"{ROOT}/examples/stable_rank.py:StableRank"
+    assert run(["train", line, "--set", "width=8", "--steps", "40", "--checkpoints", "log:15"]) == 0
+    assert run(["analyze", "checkpoints/line-seed0", "--task", line, "--metric", rank, "--workers", "2"]) == 0
+    assert "stable_rank" in (here / "reports/line-seed0/report.html").read_text()
+    capsys.readouterr()
+    assert run(["analyze", "checkpoints/line-seed0", "--out", "elsewhere"]) == 1
+    message = capsys.readouterr().err
+    assert "line.py:Line" in message
+    assert "--task" in message
+
+
+def test_a_users_own_loop_is_analyzed(here):
+    subprocess.run([sys.executable, f"{ROOT}/examples/own_loop.py", "checkpoints/mine"], check=True)
+    assert run(["analyze", "checkpoints/mine", "--task", f"{ROOT}/examples/line.py:Line"]) == 0
+
+
+def test_a_folder_of_runs_gives_a_report_each_and_an_index(here, capsys):
+    for seed in ("0", "1"):
+        run(["train", "superposition", "--seed", seed, *SMALL])
+    assert run(["analyze", "checkpoints"]) == 0
+    index = (here / "reports" / "index.html").read_text()
+    for seed in ("0", "1"):
+        assert f"superposition-seed{seed}/report.html" in index
+
+
+def test_a_metrics_setting_is_reached_with_set_and_with_a_file(here, capsys):
+    run(["train", "superposition", *SMALL])
+    assert run(["analyze", "checkpoints/superposition-seed0", "--set", "tickets.kept_fraction=0.2"]) == 0
+    settings = json.loads((here / "reports/superposition-seed0/transitions.json").read_text())["settings"]
+    assert settings["tickets"]["kept_fraction"] == 0.2
+    (here / "mine.toml").write_text("[tickets]\nkept_fraction = 0.3\n")
+    assert run(["analyze", "checkpoints/superposition-seed0", "--config", "mine.toml"]) == 0
+
+
+def test_strict_gives_3_when_an_estimate_is_flagged(here):
+    run(["train", "superposition", *SMALL])
+    # a step size far too large: the estimates cannot be healthy
+    assert run(["analyze", "checkpoints/superposition-seed0", "--step-size", "1.0", "--strict"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["train", "superpostion"], 1, "Did you mean 'superposition'?"),
+        (["train", "superposition", "--set", "fetures=5"], 1, "Did you mean 'features'?"),
+        (["train", "superposition", "--set", "features"], 1, "Expected KEY=VALUE"),
+        (["train", "superposition", "--set", "features=many"], 1, "'features' = 'many' is not valid"),
+        (["train", "superposition", "--preset", "big"], 1, "no preset of superposition is called 'big'"),
+        (["train", "superposition", "--checkpoints", "often"], 1, "expected log:COUNT, every:STEPS"),
+        (["train", "superposition", "--device", "cuda:9"], 1, "This machine has: cpu"),
+        (["train", "superposition", "--device", "toaster"], 1, "This machine has: cpu"),
+        (["train", "superposition", "--config", "absent.toml"], 1, "Expected a TOML file"),
+        (["analyze", "absent"], 1, "absent"),
+        (["analyze", "."], 1, "checkpoints"),
+        (["analyze"], 2, "Missing argument"),
+        (["train", "superposition", "--steps", "x"], 2, "not a valid integer"),
+        (["fly"], 2, "No such command"),
+    ],
+)
+def test_a_wrong_argument_gets_one_message_without_a_traceback(here, capsys, arguments, code, message):
+    assert run(arguments) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert list(here.iterdir()) == []
+
+
+def test_wrong_arguments_of_analyze_leave_the_run_and_the_place_alone(here, capsys):
+    run(["train", "superposition", *SMALL])
+    path = "checkpoints/superposition-seed0"
+    before = sorted(p.name for p in Path(path).iterdir())
+    cases = {
+        ("--sampler", "slgd"): "Did you mean 'sgld'?",
+        ("--metric", "tikets"): "Did you mean 'tickets'?",
+        ("--device", "cuda:9"): "This machine has: cpu",
+        ("--set", "tickets.kept=1"): "Did you mean 'kept_fraction'?",
+        ("--chains", "0"): "chains",
+        ("--step-size", "-1"): "step_size",
+        ("--task", "modular_addition"): "expects",
+        ("--operating-point", "lax"): "strict",
+        ("--workers", "0"): "workers must be 1 or more",
+    }
+    for arguments, message in cases.items():
+        assert run(["analyze", path, *arguments]) == 1, arguments
+        error = capsys.readouterr().err
+        assert message in error, arguments
+        assert "Traceback" not in error
+    assert sorted(p.name for p in Path(path).iterdir()) == before
+
+
+def test_a_checkpoint_of_another_shape_than_the_tasks_says_both_shapes(here, capsys):
+    run(["train", "superposition", *SMALL])
+    (here / "bigger.py").write_text(
+        "from dataclasses import dataclass\nfrom devi.tasks.superposition import Superposition\n"
+        "@dataclass(frozen=True)\nclass Bigger(Superposition):\n"
+        "    def __post_init__(self):\n        object.__setattr__(self, 'features', 7)\n"
+    )
+    capsys.readouterr()
+    assert run(["analyze", "checkpoints/superposition-seed0", "--task", "bigger.py:Bigger"]) == 1
+    error = capsys.readouterr().err
+    assert "(2, 3)" in error
+    assert "(2, 7)" in error
+
+
+def test_a_place_that_holds_something_else_is_left_alone(here, capsys):
+    run(["train", "superposition", *SMALL])
+    (here / "thesis").mkdir()
+    (here / "thesis" / "chapter1.tex").write_text("years of work")
+    assert run(["analyze", "checkpoints/superposition-seed0", "--out", "thesis"]) == 1
+    assert "is not empty and holds no devi report" in capsys.readouterr().err
+    assert [p.name for p in (here / "thesis").iterdir()] == ["chapter1.tex"]
+    assert run(["train", "superposition", "--out", "thesis"]) == 1
+    assert [p.name for p in (here / "thesis").iterdir()] == ["chapter1.tex"]
+    (here / "file").write_text("x")
+    assert run(["analyze", "checkpoints/superposition-seed0", "--out", "file"]) == 1
+    assert run(["analyze", "checkpoints/superposition-seed0", "--out", "file/below"]) == 1
+    assert run(["train", "superposition", "--out", "/proc/devi"]) == 1
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_run_is_not_overwritten(here, capsys):
+    run(["train", "superposition", *SMALL])
+    assert run(["train", "superposition", *SMALL]) == 1
+    assert "--resume" in capsys.readouterr().err
+    assert run(["train", "superposition", *SMALL, "--resume"]) == 0
+
+
+def test_a_full_disk_keeps_what_was_committed_and_says_so(here):
+    # a limit on file size stands in for a full disk: the same write fails with an error of the system
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000));"
+        "from devi.cli.main import run; sys.exit(run(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "train", "superposition", "--steps", "4000", "--checkpoints", "every:1"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow  # exact, no false alarms: it waits for a process
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_an_interrupted_run_is_kept_and_goes_on_bit_for_bit(here, how, code):
+    def command(*words, out):
+        return [
+            sys.executable,
+            "-m",
+            "devi.cli.main",
+            "train",
+            "superposition",
+            "--checkpoints",
+            "every:20",
+            *words,
+            "--out",
+            out,
+        ]
+
+    subprocess.run(command(out="whole"), check=True, capture_output=True)
+    process = subprocess.Popen(command(out="cut"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (here / "cut" / "segment-000000.h5").exists():
+        time.sleep(0.01)
+    time.sleep(0.5)
+    os.kill(process.pid, how)
+    _, error = process.communicate()
+    assert process.returncode == code
+    assert how == signal.SIGKILL or "interrupted" in error
+    subprocess.run(command("--resume", out="cut"), check=True, capture_output=True)
+    from devi.checkpoints.reader import open_run
+
+    whole, cut = open_run("whole"), open_run("cut")
+    assert whole.steps.tolist() == cut.steps.tolist()
+    for name, values in whole.parameters().items():
+        assert (values == cut.parameters()[name]).all()

@@ -1,0 +1,162 @@
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from pydantic import Field
+
+from devi.analysis import analyze, intact
+from devi.checkpoints.reader import open_run
+from devi.checkpoints.writer import Recorder
+from devi.errors import DeviError
+from devi.executors import Processes
+from devi.metrics.metric import Metric
+from devi.tasks.superposition import Superposition
+from devi.training import train
+
+
+class Small(Superposition):
+    def metrics(self):
+        return ("losses", "norms")
+
+
+@dataclass(frozen=True)
+class Counted(Metric):
+    """The first weight times a factor; counts its calls."""
+
+    factor: Annotated[float, Field(gt=0)] = 1.0
+    calls = 0
+
+    def at(self, model, task):
+        Counted.calls += 1
+        return self.factor * float(model.W[0, 0])
+
+
+@pytest.fixture
+def run(tmp_path):
+    return train(Small(steps=150, checkpoints="every:1"), tmp_path / "run")
+
+
+def test_every_checkpoint_has_a_value_of_every_metric(run):
+    found = analyze(run, metrics=[Counted]).trajectories
+    assert found["step"].values.tolist() == list(range(151))
+    assert np.array_equal(found["counted"], run.parameters()["W"][:, 0, 0].astype(float))
+    assert np.allclose(found["train_loss"], run.scalars["train_loss"], rtol=1e-5)
+
+
+def test_a_second_analysis_computes_nothing_and_finds_the_same(run, tmp_path):
+    first = analyze(run, metrics=[Counted], cache=tmp_path / "cache")
+    Counted.calls = 0
+    second = analyze(run, metrics=[Counted], cache=tmp_path / "cache")
+    assert Counted.calls == 0
+    xr.testing.assert_identical(first.trajectories, second.trajectories)
+
+
+def test_a_killed_analysis_goes_on_where_it_was(run, tmp_path):
+    class Kill(Exception):
+        pass
+
+    def kill(what, share):
+        if what == "counted" and share >= 1 / 3:
+            raise Kill
+
+    with pytest.raises(Kill):
+        analyze(run, metrics=[Counted], cache=tmp_path / "cache", progress=kill)
+    Counted.calls = 0
+    analyze(run, metrics=[Counted], cache=tmp_path / "cache")
+    assert Counted.calls == 151 - 64  # the first block of 64 was finished
+
+
+def test_a_changed_setting_recomputes_only_that_metric(run, tmp_path):
+    analyze(run, metrics=[Counted, "tickets"], cache=tmp_path / "cache")
+    Counted.calls = 0
+    analyze(run, metrics=[Counted, "tickets"], settings={"tickets": {"kept_fraction": 0.3}}, cache=tmp_path / "cache")
+    assert Counted.calls == 0
+    doubled = analyze(run, metrics=[Counted], settings={"counted": {"factor": 2}}, cache=tmp_path / "cache")
+    assert Counted.calls == 151
+    assert np.allclose(doubled.trajectories["counted"], 2 * run.parameters()["W"][:, 0, 0].astype(float))
+
+
+def test_a_longer_run_of_the_same_checkpoints_reuses_full_blocks(tmp_path):
+    task = Small(steps=150, checkpoints="every:1")
+    run = train(task, tmp_path / "run")
+    analyze(run.select(np.arange(64)), metrics=[Counted], cache=tmp_path / "cache")
+    Counted.calls = 0
+    analyze(run, metrics=[Counted], cache=tmp_path / "cache")
+    assert Counted.calls == 151 - 64
+
+
+def test_a_checkpoint_with_nan_is_named_and_left_out(tmp_path):
+    task = Small()
+    model = task.model()
+    with Recorder(tmp_path / "run", task) as record:
+        for step in range(12):
+            record(step, model)
+            with torch.no_grad():
+                model.W += 0.1
+                broken = model.W[0, 0].clone()
+                model.W[0, 0] = float("nan") if step == 6 else broken
+                if step == 7:
+                    model.W[0, 0] = 1.0
+    run = open_run(tmp_path / "run", task)
+    analysis = analyze(run)
+    assert 7 not in analysis.trajectories["step"]
+    assert analysis.trajectories.sizes["step"] == 11
+    assert analysis.notices == ["step 7 is left out: parameter 'W' has values that are not finite."]
+
+
+def test_a_run_of_nothing_but_nan_is_an_error(tmp_path):
+    task = Small()
+    model = task.model()
+    with torch.no_grad():
+        model.W.fill_(torch.inf)
+    with Recorder(tmp_path / "run", task) as record:
+        record(0, model)
+    with pytest.raises(DeviError, match="every one of its 1 checkpoints has parameters that are not finite"):
+        intact(open_run(tmp_path / "run", task))
+
+
+def test_one_single_checkpoint_still_has_its_metrics(tmp_path):
+    task = Superposition()
+    with Recorder(tmp_path / "run", task) as record:
+        record(40, task.model())
+    analysis = analyze(open_run(tmp_path / "run", task))
+    assert analysis.transitions == []
+    for name in ("train_loss", "weight_norm", "feature_norm", "llc", "llc_se"):
+        assert np.isfinite(analysis.trajectories[name]).all(), name
+
+
+def test_processes_give_the_same_numbers_as_here(run):
+    here = analyze(run, metrics=["tickets"]).trajectories
+    there = analyze(run, metrics=["tickets"], executor=Processes(2)).trajectories
+    xr.testing.assert_identical(here, there)
+
+
+def test_what_is_saved_opens_with_xarray(run, tmp_path):
+    analysis = analyze(run)
+    path = analysis.save(tmp_path / "out")
+    with xr.open_dataset(path, engine="h5netcdf") as stored:
+        xr.testing.assert_equal(stored.load().drop_attrs(), analysis.trajectories.drop_attrs())
+        assert stored["train_loss"].attrs["units"] == "squared error"
+
+
+def test_unknown_metrics_and_settings_suggest_the_nearest(run):
+    with pytest.raises(DeviError, match="no metric is called 'tikets'. Did you mean 'tickets'"):
+        analyze(run, metrics=["tikets"])
+    with pytest.raises(DeviError, match="'kept'.*Did you mean 'kept_fraction'"):
+        analyze(run, metrics=["tickets"], settings={"tickets": {"kept": 0.3}})
+    with pytest.raises(DeviError, match="settings are given for metric 'fourier', which is not among those run here"):
+        analyze(run, settings={"fourier": {"per_checkpoint": True}})
+
+
+def test_two_metrics_of_one_variable_are_refused(run):
+    class TrainLoss(Metric):
+        name = "mine"
+
+        def at(self, model, task):
+            return {"train_loss": 0.0}
+
+    with pytest.raises(DeviError, match="metrics losses and mine both give 'train_loss'; rename one of them"):
+        analyze(run, metrics=[TrainLoss])
