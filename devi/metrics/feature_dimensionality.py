@@ -66,11 +66,20 @@ class FeatureDimensionality(Metric):
         some = represented.any(1)
         total = np.where(some, (norm**2).sum(1), np.nan)
         per = ("step", "feature")
+        gate = {"gate": f"feature_norm >= {self.minimum_norm}"}
         data = {
             "feature_norm": (per, norm, labels("1", "norm of a feature's direction", self.source)),
-            "feature_dimensionality": (per, dimensionality, labels("1", "dimensionality of a feature", self.source)),
+            "feature_dimensionality": (
+                per,
+                dimensionality,
+                labels("1", "dimensionality of a feature", self.source) | gate,
+            ),
             # Rounding of a difference of squares must not make it negative.
-            "interference": (per, np.maximum(interference, 0), labels("1", "interference on a feature", self.source)),
+            "interference": (
+                per,
+                np.maximum(interference, 0),
+                labels("1", "interference on a feature", self.source) | gate,
+            ),
             "dimensions_per_feature": ("step", hidden / total, labels("1", "dimensions per feature", self.source)),
             "features_represented": (
                 "step",
