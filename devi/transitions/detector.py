@@ -13,12 +13,16 @@ import numpy as np
 
 from devi.transitions.curves import Curve
 from devi.transitions.fit import WIDEST, Component, Fit, Shape, fit, gap_at
-from devi.transitions.nulls import NullFit, best_nulls, relaxations
+from devi.transitions.nulls import Library, NullFit, best_nulls, relaxations
+from devi.transitions.oscillation import oscillates
 
 MOST = 8  # components of one curve; a staircase of five modes needs five
+TRIALS = 3  # candidates that are fitted at each step; with one, crowded curves went the wrong way
 WIDTHS = (0.05, 0.1, 0.18, 0.3, 0.5, 0.75, 0.95)  # decades
 SMALLEST_SHARE = 0.1  # of the curve's range
+LARGEST_SHARE = 1.25  # more than all of the range is a cancellation
 SMALLEST_SIGNAL = 2.5  # times the noise
+LONGEST_SPIKE = 0.1  # decades; a slower recovery is a change of its own
 FEWEST_BESIDE = 4  # checkpoints on each side, below which a change is reported but cannot be resolved
 
 
@@ -59,9 +63,9 @@ class Change:
 
 @dataclass(frozen=True)
 class _Grid:
-    """What depends on the checkpoints only: library of nulls (n, shapes), atoms (n, K) and what they are."""
+    """What depends on the checkpoints only: the library of nulls, atoms (n, K) and what they are."""
 
-    library: np.ndarray
+    library: Library
     atoms: np.ndarray
     kinds: tuple[Component, ...]
 
@@ -76,7 +80,8 @@ def _grid(raw: bytes) -> _Grid:
     for i in range(2, len(x) - 1):
         kinds.append(Component("sigmoid", (x[i] + x[i - 1]) / 2, 0.5 * (x[i] - x[i - 1])))
     for i in range(1, len(x) - 1):
-        kinds += [Component("spike", x[i], k * (x[i + 1] - x[i])) for k in (0.5, 2.0, 5.0)]
+        gap = x[i + 1] - x[i]
+        kinds += [Component("spike", x[i], k * gap) for k in (0.5, 2.0, 5.0) if k < 1 or k * gap <= LONGEST_SPIKE]
     for width in (0.1, 0.4):
         kinds += [Component("kink", c, width) for c in np.arange(x[0] + 0.2, x[-1] - 0.1, 0.05)]
     atoms = np.stack([kind.column(x) for kind in kinds], axis=1)
@@ -93,6 +98,8 @@ def changes_of(curve: Curve, *, least_evidence: float) -> list[Change]:
     if found is None:
         return []
     best, evidence, autocorrelation, inflation = found
+    if oscillates(curve, grid.library, _cost(best, len(curve.x))):
+        return []
     changes = []
     for group in _rises(curve, best):
         parts = [best.components[k] for k in group]
@@ -147,7 +154,7 @@ def _pauses(best: Fit, first: int, second: int) -> bool:
 
 
 def _dates(curve: Curve, parts: list[Component], amplitudes: np.ndarray) -> tuple[float, float, float]:
-    """log10(step) where the sum of the parts has done 10, 50 and 90% of its way; a jump lies between two checkpoints."""
+    """log10(step) where the sum of the parts has done 10, 50 and 90% of its way; a jump lies in one gap."""
     if len(parts) == 1:
         one = parts[0]
         gap = gap_at(curve.x, one.centre)
@@ -182,13 +189,13 @@ def _errors(curve: Curve, best: Fit, main: int, inflation: float) -> tuple[float
 def _nulls(grid: _Grid, curve: Curve, components: tuple[Component, ...], keep: int) -> list[NullFit]:
     columns = [np.ones(len(curve.x)), *(one.column(curve.x) for one in components)]
     fixed = np.stack(columns, axis=1) / curve.sigma[:, None]
-    return best_nulls(grid.library / curve.sigma[:, None], fixed, curve.y / curve.sigma, keep=keep)
+    return best_nulls(grid.library, curve.sigma, fixed, curve.y / curve.sigma, keep=keep)
 
 
 def _refit(grid: _Grid, curve: Curve, components: tuple[Component, ...], iterations: int) -> Fit:
     """Null chosen anew for these components, then everything fitted."""
     null = _nulls(grid, curve, components, 1)[0].columns
-    return fit(curve.x, curve.y, curve.sigma, components, grid.library, null, iterations=iterations)
+    return fit(curve.x, curve.y, curve.sigma, components, grid.library.shapes, null, iterations=iterations)
 
 
 def _cost(one: Fit, n: int) -> float:
@@ -198,32 +205,40 @@ def _cost(one: Fit, n: int) -> float:
 
 
 def _grow(curve: Curve, grid: _Grid) -> Fit:
+    """Add one component after the other, each time for several nulls, while the BIC falls."""
     n = len(curve.x)
     weighted = grid.atoms / curve.sigma[:, None]
+    target = curve.y / curve.sigma
     best = _refit(grid, curve, (), 0)
     for _ in range(MOST):
-        choice: tuple[float, int, tuple[int, ...]] | None = None
+        choices: dict[int, tuple[float, tuple[int, ...]]] = {}  # atom -> (cost, null)
         columns = [np.ones(n), *(one.column(curve.x) for one in best.components)]
-        for null in _nulls(grid, curve, best.components, 6):
-            fixed = np.column_stack([*columns, grid.library[:, list(null.columns)]]) / curve.sigma[:, None]
+        for null in _nulls(grid, curve, best.components, 8):
+            fixed = np.column_stack([*columns, grid.library.shapes[:, list(null.columns)]]) / curve.sigma[:, None]
             q = np.linalg.qr(fixed)[0]
-            rest = curve.y / curve.sigma - q @ (q.T @ (curve.y / curve.sigma))
+            rest = target - q @ (q.T @ target)
             free = weighted - q @ (q.T @ weighted)
             power = np.einsum("nk,nk->k", free, free)
-            gain = (free.T @ rest) ** 2 / np.maximum(power, 1e-12)
-            gain[power < 1e-3] = 0.0
+            gain = np.where(power < 1e-3, 0.0, (free.T @ rest) ** 2 / np.maximum(power, 1e-12))
             k = int(np.argmax(gain))
             cost = null.rss + 2 * np.log(n) * len(null.columns) - float(gain[k])
-            if choice is None or cost < choice[0]:
-                choice = (cost, k, null.columns)
-        assert choice is not None
-        components = (*best.components, grid.kinds[choice[1]])
-        grown = fit(curve.x, curve.y, curve.sigma, components, grid.library, choice[2], iterations=8)
-        grown = min((grown, _refit(grid, curve, grown.components, 8)), key=lambda one: _cost(one, n))
-        if _cost(grown, n) > _cost(best, n) - 2:
+            choices[k] = min(choices.get(k, (cost, null.columns)), (cost, null.columns))
+        trials = []
+        for k, (_, columns_of_null) in sorted(choices.items(), key=lambda item: item[1][0])[:TRIALS]:
+            components = (*best.components, grid.kinds[k])
+            grown = fit(curve.x, curve.y, curve.sigma, components, grid.library.shapes, columns_of_null, iterations=8)
+            trials += [grown, _refit(grid, curve, grown.components, 8)]
+        grown = min(trials, key=lambda one: _cost(one, n) + _implausible(curve, one))
+        if _cost(grown, n) + _implausible(curve, grown) > _cost(best, n) + _implausible(curve, best) - 2:
             break
         best = grown
     return best
+
+
+def _implausible(curve: Curve, one: Fit) -> float:
+    """Price of components that cancel against each other or the null: larger than anything the curve does."""
+    sizes = [abs(a) for a, part in zip(one.amplitudes, one.components, strict=True) if part.shape == "sigmoid"]
+    return 20.0 * sum(size > LARGEST_SHARE * np.ptp(curve.y) for size in sizes)
 
 
 def _eliminate(
@@ -258,7 +273,7 @@ def _unfit(curve: Curve, full: Fit, k: int) -> float:
     noise = float(np.interp(one.centre, curve.x, curve.sigma))
     small = size < SMALLEST_SHARE * curve.spread or size < SMALLEST_SIGNAL * noise
     wide = one.width >= 0.999 * WIDEST
-    cancels = size > 1.25 * np.ptp(curve.y) or _undone(curve, full, k)
+    cancels = size > LARGEST_SHARE * np.ptp(curve.y) or _undone(curve, full, k)
     outside = min(np.sum(curve.x < one.centre), np.sum(curve.x > one.centre)) < 2
     return 1e6 if small or wide or cancels or outside else 0.0
 

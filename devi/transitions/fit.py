@@ -49,7 +49,7 @@ class Component:
 
 @dataclass(frozen=True)
 class Fit:
-    """components with amplitudes (k,) in y's unit; covariance (2m, 2m) of centres and log widths of the `moving` ones."""
+    """components, amplitudes (k,) in y's unit, covariance (2m, 2m) of centres and log widths of the `moving`."""
 
     components: tuple[Component, ...]
     null: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""Names and sentences for events, from templates: what kind of change, what it is called, what moved from where to where."""
+"""Names and sentences for events, from templates: what kind of change, what it is called, what moved how far."""
 
 from __future__ import annotations
 

@@ -11,9 +11,11 @@ A null is a constant plus at most two of these, with free signs.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+LARGEST = 1.5  # of a curve's range: the amplitude of a null beside another
 TEN_TO_NINETY = 2 * np.log(9.0)  # a logistic goes from 10% to 90% while its argument grows by this much
 
 
@@ -28,8 +30,15 @@ def bend(x: np.ndarray, centre: np.ndarray | float, width: np.ndarray | float) -
     return scale * np.logaddexp(0.0, (x - centre) / scale)
 
 
-def relaxations(x: np.ndarray) -> np.ndarray:
-    """The library, (n, shapes), each column centred at 0 and scaled to range 1."""
+class Library(NamedTuple):
+    """shapes (n, shapes), each centred at 0, of range 1; relaxing (shapes,): False for late sigmoids and bends."""
+
+    shapes: np.ndarray
+    relaxing: np.ndarray
+
+
+def relaxations(x: np.ndarray) -> Library:
+    """The library on the checkpoints x (n,)."""
     t = 10.0**x
     lowest, highest = x[0] - 0.3, x[-1] + 0.7
     taus = 10.0 ** np.arange(lowest, highest, 0.2)
@@ -38,12 +47,14 @@ def relaxations(x: np.ndarray) -> np.ndarray:
         columns += [np.exp(-((t / tau) ** exponent)) for tau in taus]
     for exponent in (0.25, 0.5, 1.0, 2.0):
         columns += [(1.0 + t / tau) ** -exponent for tau in 10.0 ** np.arange(lowest - 0.5, highest, 0.5)]
+    relaxing = len(columns)
     for width in (1.1, 1.5):
         columns += [sigmoid(x, centre, width) for centre in np.arange(x[0], x[-1], 0.25)]
     columns += [bend(x, centre, 1.1) for centre in np.arange(x[0] + 0.3, x[-1] - 0.3, 0.3)]
     shapes = np.stack(columns, axis=1)
-    shapes = shapes[:, np.ptp(shapes, axis=0) > 1e-3]
-    return (shapes - shapes.mean(0)) / np.ptp(shapes, axis=0)
+    keep = np.ptp(shapes, axis=0) > 1e-3
+    shapes = shapes[:, keep]
+    return Library((shapes - shapes.mean(0)) / np.ptp(shapes, axis=0), (np.arange(len(keep)) < relaxing)[keep])
 
 
 @dataclass(frozen=True)
@@ -54,16 +65,17 @@ class NullFit:
     rss: float
 
 
-def best_nulls(library: np.ndarray, fixed: np.ndarray, y: np.ndarray, *, keep: int) -> list[NullFit]:
+def best_nulls(library: Library, sigma: np.ndarray, fixed: np.ndarray, y: np.ndarray, *, keep: int) -> list[NullFit]:
     """The `keep` best nulls beside the columns `fixed`, by the Bayesian information criterion.
 
-    library (n, shapes), fixed (n, k), y (n,), all divided by the noise. All pairs at once: after projecting out
-    `fixed`, a pair (i, j) lowers the residual by (g_i² M_jj - 2 g_i g_j M_ij + g_j² M_ii) / (M_ii M_jj - M_ij²).
+    sigma (n,) noise; fixed (n, k) and y (n,) divided by it. All pairs at once: after projecting out `fixed`, a pair
+    (i, j) lowers the residual by (g_i² M_jj - 2 g_i g_j M_ij + g_j² M_ii) / (M_ii M_jj - M_ij²).
     """
     n = len(y)
     q = np.linalg.qr(fixed)[0]
     rest = y - q @ (q.T @ y)
-    free = library - q @ (q.T @ library)
+    free = library.shapes / sigma[:, None]
+    free = free - q @ (q.T @ free)
     g, m = free.T @ rest, free.T @ free
     own = np.maximum(np.diag(m), 1e-12)
     total = float(rest @ rest)
@@ -72,12 +84,13 @@ def best_nulls(library: np.ndarray, fixed: np.ndarray, y: np.ndarray, *, keep: i
     det = own[upper] * own[lower] - m[upper, lower] ** 2
     a = (g[upper] * own[lower] - g[lower] * m[upper, lower]) / np.maximum(det, 1e-12)
     b = (g[lower] * own[upper] - g[upper] * m[upper, lower]) / np.maximum(det, 1e-12)
-    # Two large terms that cancel can draw anything; a slow run is not made of them.
-    bound = 4 * np.ptp(y)
-    sane = (det > 1e-4 * own[upper] * own[lower]) & (np.abs(a) < bound) & (np.abs(b) < bound)
+    # Two large terms that cancel, or two late sigmoids, can draw a change; a slow run is not made of them.
+    bound = LARGEST * np.ptp(y * sigma)
+    relaxing = library.relaxing[upper] | library.relaxing[lower]
+    sane = relaxing & (det > 1e-4 * own[upper] * own[lower]) & (np.abs(a) < bound) & (np.abs(b) < bound)
     pair = np.where(sane, a * g[upper] + b * g[lower], 0.0)
     price = 2 * np.log(n)  # an amplitude and a time each
-    options = [(total, ())]
+    options: list[tuple[float, tuple[int, ...]]] = [(total, ())]
     options += [(total - single[i] + price, (int(i),)) for i in np.argsort(single)[::-1][:keep]]
     options += [(total - pair[i] + 2 * price, (int(upper[i]), int(lower[i]))) for i in np.argsort(pair)[::-1][:keep]]
     options.sort(key=lambda option: option[0])
