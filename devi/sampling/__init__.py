@@ -1,1 +1,1 @@
-"""Batched sampling of the localized posterior, all checkpoints and chains at once."""
+"""Sampling the localized posterior around every checkpoint of a run."""

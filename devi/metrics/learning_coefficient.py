@@ -1,0 +1,146 @@
+"""Local learning coefficient: how fast the volume of nearly as good parameters grows around each checkpoint.
+
+λ̂ = nβ·(E_p[L_n(w)] − L_n(w*)),   p(w) ∝ exp(−nβ·L_n(w) − (γ/2)·‖w − w*‖²)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+
+import numpy as np
+import xarray as xr
+from pydantic import Field
+
+from devi.metrics.metric import Metric, labels
+
+if TYPE_CHECKING:
+    from devi.checkpoints.reader import Run
+    from devi.sampling.calibration import Settings
+
+# The settings that `calibrate` fills in where they are None.
+CALIBRATED = ("chains", "draws", "burn_in", "step_size", "n_beta", "localization", "batch_size")
+
+
+@dataclass(frozen=True)
+class LearningCoefficient(Metric):
+    """llc ± llc_se of every checkpoint, from `sample`; settings that are None are chosen from the run by `calibrate`.
+
+    llc           (step,)              λ̂ less what the finite step size adds (llc_step_bias)
+    llc_se        (step,)              its standard error, see `devi.sampling.diagnostics.standard_error`
+    llc_virial    (step,)              1 in equilibrium
+    llc_rhat      (step,)              llc_ess likewise: convergence and effective draws of the loss trace
+    llc_headroom  (step,)              nβ·(L(w*) − loss after a short descent): llc + llc_headroom is free of it
+    llc_trace     (step, chain, draw)  nβ·(L(w) − L(w*)) along the chains
+    llc_flags     (step,)              words of `FLAG_MEANINGS`, comma-separated; empty when healthy
+
+    Source: Lau et al. 2023, arXiv:2308.12108, definition of the estimator.
+    """
+
+    sampler: str = "sgld"
+    chains: Annotated[int | None, Field(ge=1)] = None
+    draws: Annotated[int | None, Field(ge=1)] = None
+    burn_in: Annotated[int | None, Field(ge=0)] = None
+    step_size: Annotated[float | None, Field(ge=0)] = None
+    n_beta: Annotated[float | None, Field(gt=0)] = None
+    localization: Annotated[float | None, Field(ge=0)] = None
+    batch_size: Annotated[int | None, Field(ge=0)] = None
+    seed: int = 0
+    device: str = "cpu"
+
+    name: ClassVar[str] = "llc"
+    units: ClassVar[str] = "1"
+    long_name: ClassVar[str] = "local learning coefficient"
+    source: ClassVar[str] = "Lau et al. 2023, arXiv:2308.12108"
+    gives: ClassVar[tuple[str, ...]] = (
+        "llc",
+        "llc_se",
+        "llc_virial",
+        "llc_rhat",
+        "llc_ess",
+        "llc_headroom",
+        "llc_step_bias",
+        "llc_trace",
+        "llc_flags",
+    )
+
+    def resolved(self, run: Run) -> Self:
+        if all(getattr(self, name) is not None for name in CALIBRATED):
+            return self
+        settings = self.settings(run)
+        chosen = {name: getattr(settings, name) for name in CALIBRATED}
+        return dataclasses.replace(self, **chosen)
+
+    def settings(self, run: Run) -> Settings:
+        """The settings for `run`, with the reason for each."""
+        from devi.sampling.calibration import calibrate
+
+        given: dict[str, Any] = {name: getattr(self, name) for name in CALIBRATED}
+        return calibrate(run, sampler=self.sampler, seed=self.seed, device=self.device, **given)
+
+    def over(self, run: Run) -> xr.Dataset:
+        from devi.sampling.calibration import Settings
+        from devi.sampling.chains import sample_posterior
+        from devi.sampling.diagnostics import descended_loss
+        from devi.sampling.kernels import kernel_named
+        from devi.sampling.posterior import Posterior
+
+        ready = self.resolved(getattr(run, "whole", run))
+        settings = Settings(
+            sampler=ready.sampler,
+            seconds_per_step=float("nan"),
+            **{name: getattr(ready, name) for name in CALIBRATED},
+        )
+        posterior = Posterior(run, device=self.device)
+        draws = sample_posterior(posterior, run.steps, settings, kernel=kernel_named(self.sampler), seed=self.seed)
+        descended = descended_loss(posterior, step=0.5 * settings.step_size * settings.n_beta)
+        return learning_coefficient(draws, descended=descended)
+
+
+def learning_coefficient(draws: xr.Dataset, *, descended: np.ndarray | None = None) -> xr.Dataset:
+    """Local learning coefficient, its error and its health at each checkpoint.
+
+        llc(t) = n_beta · (mean over chains and draws of loss(t, c, d) − base_loss(t)) − mean over chains of step_bias(t, c)
+
+    draws      from `devi.sample`: loss (step, chain, draw), base_loss (step,), both on the training set
+    descended  (step,) loss after a descent from the checkpoint; without it llc_headroom is NaN
+    returns    the variables that `LearningCoefficient` lists; no unit
+
+    Source: Lau et al. 2023, arXiv:2308.12108, definition of the estimator.
+    """
+    from devi.sampling.diagnostics import flags, non_finite, rhat_and_ess, standard_error
+
+    n_beta = draws.attrs["n_beta"]
+    base = draws["base_loss"].values
+    trace = n_beta * (draws["loss"].values - base[:, None, None])  # (step, chain, draw)
+    rhat, ess = rhat_and_ess(trace)
+    bias = draws["step_bias"].values.mean(axis=1)
+    virial = (draws["virial_loss"] + draws["virial_localization"]).values.mean(axis=1)
+    headroom = np.full(len(base), np.nan) if descended is None else n_beta * (base - descended)
+    source = LearningCoefficient.source
+
+    def along(values: np.ndarray, long_name: str) -> tuple[str, np.ndarray, dict[str, Any]]:
+        return "step", values, labels("1", long_name, source)
+
+    result = xr.Dataset(
+        {
+            "llc": along(trace.mean(axis=(1, 2)) - bias, LearningCoefficient.long_name),
+            "llc_se": along(standard_error(trace, ess), "standard error of the local learning coefficient"),
+            "llc_virial": along(virial, "virial (1 in equilibrium)"),
+            "llc_rhat": along(rhat, "R-hat of the loss along the chains"),
+            "llc_ess": along(ess, "effective draws of all chains"),
+            "llc_headroom": along(headroom, "n_beta × loss to be gained by descending from the checkpoint"),
+            "llc_step_bias": along(bias, "subtracted from the estimate: what the finite step size adds"),
+            "llc_trace": (
+                ("step", "chain", "draw"),
+                trace.astype(np.float32),
+                labels("1", "n_beta × (loss − loss at the checkpoint) along the chains", source),
+            ),
+        },
+        coords={"step": draws["step"]},
+        attrs={**draws.attrs, "non_finite": json.dumps(non_finite(draws))},
+    )
+    result["llc_flags"] = along(np.asarray(flags(draws, result), dtype=str), "what is unhealthy about the estimate")
+    return result

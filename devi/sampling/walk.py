@@ -1,0 +1,167 @@
+"""Walk: all replicas take all their sampler steps in one batched computation, chunk by chunk of replicas.
+
+The noise of a replica depends on (seed, training step of its checkpoint, chain) and minibatches on (seed, sampler
+step), never on the place in the batch: two checkpoints together give the numbers of two walks of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from devi.sampling.kernels import Kernel
+from devi.sampling.posterior import Posterior
+
+# Sums for the virial are taken at every fourth draw: three passes over the buffer, and neighbours say the same.
+VIRIAL_EVERY = 4
+# Normal numbers per call and replica: enough to make the call's own cost small. Fixed, because it decides the stream.
+NOISE_AT_ONCE = 4096
+
+
+class Walk(NamedTuple):
+    """What one walk leaves behind; R replicas, D draws after burn-in, G parameter tensors. Losses in the task's unit.
+
+    excess       (R, D) float64  L(w) − L(w*) on the examples of that draw: mean over draws is E[L_n] − L_n(w*)
+    loss_force   (R, G) float64  mean of (w − w*)·∇L, by parameter tensor
+    distance     (R,)   float64  mean of ‖w − w*‖²
+    force_force  (R,)   float64  mean of ∇L·∇L
+    """
+
+    excess: Tensor
+    loss_force: Tensor
+    distance: Tensor
+    force_force: Tensor
+
+
+def walk(
+    posterior: Posterior,
+    kernel: Kernel,
+    rows: Tensor,
+    keys: Sequence[tuple[int, int]],
+    *,
+    step_size: Tensor,
+    n_beta: float,
+    localization: Tensor,
+    burn_in: int,
+    draws: int,
+    batch_size: int,
+    seed: int,
+    memory_bytes: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Walk:
+    """`burn_in + draws` steps of every replica; the first draw of an unburnt chain is w* itself.
+
+    rows          (replica,) checkpoint of each replica, as a row of `posterior.centers`
+    keys          (training step, chain) of each replica: with `seed`, all that its noise depends on
+    step_size     (replica, 1), localization likewise, in the dtype of the posterior
+    batch_size    examples per gradient; all of them if it is the size of the training set
+    """
+    at_once = posterior.replicas_at_once(batch_size, memory_bytes)
+    chunks = [slice(start, start + at_once) for start in range(0, len(rows), at_once)]
+    parts = []
+    for number, chunk in enumerate(chunks):
+
+        def report(fraction: float, number: int = number) -> None:
+            if progress is not None:
+                progress((number + fraction) / len(chunks))
+
+        part = _walk_chunk(
+            posterior,
+            kernel,
+            rows[chunk],
+            keys[chunk],
+            step_size[chunk],
+            n_beta,
+            localization[chunk],
+            burn_in,
+            draws,
+            batch_size,
+            seed,
+            report,
+        )
+        parts.append(part)
+    return Walk(*(torch.cat(pieces) for pieces in zip(*parts, strict=True)))
+
+
+def _walk_chunk(
+    posterior: Posterior,
+    kernel: Kernel,
+    rows: Tensor,
+    keys: Sequence[tuple[int, int]],
+    step_size: Tensor,
+    n_beta: float,
+    localization: Tensor,
+    burn_in: int,
+    draws: int,
+    batch_size: int,
+    seed: int,
+    report: Callable[[float], None],
+) -> Walk:
+    center = posterior.centers[rows]  # (replica, parameter)
+    fixed = posterior.fixed_at(rows)
+    is_full = batch_size >= posterior.examples
+    checkpoints, checkpoint_of = torch.unique(rows, return_inverse=True)
+    base_losses = posterior.base_losses[checkpoints]  # (checkpoint, example)
+    base = base_losses.mean(dim=1, dtype=torch.float64)[checkpoint_of]  # (replica,)
+    data = posterior.data
+    noise = Noise(seed, keys, center)
+    examples = torch.Generator().manual_seed(_stream(seed, -1, -1))
+
+    excess = torch.empty(len(rows), draws, dtype=torch.float64, device=center.device)
+    loss_force = torch.zeros(len(rows), len(posterior.sizes), dtype=torch.float64, device=center.device)
+    distance = torch.zeros(len(rows), dtype=torch.float64, device=center.device)
+    force_force = torch.zeros_like(distance)
+    state = kernel.init(center.clone())
+    for step in range(burn_in + draws):
+        if not is_full:
+            index = torch.randperm(posterior.examples, generator=examples)[:batch_size].to(center.device)
+            data = posterior.minibatch(index)
+            # The same examples at w*: a minibatch shifts both losses alike, so their difference is unbiased and quiet
+            base = base_losses[:, index].mean(dim=1, dtype=torch.float64)[checkpoint_of]
+        loss, gradient = posterior.loss_and_gradient(state.position, fixed, data)
+        draw = step - burn_in
+        if draw >= 0:
+            excess[:, draw] = loss - base
+            if draw % VIRIAL_EVERY == 0:
+                offset = state.position - center
+                products = (offset * gradient).split(posterior.sizes, dim=1)
+                loss_force += torch.stack([part.sum(dim=1) for part in products], dim=1)
+                distance += offset.square_().sum(dim=1)
+                force_force += gradient.square().sum(dim=1)
+        state = kernel.step(
+            state, gradient, center, noise.next(), step_size=step_size, n_beta=n_beta, localization=localization
+        )
+        if step % 16 == 0:
+            report(step / (burn_in + draws))
+    report(1.0)
+    visits = -(-draws // VIRIAL_EVERY)
+    return Walk(excess, loss_force / visits, distance / visits, force_force / visits)
+
+
+class Noise:
+    """Standard normal numbers, (replica, parameter) at a time, made in bulk for several steps of one replica."""
+
+    def __init__(self, seed: int, keys: Sequence[tuple[int, int]], like: Tensor) -> None:
+        self.generators = [torch.Generator(like.device).manual_seed(_stream(seed, step, chain)) for step, chain in keys]
+        parameters = like.shape[1]
+        self.steps = max(1, NOISE_AT_ONCE // parameters)
+        self.buffer = torch.empty(len(keys), self.steps, parameters, dtype=like.dtype, device=like.device)
+        self.used = self.steps
+
+    def next(self) -> Tensor:
+        if self.used == self.steps:
+            for rows, generator in zip(self.buffer, self.generators, strict=True):
+                rows.normal_(generator=generator)
+            self.used = 0
+        self.used += 1
+        return self.buffer[:, self.used - 1]
+
+
+def _stream(seed: int, step: int, chain: int) -> int:
+    """A seed of its own for each (seed, step, chain)."""
+    words = [number % 2**64 for number in (seed, step, chain)]
+    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))
