@@ -104,7 +104,7 @@ class FeatureDimensionality(Metric):
             )
             for row, columns in enumerate(weights)
         ]
-        source = "Chen et al. 2023, arXiv:2310.06301, section 3"
+        source = "Chen et al. 2023, arXiv:2310.06301 (k-gons)"
         label = np.array([shape.label for shape in shapes], dtype="<U16")
         angle = np.array([shape.angle_spread for shape in shapes])
         length = np.array([shape.length_spread for shape in shapes])

@@ -5,7 +5,7 @@ With logits L(a, b, c), s = a ± b mod p, w_k = 2πk/p and P the projection of e
 
     restricted = P L + mean over (a, b) of (L − P L)      excluded = L − P L
 
-Source: Nanda et al. 2023, arXiv:2301.05217, sections 5.1 and 5.2.
+Source: Nanda et al. 2023, arXiv:2301.05217, section 5.
 """
 
 from __future__ import annotations
@@ -82,6 +82,12 @@ class Fourier(Metric):
         rows = []
         key = np.zeros((len(run), len(allowed)), dtype=bool)
         for chunk in outputs(run, residues.inputs, device=self.device, split_examples=False):
+            if chunk.values.ndim != 3 or chunk.values.shape[2] < residues.p:
+                raise DeviError(
+                    f"fourier: the model of task {type(run.task).__name__} gives outputs of shape"
+                    f" {tuple(chunk.values.shape[1:])} on all pairs; expected ({residues.p**2}, {residues.p} or more),"
+                    f" a logit for each residue. Leave the metric 'fourier' out."
+                )
             for place, logits in enumerate(chunk.values, start=chunk.checkpoints.start):
                 keys = settings.frequencies
                 if keys is None:
@@ -90,7 +96,7 @@ class Fourier(Metric):
                 rows.append(progress(logits, residues, keys))
         found = {name: np.array([row[name] for row in rows]) for name in rows[0]}
         data = {name: _labelled(name, values) for name, values in found.items()}
-        attributes = labels("1", "key frequencies", f"{PAPER}, section 4.2", detect=False)
+        attributes = labels("1", "key frequencies", f"{PAPER}, section 4", detect=False)
         data["key_frequencies"] = (("step", "frequency"), key, attributes)
         data |= _spectra(run.parameters(slice(0, len(run))), residues.p)
         return xr.Dataset(data, coords={"step": run.steps, "frequency": allowed})
@@ -164,7 +170,7 @@ def _labelled(name: str, values: np.ndarray) -> tuple:
         "restricted_loss_test": ("nats", "loss with the key frequencies only, test pairs", "5.1"),
         "excluded_loss": ("nats", "training loss without the key frequencies", "5.1"),
         "excluded_loss_by_frequency": ("nats", "training loss without one key frequency", "5.1"),
-        "logit_variance_share": ("1", "share of the class-centred logit variance in the key frequencies", "4.1"),
+        "logit_variance_share": ("1", "share of the class-centred logit variance in the key frequencies", "4"),
     }[name]
     dims = ("step", "frequency") if values.ndim == 2 else ("step",)
     return dims, values, labels(units, words, f"{PAPER}, section {section}")
@@ -176,7 +182,7 @@ def _spectra(parameters: Mapping[str, np.ndarray], p: int) -> dict:
     Left out for a model whose parameters are not named like those of the built-in ones.
     """
     data: dict = {}
-    section = f"{PAPER}, section 5.1"
+    section = f"{PAPER}, section 5"
     tables = {"embedding": _embedding(parameters, p), "unembedding": _output_map(parameters, p)}
     for name, table in tables.items():
         if table is None:

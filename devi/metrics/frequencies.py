@@ -43,7 +43,7 @@ def votes(activations: Tensor) -> np.ndarray:
 
     A neuron votes for the k whose waves {1, cos w_k a, sin w_k a} × {1, cos w_k b, sin w_k b}, without the constant,
     explain most of its variance over all pairs. Constant (dead) neurons do not vote; without any vote all are 0.
-    Source: Nanda et al. 2023, arXiv:2301.05217, section 4.2 (neurons are clustered by frequency).
+    Source: Nanda et al. 2023, arXiv:2301.05217, section 4 (each neuron has one frequency).
     """
     p = activations.shape[0]
     k = torch.as_tensor(all_frequencies(p), device=activations.device)

@@ -10,7 +10,7 @@ def gini(values: np.ndarray) -> np.ndarray:
 
         G = Σ_i Σ_j |x_i − x_j| / (2 n Σ_i x_i) = 2 Σ_i i·x_(i) / (n Σ_i x_i) − (n + 1)/n,  x_(1) ≤ … ≤ x_(n)
 
-    values (..., item), nonnegative; returns (...).  Source: Hurley & Rickard 2009, arXiv:0811.4706, table I.
+    values (..., item), nonnegative; returns (...).  Source: Hurley & Rickard 2009, arXiv:0811.4706.
     """
     ordered = np.sort(np.asarray(values, dtype=float), axis=-1)
     count = ordered.shape[-1]

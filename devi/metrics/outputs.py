@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MEMORY = 64 * 2**20  # bytes a chunk may make; larger chunks leave the processor's cache and gain nothing
 PROBE = 512  # examples of the forward pass whose bytes are counted
+AGREEMENT = 1e-4  # of the largest output: far above float32 rounding, far below a wrong weight's effect
 
 
 class Outputs(NamedTuple):
@@ -40,31 +41,24 @@ def outputs(
 ) -> Iterator[Outputs]:
     """`model.method(inputs)` at every checkpoint of `run`, in chunks that make about `memory` bytes each.
 
-    inputs (example, ...). Uses vmap over checkpoints; a model that vmap cannot take (one whose control flow depends
-    on values, say) is called checkpoint by checkpoint. `split_examples=False` gives all examples in every chunk.
+    inputs (example, ...). Uses vmap over checkpoints where it agrees with a plain call; any other model (one whose
+    control flow depends on values, or that keeps a second reference to its weights) is called checkpoint by
+    checkpoint. `split_examples=False` gives all examples in every chunk.
     Raises DeviError if the model returns something else than a Tensor (example, ...).
     """
     inputs = inputs.to(device)
+    probe = inputs[:PROBE]
     template = _Method(run.model_at(0).to(device), method)
-    per_example = _bytes_made(template, inputs[:PROBE], run) / len(inputs[:PROBE])
+    per_example = _bytes_made(template, probe, run) / len(probe)
     width = min(len(inputs), max(1, int(memory / per_example))) if split_examples else len(inputs)
     count = min(len(run), max(1, int(memory / (per_example * width))))
-    together = count > 1
+    together = count > 1 and _agrees(template, run, slice(0, count), probe[:width], device)
     for start in range(0, len(run), count):
         checkpoints = slice(start, min(start + count, len(run)))
-        calls: list[Callable[[Tensor], Tensor]] = []
-        if together:
-            calls = [_all_at_once(template, run, checkpoints, device)]
-            try:
-                calls[0](inputs[:1])
-            except Exception:  # whatever vmap dislikes; an error of the model itself comes back from the plain call
-                together = False
-        if not together:
-            calls = [_one(run, index, method, device) for index in range(checkpoints.start, checkpoints.stop)]
+        call = (_all_at_once if together else _one_by_one)(template, run, checkpoints, device)
         for first in range(0, len(inputs), width):
             examples = slice(first, min(first + width, len(inputs)))
-            parts = [call(inputs[examples]) for call in calls]
-            yield Outputs(checkpoints, examples, parts[0] if len(parts) == 1 else torch.cat(parts))
+            yield Outputs(checkpoints, examples, call(inputs[examples]))
 
 
 def as_tensors(arrays: Mapping[str, np.ndarray], device: str = "cpu") -> dict[str, Tensor]:
@@ -78,9 +72,28 @@ def _all_at_once(template: _Method, run: Run, checkpoints: slice, device: str) -
     return lambda x: vmap(lambda one: functional_call(template, one, (x,)))(state)
 
 
-def _one(run: Run, index: int, method: str, device: str) -> Callable[[Tensor], Tensor]:
-    model = _Method(run.model_at(index).to(device), method)
-    return lambda x: model(x)[None]
+def _one_by_one(template: _Method, run: Run, checkpoints: slice, device: str) -> Callable[[Tensor], Tensor]:
+    places = range(checkpoints.start, checkpoints.stop)
+    models = [_Method(run.model_at(place).to(device), template.method) for place in places]
+    return lambda x: torch.stack([model(x) for model in models])
+
+
+def _agrees(template: _Method, run: Run, checkpoints: slice, inputs: Tensor, device: str) -> bool:
+    """Whether the batched call works and gives what the chunk's last checkpoint gives by itself.
+
+    A model that also holds its weights elsewhere (in a plain list, say) would answer with the template's weights,
+    silently; the template is the first checkpoint, so the last one shows it.
+    """
+    last = slice(checkpoints.stop - 1, checkpoints.stop)
+    alone = _one_by_one(template, run, last, device)(inputs)[0]
+    try:
+        batched = _all_at_once(template, run, checkpoints, device)(inputs)[-1]
+    except Exception:  # whatever vmap dislikes; an error of the model itself comes back from the plain call
+        return False
+    if batched.shape != alone.shape:
+        return False
+    tolerance = AGREEMENT * float(alone.abs().nan_to_num(0, 0, 0).max()) if alone.is_floating_point() else 0.0
+    return torch.allclose(batched, alone, rtol=0, atol=tolerance, equal_nan=True)
 
 
 class _Method(nn.Module):

@@ -1,6 +1,6 @@
 """Which polygon the columns of a 2 × n matrix form: the critical points of the toy model of superposition.
 
-Source: Chen et al. 2023, arXiv:2310.06301, section 3 (k-gons and k⁺-gons).
+Source: Chen et al. 2023, arXiv:2310.06301 (k-gons and k⁺-gons).
 """
 
 from __future__ import annotations

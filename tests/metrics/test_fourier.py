@@ -222,6 +222,15 @@ def test_a_model_without_hidden_activations_is_told_what_to_add():
     assert "gini_embedding" not in Fourier(frequencies=(1,)).over(run)  # its parameters have other names
 
 
+def test_a_model_with_too_few_outputs_is_named():
+    class Narrow(ModularAddition):
+        def model(self):
+            return torch.nn.Sequential(torch.nn.Embedding(11, 4), Pooled())
+
+    with pytest.raises(DeviError, match=r"outputs of shape \(121, 4\) on all pairs; expected \(121, 11 or more\)"):
+        Fourier(frequencies=(1,)).over(random_run(Narrow(p=11), 1))
+
+
 class Pooled(torch.nn.Module):
     def forward(self, embedded):
         return embedded.sum(1)

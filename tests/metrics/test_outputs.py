@@ -71,6 +71,34 @@ def test_a_model_whose_control_flow_reads_values_is_called_one_by_one():
     assert torch.equal(collected(run, inputs), single)
 
 
+def test_a_model_that_keeps_its_weights_in_a_second_place_is_called_one_by_one():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(2, 2))
+            self.again = [self.weight]  # a list hides it from functional_call, which would go on using the first one
+
+        def forward(self, x):
+            return x @ self.weight @ self.again[0]
+
+    class Ties(Line):
+        def model(self):
+            return Tied()
+
+    run = random_run(Ties(), 6)
+    inputs = Line().data("train").inputs
+    single = torch.stack([run.model_at(index)(inputs).detach() for index in range(6)])
+    assert torch.equal(collected(run, inputs), single)
+
+
+def test_checkpoints_that_are_not_finite_do_not_spoil_the_others():
+    run, inputs = random_run(MLP, 4), MLP.pairs().inputs
+    run.states[3]["unembed.weight"][:] = float("nan")
+    values = collected(run, inputs)
+    assert values[3].isnan().all()
+    assert torch.allclose(values[0], run.model_at(0)(inputs).detach(), atol=1e-6)
+
+
 def test_a_model_that_returns_no_tensor_is_named():
     class Dictionary(nn.Linear):
         def forward(self, x):
