@@ -108,8 +108,7 @@ def step_axis(axes: Axes, axis: StepAxis, *, labelled: bool = True) -> None:
 
 def _break(axes: Axes, axis: StepAxis) -> None:
     """Two slanted strokes on the axis line, between step 0 and the first positive step."""
-    assert axis.zero is not None
-    fraction = np.log(axis.zero / axis.low) / np.log(axis.high / axis.low) + 0.045
+    fraction = axis.share(0) + 0.045
     strokes: dict[str, Any] = {"transform": axes.transAxes, "color": "black", "lw": 0.6, "clip_on": False}
     for shift in (0.0, 0.012):
         axes.plot([fraction + shift - 0.006, fraction + shift + 0.006], [-0.025, 0.025], **strokes)
@@ -126,8 +125,9 @@ def shade(
 
     on_colour  the axes hold a heat map: white outlines in place of shading that nobody would see
     """
-    labelled_until = -np.inf
-    for number, transition in enumerate(records(transitions), start=1):
+    found = records(transitions)
+    raised = axis.rows([transition["midpoint"] for transition in found])
+    for number, (transition, row) in enumerate(zip(found, raised, strict=True), start=1):
         onset, middle, end = (axis.position(transition[key]) for key in ("onset", "midpoint", "end"))
         if on_colour:
             for edge in (onset, end):
@@ -135,16 +135,11 @@ def shade(
         else:
             axes.axvspan(onset, end, color=palette.SHADE, alpha=0.22, lw=0, zorder=0)
             axes.axvline(middle, color=palette.SHADE, lw=0.7, ls=(0, (1, 1)), zorder=0.5)
-        if not numbered:
-            continue
-        place = axes.transAxes.inverted().transform(axes.transData.transform((middle, 1)))[0]
-        # Numbers that would overprint each other stand in two rows.
-        raised = place - labelled_until < 0.035
-        labelled_until = -np.inf if raised else place
-        axes.annotate(
-            str(number), (middle, 1), xycoords=("data", "axes fraction"), xytext=(0, 9 if raised else 1.5),
-            textcoords="offset points", ha="center", va="bottom", fontsize=7, annotation_clip=False,
-        )  # fmt: skip
+        if numbered:
+            axes.annotate(
+                str(number), (middle, 1), xycoords=("data", "axes fraction"), xytext=(0, 1.5 + 8 * row),
+                textcoords="offset points", ha="center", va="bottom", fontsize=7, annotation_clip=False,
+            )  # fmt: skip
 
 
 def curves(axes: Axes, axis: StepAxis, steps: np.ndarray, panel: Panel, *, legend: bool = True) -> None:
@@ -160,10 +155,8 @@ def curves(axes: Axes, axis: StepAxis, steps: np.ndarray, panel: Panel, *, legen
             low, high = series.values - BAND * series.error, series.values + BAND * series.error
             axes.fill_between(x, low, high, color=look["color"], alpha=0.25, lw=0, label=f"± {BAND} standard errors")
         if series.flagged is not None and series.flagged.any():
-            axes.plot(
-                x[series.flagged], series.values[series.flagged], ls="", marker="o", ms=3, mfc="white", mec=look["color"],
-                mew=0.7, label="flagged estimate",
-            )  # fmt: skip
+            hollow = {"ls": "", "marker": "o", "ms": 3, "mfc": "white", "mec": look["color"], "mew": 0.7}
+            axes.plot(x[series.flagged], series.values[series.flagged], label="flagged estimate", **hollow)
     if panel.is_log:
         axes.set_yscale("log")
     else:

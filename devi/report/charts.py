@@ -19,7 +19,7 @@ from devi.report.step_axis import TITLE, StepAxis
 
 HEIGHT = 170
 DIGITS = 5  # significant digits that are written into the page
-TOOLTIP_LIMIT = 10
+READINGS_LIMIT = 8  # curves whose values are written out above a chart
 AT_STEP = "datum.t == step"
 Spec = dict[str, Any]
 
@@ -34,6 +34,7 @@ def curve_chart(
     labels = [series.label for series in panel.series]
     styles = [palette.style(index) for index in range(len(labels))]
     several = len(labels) > 1
+    data = Data()
     legend = alt.Legend(title=panel.legend or None, orient="top", columns=10, symbolType="stroke") if several else None
     colour = alt.Color(
         "s:N", scale=alt.Scale(domain=labels, range=[look.colour for look in styles]), sort=None, legend=legend
@@ -43,29 +44,43 @@ def curve_chart(
     )
     y = y_axis(panel)
     x = x_axis(axis)
-    data = placed(
-        alt.Chart(alt.InlineData(values=_rows(panel, steps))).transform_flatten(["t", "v", "l", "h", "f"]), axis
-    )
-    layers = [*shading(axis, transitions), *_levels(panel, rules)]
+    points = placed(data.chart(_rows(panel, steps)).transform_flatten(["t", "v", "l", "h", "f"]), axis)
+    layers = [*shading(data, axis, transitions), *_levels(data, panel, rules)]
     if any(series.error is not None for series in panel.series):
-        band = data.transform_filter("isValid(datum.l) && isValid(datum.h)")
+        band = points.transform_filter("isValid(datum.l) && isValid(datum.h)")
         layers.append(band.mark_area(opacity=0.22).encode(x=x, y=alt.Y("l:Q"), y2="h:Q", color=colour))
-    if (np.array([np.isfinite(series.values).sum() for series in panel.series]) < 2).any():
-        layers.append(data.mark_point(filled=True, size=40).encode(x=x, y=y, color=colour))
-    layers.append(data.mark_line(strokeWidth=1.6, clip=True).encode(x=x, y=y, color=colour, strokeDash=dash))
+    if any(np.isfinite(series.values).sum() == 1 for series in panel.series):  # a line of one point is invisible
+        lone = points.transform_filter("datum.o")
+        layers.append(lone.mark_point(filled=True, size=40).encode(x=x, y=y, color=colour))
+    layers.append(points.mark_line(strokeWidth=1.6, clip=True).encode(x=x, y=y, color=colour, strokeDash=dash))
     if any(series.flagged is not None and series.flagged.any() for series in panel.series):
-        flagged = data.transform_filter("datum.f == 1")
+        flagged = points.transform_filter("datum.f == 1")
         layers.append(flagged.mark_point(size=22, fill="white", opacity=1).encode(x=x, y=y, color=colour))
-    now = data.transform_filter(AT_STEP).transform_filter("isValid(datum.v)")
+    now = points.transform_filter(AT_STEP).transform_filter("isValid(datum.v)")
     layers.append(now.mark_point(size=36, filled=True, opacity=1).encode(x=x, y=y, color=colour))
-    layers.extend(probe(axis, steps, _readings(panel)))
-    return finished(alt.layer(*layers), steps)
+    layers.extend(probe(data, axis, steps))
+    return finished(alt.layer(*layers), data, steps)
 
 
-def finished(chart: alt.LayerChart, steps: np.ndarray, *, width: Any = "container", height: int = HEIGHT) -> Spec:
+class Data:
+    """The tables of one chart. They are added to its spec at the end: Altair copies a spec's inline data many times."""
+
+    def __init__(self) -> None:
+        self.tables: dict[str, list[Spec]] = {}
+
+    def chart(self, rows: list[Spec]) -> alt.Chart:
+        name = f"table{len(self.tables)}"
+        self.tables[name] = rows
+        return alt.Chart(alt.NamedData(name=name))
+
+
+def finished(
+    chart: alt.LayerChart, data: Data, steps: np.ndarray, *, width: Any = "container", height: int = HEIGHT
+) -> Spec:
     """The chart as a spec, with its parameter `step` set to the last checkpoint."""
     start = alt.param(name="step", value=float(steps[-1]))
-    return chart.add_params(start).properties(width=width, height=height).configure_view(stroke=None).to_dict()
+    shaped = chart.add_params(start).properties(width=width, height=height).configure_view(stroke=None)
+    return shaped.to_dict() | {"datasets": data.tables}
 
 
 def placed(chart: alt.Chart, axis: StepAxis) -> alt.Chart:
@@ -93,53 +108,51 @@ def y_axis(panel: Panel) -> alt.Y:
     scale = alt.Scale(type="log", nice=False) if panel.is_log else alt.Scale(zero=False)
     title = panel.label if len(panel.label) < 24 else panel.label.split(" (")
     marks = alt.Axis(
-        title=title, tickCount=5, format="~g", titleLimit=HEIGHT, gridOpacity=0.5, minExtent=44, maxExtent=44
+        title=title,
+        tickCount=5,
+        labelExpr="format(datum.value, '~g')",
+        titleLimit=HEIGHT,
+        gridOpacity=0.5,
+        minExtent=44,
+        maxExtent=44,
     )
     return alt.Y("v:Q", scale=scale, axis=marks)
 
 
-def shading(axis: StepAxis, transitions: list[dict[str, Any]], *, outline: bool = False) -> list[alt.Chart]:
+def shading(data: Data, axis: StepAxis, transitions: list[dict[str, Any]], *, outline: bool = False) -> list[alt.Chart]:
     """Each transition from onset to end, its midpoint, and its number above."""
+    raised = axis.rows([one["midpoint"] for one in transitions])
     rows = [
-        {
-            "n": str(number),
-            "a": axis.position(one["onset"]),
-            "x": axis.position(one["midpoint"]),
-            "b": axis.position(one["end"]),
-        }
-        for number, one in enumerate(transitions, start=1)
+        {"n": str(k + 1), "r": raised[k]}
+        | {key: axis.position(one[date]) for key, date in (("a", "onset"), ("x", "midpoint"), ("b", "end"))}
+        for k, one in enumerate(transitions)
     ]
     if not rows:
         return []
-    base = alt.Chart(alt.InlineData(values=rows))
+    base = data.chart(rows)
     x = x_axis(axis)
     look = {"fillOpacity": 0, "stroke": "white", "strokeDash": [3, 3]} if outline else {"opacity": 0.2}
+    words = base.mark_text(color="#333333", fontSize=11, fontWeight="bold", baseline="bottom")
+    numbers = [
+        words.transform_filter(f"datum.r == {row}").encode(x=x, y=alt.value(-2 - 12 * row), text="n:N")
+        for row in sorted(set(raised))
+    ]
     return [
         base.mark_rect(color=palette.SHADE, **look).encode(x=x_axis(axis, "a:Q"), x2="b:Q"),
         base.mark_rule(color=palette.SHADE, strokeDash=[1, 2]).encode(x=x),
-        base.mark_text(color="#333333", fontSize=11, fontWeight="bold", baseline="bottom").encode(
-            x=x, y=alt.value(-2), text="n:N"
-        ),
+        *numbers,
     ]
 
 
-def probe(axis: StepAxis, steps: np.ndarray, columns: list[tuple[str, list[str]]]) -> list[alt.Chart]:
+def probe(data: Data, axis: StepAxis, steps: np.ndarray, *, colour: str = "black") -> list[alt.Chart]:
     """The rule at the step looked at, and the invisible layer that finds the checkpoint nearest to the pointer."""
-    rows = [
-        {"t": float(step), "n": f"{step:,}", **{f"c{k}": texts[i] for k, (_, texts) in enumerate(columns)}}
-        for i, step in enumerate(steps.tolist())
-    ]
-    base = placed(alt.Chart(alt.InlineData(values=rows)), axis)
+    base = placed(data.chart([{"t": float(step)} for step in steps]), axis)
     x = x_axis(axis)
-    tooltip = [
-        alt.Tooltip("n:N", title="step"),
-        *(alt.Tooltip(f"c{k}:N", title=label) for k, (label, _) in enumerate(columns)),
-    ]
     # clear=False: leaving a chart keeps the step, so that the geometry can be looked at in peace.
     near = alt.selection_point(name="near", fields=["t"], nearest=True, on="pointermove", clear=False)
     return [
-        base.transform_filter(AT_STEP).mark_rule(color="black", strokeWidth=1).encode(x=x),
-        base.mark_rule(opacity=0, strokeWidth=6).encode(x=x, tooltip=tooltip).add_params(near).properties(name="probe"),
+        base.transform_filter(AT_STEP).mark_rule(color=colour, strokeWidth=1).encode(x=x),
+        base.mark_rule(opacity=0).encode(x=x).add_params(near).properties(name="probe"),
     ]
 
 
@@ -158,6 +171,7 @@ def _rows(panel: Panel, steps: np.ndarray) -> list[Spec]:
         rows.append(
             {
                 "s": series.label,
+                "o": bool(np.isfinite(series.values).sum() == 1),
                 "t": [float(step) for step in steps],
                 "v": [number(value) for value in values],
                 "l": [number(value) for value in values - error],
@@ -172,26 +186,31 @@ def _rows(panel: Panel, steps: np.ndarray) -> list[Spec]:
     return rows
 
 
-def _readings(panel: Panel) -> list[tuple[str, list[str]]]:
-    """What the tooltip says at each checkpoint: (label, texts) for each curve."""
-    result = []
-    for series in panel.series[:TOOLTIP_LIMIT]:
-        error = np.full(len(series.values), np.nan) if series.error is None else series.error
-        result.append((series.label, [value_text(*pair) for pair in zip(series.values, error, strict=True)]))
-    return result
+def readings(panel: Panel) -> list[str]:
+    """What is written above a chart at each checkpoint: the value of every curve, with its standard error."""
+    shown = panel.series[:READINGS_LIMIT]
+    alone = len(panel.series) == 1
+    lines = []
+    for i in range(len(panel.series[0].values)):
+        parts = []
+        for series in shown:
+            text = value_text(series.values[i], math.nan if series.error is None else series.error[i])
+            parts.append(text if alone else f"{series.label}: {text}")
+        lines.append(" · ".join(parts) + (" …" if len(shown) < len(panel.series) else ""))
+    return lines
 
 
-def _levels(panel: Panel, rules: tuple[float, ...]) -> list[alt.Chart]:
-    """Reference heights: the dimensionalities of regular arrangements by name, limits of diagnostics as dashed lines."""
+def _levels(data: Data, panel: Panel, rules: tuple[float, ...]) -> list[alt.Chart]:
+    """Reference heights: dimensionalities of regular arrangements, by name; limits of diagnostics as dashed lines."""
     if panel.series[0].name in LEVELS:
         rows = [{"v": v, "n": n} for v, n in zip(LEVELS[panel.series[0].name], LEVEL_NAMES, strict=True)]
-        base = alt.Chart(alt.InlineData(values=rows))
+        base = data.chart(rows)
         y = y_axis(panel)
         text = base.mark_text(align="left", dx=3, fontSize=9, color=palette.GUIDE).encode(
             x=alt.value("width"), y=y, text="n:N"
         )
         return [base.mark_rule(color=palette.GUIDE, strokeDash=[1, 3]).encode(y=y), text]
     if rules:
-        base = alt.Chart(alt.InlineData(values=[{"v": rule} for rule in rules]))
+        base = data.chart([{"v": rule} for rule in rules])
         return [base.mark_rule(color=palette.VERMILION, strokeDash=[4, 3]).encode(y=y_axis(panel))]
     return []

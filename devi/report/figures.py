@@ -1,6 +1,6 @@
 """Figures for papers: `devi.plot.llc(trajectories, transitions)` returns a matplotlib Figure.
 
-Each takes the `trajectories` of an analysis and its transitions, and raises DeviError if the curves it shows are not there.
+Each takes the `trajectories` of an analysis and its transitions; DeviError if the curves it shows are not there.
 """
 
 from __future__ import annotations

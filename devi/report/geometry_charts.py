@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from devi.report import palette
-from devi.report.charts import AT_STEP, Spec, finished, number, placed, probe, shading, x_axis
+from devi.report.charts import AT_STEP, Data, Spec, finished, number, probe, shading, x_axis
 from devi.report.geometry import frequencies, key_frequencies, plane, step_edges
 from devi.report.panels import index_labels, units_of, with_units
 from devi.report.step_axis import StepAxis
@@ -27,6 +27,7 @@ def columns_chart(trajectories: xr.Dataset) -> tuple[Spec, str] | None:
     names = [
         index_labels(trajectories["feature_direction"].transpose("step", "hidden", "feature"))[i] for i in flat.features
     ]
+    tables = Data()
     rows = [
         {
             "t": float(step),
@@ -50,7 +51,7 @@ def columns_chart(trajectories: xr.Dataset) -> tuple[Spec, str] | None:
     ]
     tip = f"1 + {0.09 * flat.reach:.6g} / max(datum.norm, {0.01 * flat.reach:.6g})"
     data = (
-        alt.Chart(alt.InlineData(values=rows))
+        tables.chart(rows)
         .transform_filter(AT_STEP)
         .transform_flatten(["f", "x", "y"])
         .transform_filter("isValid(datum.x) && isValid(datum.y)")
@@ -59,15 +60,15 @@ def columns_chart(trajectories: xr.Dataset) -> tuple[Spec, str] | None:
     )
     labelled = data.transform_filter(f"datum.norm > {0.05 * flat.reach:.6g}")
     chart = alt.layer(
-        alt.Chart(alt.InlineData(values=[{"v": 0}])).mark_rule(color="#dddddd").encode(x=alt.datum(0)),
-        alt.Chart(alt.InlineData(values=[{"v": 0}])).mark_rule(color="#dddddd").encode(y=alt.datum(0)),
+        tables.chart([{"v": 0}]).mark_rule(color="#dddddd").encode(x=alt.datum(0)),
+        tables.chart([{"v": 0}]).mark_rule(color="#dddddd").encode(y=alt.datum(0)),
         data.mark_rule(strokeWidth=2).encode(x=x, y=y, x2="zero:Q", y2="zero:Q", color=colour),
         data.mark_point(filled=True, size=60, opacity=1).encode(x=x, y=y, color=colour, tooltip=tooltip),
         labelled.mark_text(fontSize=11).encode(
             x=alt.X("tx:Q", scale=scale), y=alt.Y("ty:Q", scale=scale), text="f:N", color=colour
         ),
     )
-    return finished(chart, steps, width=SIDE, height=SIDE), flat.note
+    return finished(chart, tables, steps, width=SIDE, height=SIDE), flat.note
 
 
 def spectrum_bars(trajectories: xr.Dataset, name: str) -> Spec:
@@ -76,11 +77,12 @@ def spectrum_bars(trajectories: xr.Dataset, name: str) -> Spec:
     values = spectrum.values.astype(float)
     bands = [float(k) for k in frequencies(spectrum)]
     keys = set(key_frequencies(trajectories))
+    tables = Data()
     rows = [
         {"t": float(step), "k": bands, "v": [number(v) for v in values[i]], "c": [int(k in keys) for k in bands]}
         for i, step in enumerate(steps)
     ]
-    data = alt.Chart(alt.InlineData(values=rows)).transform_filter(AT_STEP).transform_flatten(["k", "v", "c"])
+    data = tables.chart(rows).transform_filter(AT_STEP).transform_flatten(["k", "v", "c"])
     label = with_units("norm", units_of(spectrum))
     top = float(np.nanmax(np.where(np.isfinite(values), values, np.nan), initial=0)) or 1.0
     bars = data.mark_bar(width={"band": 0.8}).encode(
@@ -89,7 +91,7 @@ def spectrum_bars(trajectories: xr.Dataset, name: str) -> Spec:
         color=alt.Color("c:N", scale=alt.Scale(domain=[0, 1], range=[palette.SKY, palette.VERMILION]), legend=None),
         tooltip=[alt.Tooltip("k:Q", title="frequency"), alt.Tooltip("v:Q", title=label, format=".4g")],
     )
-    return finished(alt.layer(bars), steps, width=SIDE, height=120)
+    return finished(alt.layer(bars), tables, steps, width=SIDE, height=120)
 
 
 def spectrum_map(trajectories: xr.Dataset, name: str, axis: StepAxis, transitions: list[dict[str, Any]]) -> Spec:
@@ -100,18 +102,18 @@ def spectrum_map(trajectories: xr.Dataset, name: str, axis: StepAxis, transition
     edges = step_edges(positions[chosen], log=axis.scale == "log").clip(axis.low, axis.high)
     bands = frequencies(spectrum).astype(float)
     values = spectrum.values.astype(float)[chosen]  # (checkpoint, frequency)
+    tables = Data()
     rows = [
         {"a": number(edges[i]), "b": number(edges[i + 1]), "k": bands.tolist(), "v": [number(v) for v in values[i]]}
         for i in range(len(chosen))
     ]
-    x = x_axis(axis)
     k = alt.Y(
         "k0:Q",
         scale=alt.Scale(domain=[bands.min() - 0.5, bands.max() + 0.5], nice=False),
         axis=alt.Axis(title="frequency k", tickMinStep=1, minExtent=44, maxExtent=44),
     )
     cells = (
-        alt.Chart(alt.InlineData(values=rows))
+        tables.chart(rows)
         .transform_flatten(["k", "v"])
         .transform_calculate(k0="datum.k - 0.5", k1="datum.k + 0.5")
         .mark_rect(clip=True)
@@ -128,11 +130,7 @@ def spectrum_map(trajectories: xr.Dataset, name: str, axis: StepAxis, transition
         )
     )
     marks = [{"k0": float(key)} for key in key_frequencies(trajectories)]
-    keys = (
-        alt.Chart(alt.InlineData(values=marks))
-        .mark_text(text="◀", fontSize=9, align="left", dx=1)
-        .encode(x=alt.value("width"), y=k)
-    )
-    layers = [cells, *([keys] if marks else []), *shading(axis, transitions, outline=True), *probe(axis, steps, [])]
-    layers[-2] = placed(alt.Chart(layers[-2].data), axis).transform_filter(AT_STEP).mark_rule(color="white").encode(x=x)
-    return finished(alt.layer(*layers), steps, height=200)
+    keys = tables.chart(marks).mark_text(text="◀", fontSize=9, align="left", dx=1).encode(x=alt.value("width"), y=k)
+    layers = [cells, *([keys] if marks else []), *shading(tables, axis, transitions, outline=True)]
+    layers.extend(probe(tables, axis, steps, colour="white"))
+    return finished(alt.layer(*layers), tables, steps, height=200)

@@ -14,14 +14,15 @@ import numpy as np
 import xarray as xr
 from markupsafe import Markup
 
-from devi.report.charts import Spec, curve_chart
+from devi.report.charts import Spec, curve_chart, readings
 from devi.report.document import plain, records, skipped
 from devi.report.figures import FIGURES, available
 from devi.report.geometry_charts import columns_chart, spectrum_bars, spectrum_map
-from devi.report.health_figure import diagnostics
+from devi.report.health_figure import diagnostics, trace_steps
 from devi.report.panels import Panel, not_drawn, panels
 from devi.report.sentences import headline, llc_sentence, sentence, step_text, value_text
 from devi.report.step_axis import StepAxis
+from devi.report.trace_chart import trace_chart
 
 if TYPE_CHECKING:
     from devi.analysis import Analysis
@@ -38,6 +39,7 @@ class Chart(NamedTuple):
     title: str
     spec: Spec
     note: str = ""
+    readings: tuple[str, ...] = ()  # what is written above it, one text a checkpoint
 
 
 def page(analysis: Analysis) -> str:
@@ -56,6 +58,7 @@ def page(analysis: Analysis) -> str:
         steps=trajectories["step"].values.tolist(),
         axis_note=StepAxis.of(trajectories["step"].values).note,
         specs=for_script({chart.id: chart.spec for chart in everything}),
+        readings=for_script({chart.id: chart.readings for chart in everything if chart.readings}),
         step_list=for_script(trajectories["step"].values.tolist()),
         vega=vega() if everything else Markup(""),
         pictures=_pictures(trajectories, transitions),
@@ -122,7 +125,7 @@ def flag_counts(trajectories: xr.Dataset, meanings: dict[str, str]) -> list[tupl
 
 def _charts(trajectories: xr.Dataset, transitions: list[dict[str, Any]]) -> dict[str, list[Chart]]:
     """All charts by section: curves, geometry (beside the curves), fourier, health."""
-    groups: dict[str, list[Chart]] = {"curves": [], "geometry": [], "fourier": [], "health": []}
+    groups: dict[str, list[Chart]] = {"curves": [], "geometry": [], "fourier": [], "health": [], "traces": []}
     steps = trajectories["step"].values
     if not len(steps):
         return groups
@@ -131,7 +134,7 @@ def _charts(trajectories: xr.Dataset, transitions: list[dict[str, Any]]) -> dict
     def add(group: str, panel: Panel, **settings: Any) -> None:
         name = f"{group}-{len(groups[group])}"
         spec = curve_chart(panel, axis, steps, transitions, **settings)
-        groups[group].append(Chart(name, panel.title, spec, panel.note))
+        groups[group].append(Chart(name, panel.title, spec, panel.note, tuple(readings(panel))))
 
     for panel in panels(trajectories):
         add("fourier" if panel.title in FOURIER else "curves", panel)
@@ -148,6 +151,12 @@ def _charts(trajectories: xr.Dataset, transitions: list[dict[str, Any]]) -> dict
     for panel, diagnostic in diagnostics(trajectories):
         add("health", panel, rules=diagnostic.limits)
         groups["health"][-1] = groups["health"][-1]._replace(note=diagnostic.healthy)
+    groups["traces"] = [
+        Chart(
+            f"trace-{index}", f"loss along the chains, step {step_text(steps[index])}", trace_chart(trajectories, index)
+        )
+        for index in trace_steps(trajectories)
+    ]
     return groups
 
 

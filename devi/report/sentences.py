@@ -82,12 +82,12 @@ def column(variable: xr.DataArray | None, index: int | None) -> xr.DataArray | N
 
 
 def quantity(trajectories: xr.Dataset, metric: str, index: int | None) -> str:
-    """test accuracy · feature norm of feature 3."""
+    """test accuracy · feature norm (feature 3)."""
     variable = trajectories.get(metric)
     if index is None:
         return pretty(metric)
     dim = str(variable.dims[1]) if variable is not None and variable.ndim > 1 else "entry"
-    return f"{pretty(metric)} of {dim} {index}"
+    return f"{pretty(metric)} ({dim} {index})"
 
 
 def changes(trajectories: xr.Dataset, transition: dict[str, Any]) -> list[str]:
@@ -156,9 +156,15 @@ def llc_sentence(trajectories: xr.Dataset) -> str:
     flagged = 0 if flags is None else sum(bool(str(flag)) for flag in flags.values)
     text = f"All {count} LLC estimates passed their own diagnostics."
     if flagged == count:
-        text = f"All {count} LLC estimates are flagged by their own diagnostics: do not read the LLC curve before you have seen why below."
+        text = (
+            f"All {count} LLC estimates are flagged by their own diagnostics:"
+            " do not read the LLC curve before you have seen why, below."
+        )
     elif flagged:
-        text = f"{flagged} of {count} LLC estimates are flagged by their own diagnostics and drawn hollow; reasons are below."
+        text = (
+            f"{flagged} of {count} LLC estimates are flagged by their own diagnostics and drawn hollow;"
+            " the reasons are below."
+        )
     elif flags is None:
         text = f"The {count} LLC estimates carry no diagnostics."
     if missing:

@@ -52,6 +52,22 @@ class StepAxis:
             return float(step) if step > 0 else (self.zero or self.low)
         return float(step)
 
+    def share(self, step: float) -> float:
+        """How far along the axis `step` is drawn: 0 at its left end, 1 at its right."""
+        low, high, at = self.low, self.high, self.position(step)
+        if self.scale == "log":
+            low, high, at = math.log(low), math.log(high), math.log(at)
+        return (at - low) / (high - low)
+
+    def rows(self, steps: list[float], apart: float = 0.035) -> list[int]:
+        """In which row, 0 or 1, the number of each of these ascending steps stands, so that neighbours do not touch."""
+        rows, last = [], -math.inf
+        for step in steps:
+            raised = self.share(step) - last < apart
+            rows.append(int(raised))
+            last = -math.inf if raised else self.share(step)
+        return rows
+
     def label(self, tick: float) -> str:
         return "0" if tick == self.zero else f"{tick:,.10g}"
 
