@@ -193,9 +193,16 @@ def _nulls(grid: _Grid, curve: Curve, components: tuple[Component, ...], keep: i
 
 
 def _refit(grid: _Grid, curve: Curve, components: tuple[Component, ...], iterations: int) -> Fit:
-    """Null chosen anew for these components, then everything fitted."""
-    null = _nulls(grid, curve, components, 1)[0].columns
-    return fit(curve.x, curve.y, curve.sigma, components, grid.library.shapes, null, iterations=iterations)
+    """Null chosen anew for these components, then everything fitted; other nulls if the best one only cancels them."""
+    n = len(curve.x)
+    fits: list[Fit] = []
+    for null in _nulls(grid, curve, components, 5):
+        fits.append(
+            fit(curve.x, curve.y, curve.sigma, components, grid.library.shapes, null.columns, iterations=iterations)
+        )
+        if _implausible(curve, fits[-1]) == 0:
+            break
+    return min(fits, key=lambda one: _cost(one, n) + _implausible(curve, one))
 
 
 def _cost(one: Fit, n: int) -> float:
@@ -208,18 +215,20 @@ def _grow(curve: Curve, grid: _Grid) -> Fit:
     """Add one component after the other, each time for several nulls, while the BIC falls."""
     n = len(curve.x)
     weighted = grid.atoms / curve.sigma[:, None]
+    norms = np.einsum("nk,nk->k", weighted, weighted)
     target = curve.y / curve.sigma
     best = _refit(grid, curve, (), 0)
     for _ in range(MOST):
+        if best.rss < 3 * np.log(n):  # nothing left to gain
+            break
         choices: dict[int, tuple[float, tuple[int, ...]]] = {}  # atom -> (cost, null)
         columns = [np.ones(n), *(one.column(curve.x) for one in best.components)]
         for null in _nulls(grid, curve, best.components, 8):
             fixed = np.column_stack([*columns, grid.library.shapes[:, list(null.columns)]]) / curve.sigma[:, None]
             q = np.linalg.qr(fixed)[0]
             rest = target - q @ (q.T @ target)
-            free = weighted - q @ (q.T @ weighted)
-            power = np.einsum("nk,nk->k", free, free)
-            gain = np.where(power < 1e-3, 0.0, (free.T @ rest) ** 2 / np.maximum(power, 1e-12))
+            power = norms - ((weighted.T @ q) ** 2).sum(1)  # of each atom beside what is fitted already
+            gain = np.where(power < 1e-3, 0.0, (weighted.T @ rest) ** 2 / np.maximum(power, 1e-12))
             k = int(np.argmax(gain))
             cost = null.rss + 2 * np.log(n) * len(null.columns) - float(gain[k])
             choices[k] = min(choices.get(k, (cost, null.columns)), (cost, null.columns))

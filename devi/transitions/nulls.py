@@ -66,7 +66,7 @@ class NullFit:
 
 
 def best_nulls(library: Library, sigma: np.ndarray, fixed: np.ndarray, y: np.ndarray, *, keep: int) -> list[NullFit]:
-    """The `keep` best nulls beside the columns `fixed`, by the Bayesian information criterion.
+    """The `keep` best nulls beside the columns `fixed` by the Bayesian information criterion; the plainest come last.
 
     sigma (n,) noise; fixed (n, k) and y (n,) divided by it. All pairs at once: after projecting out `fixed`, a pair
     (i, j) lowers the residual by (g_i² M_jj - 2 g_i g_j M_ij + g_j² M_ii) / (M_ii M_jj - M_ij²).
@@ -94,4 +94,8 @@ def best_nulls(library: Library, sigma: np.ndarray, fixed: np.ndarray, y: np.nda
     options += [(total - single[i] + price, (int(i),)) for i in np.argsort(single)[::-1][:keep]]
     options += [(total - pair[i] + 2 * price, (int(upper[i]), int(lower[i]))) for i in np.argsort(pair)[::-1][:keep]]
     options.sort(key=lambda option: option[0])
-    return [NullFit(columns, cost - len(columns) * price) for cost, columns in options[:keep]]
+    chosen = options[:keep]
+    for count in (1, 0):  # the plainer nulls too, for changes that a pair would only cancel
+        if keep > 1 and all(len(columns) != count for _, columns in chosen):
+            chosen.append(next(option for option in options if len(option[1]) == count))
+    return [NullFit(columns, cost - len(columns) * price) for cost, columns in chosen]
