@@ -13,7 +13,7 @@ import altair as alt
 import numpy as np
 
 from devi.report import palette
-from devi.report.panels import LEVEL_NAMES, LEVELS, Panel
+from devi.report.panels import LEVEL_NAMES, LEVELS, Panel, log_ticks
 from devi.report.sentences import value_text
 from devi.report.step_axis import TITLE, StepAxis
 
@@ -35,7 +35,11 @@ def curve_chart(
     styles = [palette.style(index) for index in range(len(labels))]
     several = len(labels) > 1
     data = Data()
-    legend = alt.Legend(title=panel.legend or None, orient="top", columns=10, symbolType="stroke") if several else None
+    legend = (
+        alt.Legend(title=panel.legend or None, orient="top", columns=10, symbolType="stroke", symbolSize=500)
+        if several
+        else None
+    )
     colour = alt.Color(
         "s:N", scale=alt.Scale(domain=labels, range=[look.colour for look in styles]), sort=None, legend=legend
     )
@@ -55,7 +59,9 @@ def curve_chart(
     layers.append(points.mark_line(strokeWidth=1.6, clip=True).encode(x=x, y=y, color=colour, strokeDash=dash))
     if any(series.flagged is not None and series.flagged.any() for series in panel.series):
         flagged = points.transform_filter("datum.f == 1")
-        layers.append(flagged.mark_point(size=22, fill="white", opacity=1).encode(x=x, y=y, color=colour))
+        layers.append(
+            flagged.mark_point(size=36, fill="white", opacity=1, strokeWidth=1.4).encode(x=x, y=y, color=colour)
+        )
     now = points.transform_filter(AT_STEP).transform_filter("isValid(datum.v)")
     layers.append(now.mark_point(size=36, filled=True, opacity=1).encode(x=x, y=y, color=colour))
     layers.extend(probe(data, axis, steps))
@@ -79,7 +85,14 @@ def finished(
 ) -> Spec:
     """The chart as a spec, with its parameter `step` set to the last checkpoint."""
     start = alt.param(name="step", value=float(steps[-1]))
-    shaped = chart.add_params(start).properties(width=width, height=height).configure_view(stroke=None)
+    shaped = (
+        chart.add_params(start)
+        .properties(width=width, height=height)
+        .configure(font="system-ui, Segoe UI, Liberation Sans, DejaVu Sans, sans-serif")
+        .configure_view(stroke=None)
+        .configure_axis(labelFontSize=11, titleFontSize=12, titleFontWeight="normal")
+        .configure_legend(labelFontSize=11, titleFontSize=11, titleFontWeight="normal", symbolStrokeWidth=2)
+    )
     return shaped.to_dict() | {"datasets": data.tables}
 
 
@@ -104,18 +117,18 @@ def x_axis(axis: StepAxis, field: str = "x:Q") -> alt.X:
 
 
 def y_axis(panel: Panel) -> alt.Y:
-    # Values that are missing or not positive leave a gap, never a point at the edge.
-    scale = alt.Scale(type="log", nice=False) if panel.is_log else alt.Scale(zero=False)
-    title = panel.label if len(panel.label) < 24 else panel.label.split(" (")
+    values = np.concatenate([series.values for series in panel.series])
+    values = values[np.isfinite(values)]
+    ticks: dict[str, Any] = {"tickCount": 5}
+    scale = alt.Scale(zero=False)
+    if panel.is_log:
+        scale = alt.Scale(type="log", nice=False, padding=6)
+        ticks = {"values": log_ticks(values.min(), values.max())}
+    title = panel.label if len(panel.label) < 24 else [panel.title, *([f"({panel.units})"] if panel.has_units else [])]
     marks = alt.Axis(
-        title=title,
-        tickCount=5,
-        labelExpr="format(datum.value, '~g')",
-        titleLimit=HEIGHT,
-        gridOpacity=0.5,
-        minExtent=44,
-        maxExtent=44,
-    )
+        title=title, labelExpr="format(datum.value, '~g')", titleLimit=HEIGHT + 20, gridOpacity=0.5, minExtent=44,
+        maxExtent=44, **ticks,
+    )  # fmt: skip
     return alt.Y("v:Q", scale=scale, axis=marks)
 
 
@@ -189,27 +202,33 @@ def _rows(panel: Panel, steps: np.ndarray) -> list[Spec]:
 def readings(panel: Panel) -> list[str]:
     """What is written above a chart at each checkpoint: the value of every curve, with its standard error."""
     shown = panel.series[:READINGS_LIMIT]
-    alone = len(panel.series) == 1
     lines = []
     for i in range(len(panel.series[0].values)):
         parts = []
-        for series in shown:
+        for series in (one for one in shown if math.isfinite(one.values[i])):
             text = value_text(series.values[i], math.nan if series.error is None else series.error[i])
-            parts.append(text if alone else f"{series.label}: {text}")
-        lines.append(" · ".join(parts) + (" …" if len(shown) < len(panel.series) else ""))
+            parts.append(text if len(panel.series) == 1 else f"{series.label}: {text}")
+        text = " · ".join(parts) or "no finite value at this step"
+        lines.append(text + (" …" if len(shown) < len(panel.series) else ""))
     return lines
 
 
 def _levels(data: Data, panel: Panel, rules: tuple[float, ...]) -> list[alt.Chart]:
     """Reference heights: dimensionalities of regular arrangements, by name; limits of diagnostics as dashed lines."""
     if panel.series[0].name in LEVELS:
-        rows = [{"v": v, "n": n} for v, n in zip(LEVELS[panel.series[0].name], LEVEL_NAMES, strict=True)]
+        rows = [
+            {"v": level, "n": name, "c": k % 2}
+            for k, (level, name) in enumerate(zip(LEVELS[panel.series[0].name], LEVEL_NAMES, strict=True))
+        ]
         base = data.chart(rows)
-        y = y_axis(panel)
-        text = base.mark_text(align="left", dx=3, fontSize=9, color=palette.GUIDE).encode(
-            x=alt.value("width"), y=y, text="n:N"
-        )
-        return [base.mark_rule(color=palette.GUIDE, strokeDash=[1, 3]).encode(y=y), text]
+        words = base.mark_text(align="left", fontSize=10, color=palette.GUIDE)
+        names = [  # in two columns: 2/5 and 3/8 would overprint each other in one
+            words.transform_filter(f"datum.c == {place}").encode(
+                x=alt.value("width"), y=y_axis(panel), text="n:N", xOffset=alt.value(3 + 22 * place)
+            )
+            for place in (0, 1)
+        ]
+        return [base.mark_rule(color=palette.GUIDE, strokeDash=[1, 3]).encode(y=y_axis(panel)), *names]
     if rules:
         base = data.chart([{"v": rule} for rule in rules])
         return [base.mark_rule(color=palette.VERMILION, strokeDash=[4, 3]).encode(y=y_axis(panel))]

@@ -86,7 +86,10 @@ def spectrum_bars(trajectories: xr.Dataset, name: str) -> Spec:
     label = with_units("norm", units_of(spectrum))
     top = float(np.nanmax(np.where(np.isfinite(values), values, np.nan), initial=0)) or 1.0
     bars = data.mark_bar(width={"band": 0.8}).encode(
-        x=alt.X("k:O", axis=alt.Axis(title="frequency k", labelOverlap=True, labelAngle=0, format="d")),
+        x=alt.X(
+            "k:O",
+            axis=alt.Axis(title="frequency k", labelOverlap="greedy", labelSeparation=4, labelAngle=0, format="d"),
+        ),
         y=alt.Y("v:Q", scale=alt.Scale(domain=[0, top]), axis=alt.Axis(title=label, tickCount=4)),
         color=alt.Color("c:N", scale=alt.Scale(domain=[0, 1], range=[palette.SKY, palette.VERMILION]), legend=None),
         tooltip=[alt.Tooltip("k:Q", title="frequency"), alt.Tooltip("v:Q", title=label, format=".4g")],
@@ -112,19 +115,21 @@ def spectrum_map(trajectories: xr.Dataset, name: str, axis: StepAxis, transition
         scale=alt.Scale(domain=[bands.min() - 0.5, bands.max() + 0.5], nice=False),
         axis=alt.Axis(title="frequency k", tickMinStep=1, minExtent=44, maxExtent=44),
     )
+    shades = alt.Scale(scheme="viridis", domainMin=0)
     cells = (
         tables.chart(rows)
         .transform_flatten(["k", "v"])
         .transform_calculate(k0="datum.k - 0.5", k1="datum.k + 0.5")
-        .mark_rect(clip=True)
+        .mark_rect(clip=True, strokeWidth=1)
         .encode(
             x=x_axis(axis, "a:Q"),
             x2="b:Q",
             y=k,
             y2="k1:Q",
+            stroke=alt.Stroke("v:Q", scale=shades, legend=None),  # else the page shows through between the cells
             color=alt.Color(
                 "v:Q",
-                scale=alt.Scale(scheme="viridis", domainMin=0),
+                scale=shades,
                 legend=alt.Legend(title=with_units("norm", units_of(spectrum)), orient="top", gradientLength=160),
             ),
         )

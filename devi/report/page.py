@@ -20,7 +20,7 @@ from devi.report.figures import FIGURES, available
 from devi.report.geometry_charts import columns_chart, spectrum_bars, spectrum_map
 from devi.report.health_figure import diagnostics, trace_steps
 from devi.report.panels import Panel, not_drawn, panels
-from devi.report.sentences import headline, llc_sentence, sentence, step_text, value_text
+from devi.report.sentences import headline, llc_sentence, sentence, signed, step_text, value_text
 from devi.report.step_axis import StepAxis
 from devi.report.trace_chart import trace_chart
 
@@ -84,7 +84,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    made.filters.update(step=step_text, value=value_text, flat=flat)
+    made.filters.update(step=step_text, value=value_text, signed=signed, flat=flat)
     return made
 
 

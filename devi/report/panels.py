@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +73,10 @@ class Panel:
         return with_units(self.title, self.units)
 
     @property
+    def has_units(self) -> bool:
+        return self.units not in ("", "1")
+
+    @property
     def is_log(self) -> bool:
         """Whether a log axis shows more: positive values that span more than LOG_RATIO."""
         values = np.concatenate([series.values for series in self.series])
@@ -80,6 +85,16 @@ class Panel:
         if self.series[0].name in {*LEVELS, "feature_norm"} or self.series[0].error is not None or not len(values):
             return False
         return bool(values.min() > 0 and values.max() > LOG_RATIO * values.min())
+
+
+def log_ticks(low: float, high: float, limit: int = 6) -> list[float]:
+    """Ticks of a log axis: powers of 10, every second or third where there are many; 1, 2, 5 where there are few."""
+    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
+    powers = range(first, last + 1)
+    if len(powers) >= 3:
+        return [10.0**power for power in powers if power % math.ceil(len(powers) / limit) == 0]
+    digits = [float(f"{digit}e{power}") for power in range(first - 1, last + 1) for digit in (1, 2, 5)]
+    return [tick for tick in digits if low <= tick <= high]
 
 
 def with_units(title: str, units: str) -> str:

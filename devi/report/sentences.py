@@ -55,6 +55,11 @@ def value_text(value: float, error: float = math.nan, *, decimals: int | None = 
     return f"{value:,.{digits}f}"
 
 
+def signed(value: float) -> str:
+    """A change, with its sign."""
+    return ("+" if value > 0 else "−" if value < 0 else "") + value_text(abs(value))
+
+
 def readings(trajectories: xr.Dataset, metric: str, index: int | None, onset: float, end: float) -> list[Reading]:
     """The last finite value at or before `onset` and the first at or after `end`; [] when either is missing."""
     variable = column(trajectories.get(metric), index)
@@ -119,9 +124,13 @@ def sentence(trajectories: xr.Dataset, transition: dict[str, Any]) -> str:
         happened = HAPPENED.get(str(transition["type"]), f"there was a change of type {transition['type']}")
         lead = f"{between} {happened}" + (f" ({named})" if named else "")
     elif onset not in lead and end not in lead:
-        lead = f"{between}: {lead}"
-    numbers = [] if "→" in lead else changes(trajectories, transition)
-    text = lead + (": " + ", ".join(numbers) if numbers else "") + "."
+        lead = f"{between}, {lead}"
+    numbers = changes(trajectories, transition)
+    if "→" in lead:  # it brings its own numbers; the LLC is said whether it moved or not
+        numbers = [] if "LLC" in lead else [text for text in numbers if text.startswith("LLC ")]
+        text = lead + "".join(f"; {number}" for number in numbers) + "."
+    else:
+        text = lead + (": " + ", ".join(numbers) if numbers else "") + "."
     if transition.get("exogenous"):
         text += f" It coincides with a declared event: {transition['exogenous']}."
     if transition.get("resolvable") is False:

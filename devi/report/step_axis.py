@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from devi.report.panels import log_ticks
+
 TITLE = "training step (optimizer steps)"
 GAP = 0.12  # of the axis, between step 0 and the first positive step
 
@@ -38,10 +40,7 @@ class StepAxis:
         decades = math.log10(last / first)
         zero = first / 10 ** (GAP * decades) if (steps == 0).any() else None
         low = (zero or first) / 10 ** (0.02 * decades)
-        ticks = [10.0**power for power in range(math.ceil(math.log10(first)), math.floor(math.log10(last)) + 1)]
-        if len(ticks) < 3:
-            ticks = sorted({digit * 10.0**power for power in range(-1, 12) for digit in (1, 2, 5)})
-            ticks = [tick for tick in ticks if first <= tick <= last]
+        ticks = log_ticks(first, last, limit=9)
         # A tick label that would touch the "0" of step 0 is dropped.
         ticks = [tick for tick in ticks if zero is None or math.log10(tick / zero) > 0.06 * decades]
         return cls("log", low, last * 10 ** (0.02 * decades), zero, ((zero,) if zero else ()) + tuple(ticks))
