@@ -1,11 +1,14 @@
 """Losses: chance, perfect answers, invariance, and what is said of a loss of the wrong shape."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 from devi.errors import DeviError
 from devi.metrics.losses import Losses
+from devi.metrics.outputs import outputs
 from devi.tasks.modular_addition import ModularAddition
 from devi.tasks.superposition import Superposition
 from tests.metrics.memory_run import MemoryRun, random_run
@@ -41,6 +44,15 @@ def test_two_blocks_of_one_are_one_block_of_two():
         part = Losses().over(run.block(index, index + 1))
         for name in whole:
             assert np.allclose(part[name][0], whole[name][index], rtol=1e-6)
+
+
+def test_examples_taken_a_few_at_a_time_give_the_same_means(monkeypatch):
+    run = random_run(TASK, 3)
+    whole = Losses().over(run)
+    monkeypatch.setattr("devi.metrics.losses.outputs", partial(outputs, memory=2_000))
+    assert sum(1 for _ in outputs(run, TASK.data("test").inputs, memory=2_000)) > 6  # several pieces a checkpoint
+    for name, values in Losses().over(run).items():
+        assert np.allclose(values, whole[name], rtol=1e-6), name
 
 
 def test_permuting_hidden_units_changes_nothing():

@@ -54,6 +54,21 @@ def test_normalization_uses_the_buffers_of_each_checkpoint():
     inputs = Line().data("train").inputs
     single = torch.stack([run.model_at(index)(inputs).detach() for index in range(3)])
     assert torch.allclose(collected(run, inputs), single, atol=1e-6)
+    assert called_alone(run, inputs) == {0, 2}
+
+
+@pytest.mark.parametrize("task", [MLP, TRANSFORMER, DEEP], ids=["mlp", "transformer", "two layers"])
+def test_built_in_models_need_no_model_but_the_template_and_the_one_it_is_compared_with(task):
+    assert called_alone(random_run(task, 5), task.pairs().inputs) == {0, 4}
+
+
+def called_alone(run, inputs):
+    """Places of the checkpoints whose model was built by itself."""
+    places, model_at = [], run.model_at
+    run.model_at = lambda place: (places.append(place), model_at(place))[1]
+    list(outputs(run, inputs))
+    run.model_at = model_at
+    return set(places)
 
 
 def test_a_model_whose_control_flow_reads_values_is_called_one_by_one():
