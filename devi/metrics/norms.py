@@ -57,7 +57,10 @@ class Norms(Metric):
                 "weight_norm_squared": (
                     "step", squares.sum(1), labels("1", "sum of squared weights", source, detect=False)
                 ),
-                "layer_norms": (("step", "parameter"), np.sqrt(squares), labels("1", "norm of a parameter", source)),
+                # Parts of the norm above: searching each would multiply the chances of a false alarm.
+                "layer_norms": (
+                    ("step", "parameter"), np.sqrt(squares), labels("1", "norm of a parameter", source, detect=False)
+                ),
                 # Both depend on how densely checkpoints were saved, so that a change of spacing looks like a change.
                 "distance_moved": (
                     "step", distance, labels("1", "distance since the previous checkpoint", detect=False)
