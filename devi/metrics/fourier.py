@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -102,7 +102,7 @@ class Fourier(Metric):
         return xr.Dataset(data, coords={"step": run.steps, "frequency": allowed})
 
     def _keys(self, run: Run, place: int, residues: Residues) -> tuple[int, ...]:
-        model = run.model_at(place).to(self.device)
+        model: Any = run.model_at(place).to(self.device)
         if not hasattr(model, "hidden"):
             raise DeviError(
                 f"fourier: the model of task {type(run.task).__name__} has no method hidden(inputs) giving the MLP"
@@ -122,7 +122,7 @@ def progress(logits: Tensor, residues: Residues, keys: Sequence[int]) -> dict[st
     p = residues.p
     logits = logits.cpu()
     s, targets, train = residues.sums, residues.targets, residues.train
-    by_sum = logits.view(p, p, -1).mean(1, dtype=torch.float64)  # (s, class)
+    by_sum = logits.reshape(p, p, -1).mean(1, dtype=torch.float64)  # (s, class)
     mean = by_sum.mean(0)
 
     def part(frequencies: Sequence[int]) -> Tensor:

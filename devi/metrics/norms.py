@@ -16,6 +16,8 @@ from devi.metrics.metric import Metric, labels
 if TYPE_CHECKING:
     from devi.checkpoints.reader import Run
 
+DISTANCE = "Euclidean distance between neighbouring checkpoints"
+
 
 @dataclass(frozen=True)
 class Norms(Metric):
@@ -63,9 +65,11 @@ class Norms(Metric):
                 ),
                 # Both depend on how densely checkpoints were saved, so that a change of spacing looks like a change.
                 "distance_moved": (
-                    "step", distance, labels("1", "distance since the previous checkpoint", detect=False)
+                    "step", distance, labels("1", "distance since the previous checkpoint", DISTANCE, detect=False)
                 ),
-                "distance_per_step": ("step", pace, labels("1/step", "distance moved per step", detect=False)),
+                "distance_per_step": (
+                    "step", pace, labels("1/step", "distance moved per step", DISTANCE, detect=False)
+                ),
             },
             coords={"step": run.steps, "parameter": list(parameters)},
         )  # fmt: skip
