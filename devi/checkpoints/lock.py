@@ -1,0 +1,150 @@
+"""WriterLock: one writer a run, held by a file that says who holds it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import weakref
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from devi.errors import DeviError
+
+NAME = "writer.lock"
+_ZOMBIE = -1
+
+
+class Holder(NamedTuple):
+    """Who writes: `started` is when the process began, in the machine's own clock ticks, so that a reused pid shows."""
+
+    pid: int
+    host: str
+    started: int | None
+    since: str
+
+    @property
+    def is_here(self) -> bool:
+        return self.host == socket.gethostname()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process still runs; taken for granted on another host, where nobody here can tell."""
+        if not self.is_here:
+            return True
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass
+        now = _process_start(self.pid)
+        if now == _ZOMBIE:
+            return False
+        return self.started is None or now is None or now == self.started
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}, since {self.since}"
+
+
+def holder_of(folder: Path) -> Holder | None:
+    """Who holds the run's lock, dead or alive; None if nobody does or the file makes no sense."""
+    try:
+        with open(folder / NAME, "rb") as file:
+            return _parsed(file.read(4096))
+    except OSError:
+        return None
+
+
+class WriterLock:
+    """Held from construction until `release`, the object's end, or the process's end.
+
+    Raises DeviError if another living process, or one on another host, holds it.
+    """
+
+    def __init__(self, folder: Path, notice: Callable[[str], None]) -> None:
+        path = folder / NAME
+        with _exclusive(path) as descriptor:
+            content = os.pread(descriptor, 4096, 0)
+            previous = _parsed(content)
+            if previous is not None and previous.is_alive:
+                raise DeviError(_refusal(folder, path, previous))
+            if content:
+                who = "an unreadable note" if previous is None else str(previous)
+                notice(f"{folder}: took over the lock of a writer that is gone ({who}).")
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            self.holder = Holder(os.getpid(), socket.gethostname(), _process_start(os.getpid()), now)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(self.holder._asdict(), sort_keys=True).encode() + b"\n", 0)
+            os.fsync(descriptor)
+        # Also runs when the recorder is forgotten in a notebook cell that failed, and when the interpreter ends.
+        self.release = weakref.finalize(self, _release, path, self.holder)
+
+
+def _refusal(folder: Path, path: Path, holder: Holder) -> str:
+    if holder.pid == os.getpid() and holder.is_here:
+        return (
+            f"{folder}: this process is already writing this run (since {holder.since}). Close the other Recorder:"
+            " use `with Recorder(...) as record:`, or call its close()."
+        )
+    if holder.is_here:
+        return (
+            f"{folder}: another writer is at work: {holder}. A run has one writer."
+            f" Wait for it, stop it (kill {holder.pid}), or give another --out."
+        )
+    return (
+        f"{folder}: {holder} holds this run; whether it still runs cannot be seen from here ({socket.gethostname()})."
+        f" If it is certainly gone: rm {path}"
+    )
+
+
+@contextlib.contextmanager
+def _exclusive(path: Path) -> Iterator[int]:
+    """The file open, and nobody else between reading and writing it. (flock for moments only: forked workers would
+    inherit a longer one and keep it after their parent died.)"""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            try:
+                is_current = os.path.samestat(os.stat(path), os.fstat(descriptor))
+            except FileNotFoundError:
+                is_current = False
+            if is_current:  # else it was released, and so removed, while we waited
+                yield descriptor
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _release(path: Path, holder: Holder) -> None:
+    if os.getpid() != holder.pid:  # a forked child that ends is not the writer
+        return
+    with contextlib.suppress(OSError), _exclusive(path) as descriptor:
+        if _parsed(os.pread(descriptor, 4096, 0)) in (holder, None):
+            path.unlink()
+
+
+def _parsed(content: bytes) -> Holder | None:
+    try:
+        fields: dict[str, Any] = json.loads(content)
+        pid, started = fields["pid"], fields["started"]
+        if type(pid) is not int or not 0 < pid < 2**31 or not (started is None or type(started) is int):
+            return None
+        return Holder(pid, str(fields["host"])[:255], started, str(fields["since"])[:64])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _process_start(pid: int) -> int | None:
+    """Start of a process in clock ticks since boot, where the system tells (Linux); _ZOMBIE if it has ended."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        return _ZOMBIE if fields[0] == b"Z" else int(fields[19])
+    except (OSError, ValueError, IndexError):
+        return None

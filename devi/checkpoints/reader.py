@@ -1,0 +1,229 @@
+"""Run: a directory of checkpoints, read-only and lazy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import xarray as xr
+from torch import nn
+
+from devi.checkpoints import rebuild
+from devi.checkpoints.lock import holder_of
+from devi.checkpoints.mapped import Records
+from devi.checkpoints.record import to_values
+from devi.checkpoints.segment import Finding
+from devi.errors import DeviError
+from devi.plugins import builtin_task
+from devi.task import Task, with_settings
+
+Index = int | np.integer | slice | np.ndarray
+
+
+def open_run(path: str | Path, task: Task | type[Task] | None = None) -> Run:
+    """The run in directory `path`.
+
+    task   None: the built-in task that the run names, with the stored settings; a name that is not built in is never
+           imported. A class: with the stored settings. An instance: as it is.
+
+    Raises DeviError for a directory without a checkpoint that can be read.
+    """
+    records = Records.open(Path(path), is_live=_is_live(Path(path)))
+    return Run(records, np.arange(len(records.steps)), task)
+
+
+class Run:
+    """Checkpoints in order of their steps. Damaged records are left out and named in `problems`."""
+
+    def __init__(self, records: Records, places: np.ndarray, task: Task | type[Task] | None) -> None:
+        self._records = records
+        self._places = places  # (T,) rows of the records
+        self._given = task
+        self._task: Task | None = task if isinstance(task, Task) else None
+        self._whole: Run | None = None
+        self.start = 0
+        self._has_checked = False
+
+    @property
+    def path(self) -> Path:
+        return self._records.folder
+
+    @property
+    def name(self) -> str:
+        return self.path.resolve().name
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return self._records.layout_header.metadata
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What is wrong with the files: kind (damaged, torn, file), file, record, step, reason."""
+        return self._records.findings
+
+    @property
+    def problems(self) -> list[str]:
+        return [str(finding) for finding in self.findings]
+
+    @property
+    def whole(self) -> Run:
+        """The run that this block was cut from; itself if it is no block."""
+        return self if self._whole is None else self._whole
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a writer holds the run now."""
+        return _is_live(self.path)
+
+    @property
+    def task(self) -> Task:
+        if self._task is None:
+            cls = self._given if isinstance(self._given, type) else self._named_task()
+            self._task = with_settings(cls, self.metadata.get("settings") or {})
+        return self._task
+
+    def _named_task(self) -> type[Task]:
+        name = self.metadata.get("task")
+        cls = builtin_task(name) if isinstance(name, str) else None
+        if cls is None:
+            named = "names no task" if name is None else f"names the task {name!r}, which is not built in"
+            raise DeviError(
+                f"{self.path} {named}, and names stored in a run are never imported."
+                " Say where it is: --task my_model.py:Name (in Python: open_run(path, task=Name))."
+            )
+        return cls
+
+    @property
+    def steps(self) -> np.ndarray:
+        """(T,) optimizer steps."""
+        return self._records.steps[self._places]
+
+    @property
+    def digests(self) -> np.ndarray:
+        """(T, 16) the records' digests: they identify a checkpoint for a cache."""
+        return self._records.digests[self._places]
+
+    @property
+    def scalars(self) -> xr.Dataset:
+        """What was recorded beside the model, each along `step`."""
+        about = {"units": "1", "source": "recorded during training"}
+        columns = self._records.columns(self._places, list(self._records.layout.scalars))
+        data = {name: ("step", values, {**about, "long_name": name}) for name, values in columns.items()}
+        return xr.Dataset(data, coords={"step": self.steps})
+
+    @property
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        return {t.name: t.shape for t in self._records.layout.tensors if not t.is_buffer}
+
+    @property
+    def parameter_dtypes(self) -> dict[str, str]:
+        """As torch names them: 'float32', 'bfloat16'."""
+        return {t.name: t.dtype for t in self._records.layout.tensors if not t.is_buffer}
+
+    @property
+    def parameter_count(self) -> int:
+        return sum(math.prod(shape) for shape in self.parameter_shapes.values())
+
+    def parameters(self, index: Index = slice(None), names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+        """Parameters by name: (t, *shape), or (*shape) for an int; read-only views of the file where possible.
+
+        bfloat16 and float8 come widened to float32, which is exact.
+        """
+        return self._tensors(index, names, is_buffer=False)
+
+    def buffers(self, index: Index = slice(None)) -> dict[str, np.ndarray]:
+        """Persistent buffers, as `parameters` gives parameters."""
+        return self._tensors(index, None, is_buffer=True)
+
+    def _tensors(self, index: Index, names: Iterable[str] | None, *, is_buffer: bool) -> dict[str, np.ndarray]:
+        known = {t.name: t for t in self._records.layout.tensors if t.is_buffer == is_buffer}
+        wanted = list(known) if names is None else list(names)
+        for name in wanted:
+            if name not in known:
+                raise DeviError(f"{self.path} has no parameter '{name}'. It has: {', '.join(known)}.")
+        is_one = isinstance(index, int | np.integer)
+        places = self._places[[int(cast(int, index))] if is_one else index]
+        columns = self._records.columns(places, [known[name].field for name in wanted])
+        result = {}
+        for name in wanted:
+            tensor = known[name]
+            if tensor.field is None:
+                values = np.zeros((len(places), *tensor.shape), tensor.numpy_dtype)
+            else:
+                values = columns[tensor.field]
+            values = to_values(values, tensor.dtype)
+            result[name] = values[0] if is_one else values
+        return result
+
+    def model_at(self, index: int) -> nn.Module:
+        """The task's model with the weights and buffers of one checkpoint, in eval mode; no global RNG is touched."""
+        self.check_matches(self.task)
+        model = rebuild.built(self.task, self.metadata.get("seed"))
+        place = int(self._places[index])
+        rebuild.load(model, self._records.layout, self._records.one(place))
+        return model.eval()
+
+    def check_matches(self, task: Task) -> None:
+        """Raise DeviError if names or shapes of task.model() are not the run's. Checked once for the run's own task."""
+        if task is self._task and (self._has_checked or self.whole._has_checked):
+            return
+        model = rebuild.built(task, self.metadata.get("seed"))
+        step = int(self.steps[0]) if len(self) else 0
+        rebuild.check(model, task, self._records.layout, str(self.path), step, self.metadata)
+        if task is self._task:
+            self._has_checked = self.whole._has_checked = True
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __repr__(self) -> str:
+        span = f", steps {self.steps[0]} to {self.steps[-1]}" if len(self) else ""
+        return f"<Run {self.path}: {len(self)} checkpoints{span}, {self.parameter_count} parameters>"
+
+    def select(self, indices: Iterable[int] | np.ndarray | slice) -> Run:
+        """A run of these checkpoints only."""
+        chosen = indices if isinstance(indices, slice) else np.asarray(list(indices))
+        if not isinstance(chosen, slice) and chosen.dtype != bool:
+            chosen = chosen.astype(np.int64)
+        run = Run(self._records, self._places[chosen], self._given)
+        run._task, run._has_checked = self._task, self._has_checked
+        return run
+
+    def block(self, start: int, stop: int) -> Run:
+        """Checkpoints start to stop - 1; `.whole` is the run it was cut from, `.start` its place there."""
+        run = self.select(slice(start, stop))
+        run._whole = self.whole
+        run.start = self.start + slice(start, stop).indices(len(self))[0]
+        return run
+
+    def refresh(self) -> int:
+        """Take in what a writer has committed since; returns how many checkpoints that are. A block stays as it is."""
+        if self._whole is not None:
+            return 0
+        known = len(self._records.steps)
+        new = self._records.refresh(is_live=self.is_live)
+        self._places = np.concatenate([self._places, np.arange(known, known + new)])
+        return new
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        whole = None if self._whole is None else self._whole._places
+        given = self._task if self._task is not None else self._given
+        return _reopened, (self._records, self._places, given, whole, self.start)
+
+
+def _reopened(
+    records: Records, places: np.ndarray, task: Task | type[Task] | None, whole: np.ndarray | None, start: int
+) -> Run:
+    run = Run(records, places, task)
+    run.start = start
+    if whole is not None:
+        run._whole = Run(records, whole, task)
+    return run
+
+
+def _is_live(path: Path) -> bool:
+    holder = holder_of(path)
+    return holder is not None and holder.is_alive

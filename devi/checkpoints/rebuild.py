@@ -1,0 +1,74 @@
+"""Rebuild: the task's model with a checkpoint's weights, and the error when the two do not fit."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from devi.checkpoints.record import Layout, from_stored, named_tensors, unwrapped
+from devi.checkpoints.state import random_states, set_random_states
+from devi.errors import DeviError
+from devi.plugins import name_of
+from devi.task import Task, settings_of
+
+
+def built(task: Task, seed: Any) -> nn.Module:
+    """task.model() under a generator seeded as in training; the global generators are left as they were."""
+    states = random_states()
+    try:
+        number = seed if type(seed) is int and 0 <= seed < 2**63 else 0
+        torch.default_generator.manual_seed(number)
+        np.random.seed(number % 2**32)  # noqa: NPY002 - a task may use the global state
+        random.seed(number)
+        return task.model()
+    finally:
+        set_random_states(states)
+
+
+def check(model: nn.Module, task: Task, layout: Layout, path: str, step: int, metadata: dict[str, Any]) -> None:
+    """Raise DeviError for the first name or shape that the model and the run do not share."""
+    expected = {name: tuple(owner[key].shape) for name, owner, key, _ in named_tensors(unwrapped(model))}
+    stored = {name: tensor for tensor in layout.tensors for name in (tensor.name, *tensor.tied)}
+    settings, kept = settings_of(task), metadata.get("settings") or {}
+    known = ", ".join(f"{key}={settings[key]!r}" for key in settings if kept.get(key, settings[key]) != settings[key])
+    about = f"the task '{name_of('task', type(task))}'" + (f" with {known}" if known else "")
+    changed = [f"{key}={kept[key]!r}" for key in settings if kept.get(key, settings[key]) != settings[key]]
+    for name in [*stored, *expected]:
+        if name not in stored or name not in expected:
+            has, lacks = (about, "the run") if name in expected else ("the run", about)
+            was = f" It was made with {', '.join(changed)}." if changed else ""
+            raise DeviError(f"{path}: {has} has '{name}', {lacks} has not.{was} See: devi show {path}")
+        shape, wanted = stored[name].shape, expected[name]
+        if shape != wanted:
+            if not changed:
+                changed = _guess(settings, shape, wanted)
+                if changed:
+                    about += f" with {changed[0].partition('=')[0]}={settings[changed[0].partition('=')[0]]!r}"
+            hint = f" Was the run made with {', '.join(changed)}?" if changed else ""
+            kind = "buffer" if stored[name].is_buffer else "weight"
+            raise DeviError(
+                f"{path}: step {step} has {kind} '{name}' of shape {shape}; {about} expects {wanted}.{hint}"
+                f" See: devi show {path}"
+            )
+
+
+def _guess(settings: dict[str, Any], shape: tuple[int, ...], wanted: tuple[int, ...]) -> list[str]:
+    """The setting whose value is the size that differs."""
+    for had, expects in zip(shape, wanted, strict=False):
+        names = [name for name, value in settings.items() if type(value) is int and value == expects]
+        if had != expects and len(names) == 1:
+            return [f"{names[0]}={had}"]
+    return []
+
+
+def load(model: nn.Module, layout: Layout, record: np.void) -> None:
+    """Copy a record's tensors into the model, bit for bit where the dtypes agree."""
+    places = {name: owner[key] for name, owner, key, _ in named_tensors(unwrapped(model))}
+    with torch.no_grad():
+        for tensor in layout.tensors:
+            if tensor.field is not None:
+                places[tensor.name].copy_(from_stored(np.asarray(record[tensor.field]), tensor.dtype))

@@ -1,0 +1,202 @@
+"""Resume slots: everything a run needs to go on bit for bit, in two files written in turn.
+
+A slot is an HDF5 file whose user block holds the nested structure as JSON and, for each array, its place and SHA-256;
+the arrays are datasets `array-000000` … The slot with the highest intact counter wins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+from torch import nn
+
+from devi.checkpoints.state import decode, encode, get_state, random_states, set_random_states, set_state
+from devi.checkpoints.userblock import (
+    UNKNOWN_OFFSET,
+    BlockError,
+    contiguous,
+    create_hdf5,
+    open_regular,
+    packed,
+    read_front,
+    replacing,
+    size_for,
+    write_all,
+)
+from devi.errors import DeviError
+
+SCHEMA = "devi/resume/1"
+SLOTS = ("resume-0.h5", "resume-1.h5")
+
+
+class Snapshot(NamedTuple):
+    """The state of a run between two optimizer steps, copied: training may go on while it waits to be written."""
+
+    step: int
+    structure: Any
+    arrays: list[np.ndarray]
+
+
+class Slot(NamedTuple):
+    """A slot as read: `content` has model, transient, training, state, random."""
+
+    step: int
+    counter: int
+    run_id: str
+    content: dict[str, Any]
+
+
+def snapshot(step: int, model: nn.Module, state: dict[str, Any]) -> Snapshot:
+    """Copy the model, the user's objects and every random number generator."""
+    content = {
+        "model": dict(model.state_dict()),
+        # state_dict leaves these out, yet a forward pass may read them
+        "transient": dict(_transient_buffers(model)),
+        "training": [name for name, module in model.named_modules() if module.training],
+        "random": random_states(),
+    }
+    arrays: list[np.ndarray] = []
+    structure = {name: encode(value, arrays, name) for name, value in content.items()}
+    structure["state"] = {name: encode(get_state(name, thing), arrays, name) for name, thing in state.items()}
+    return Snapshot(step, structure, arrays)
+
+
+def apply(slot: Slot, model: nn.Module, state: dict[str, Any], where: Path) -> str | None:
+    """Load a slot into the model, the user's objects and the generators; returns what could not be, in words."""
+    content = slot.content
+    kept, given = sorted(content["state"]), sorted(state)
+    if kept != given:
+        raise DeviError(
+            f"{where}: the run was kept with state {kept}, this Recorder was given {given}."
+            " Give the same names, so that all of it can be put back."
+        )
+    try:
+        model.load_state_dict(content["model"])
+        for name, buffer in _transient_buffers(model):
+            if name in content["transient"]:
+                buffer.copy_(content["transient"][name])
+    except RuntimeError as error:
+        raise DeviError(
+            f"{where}: the model does not fit the one that was kept at step {slot.step}: {error}\n"
+            "Build it with the settings the run was made with, or record to another path."
+        ) from None
+    training = set(content["training"])
+    for name, module in model.named_modules():
+        module.training = name in training
+    for name, thing in state.items():
+        try:
+            set_state(thing, content["state"][name])
+        except (ValueError, RuntimeError, KeyError, TypeError) as error:
+            raise DeviError(
+                f"{where}: state['{name}'] ({type(thing).__name__}) does not take what was kept: {error}\n"
+                "Build it as the run did, or record to another path."
+            ) from None
+    return set_random_states(content["random"])
+
+
+def _transient_buffers(model: nn.Module) -> list[tuple[str, Any]]:
+    persistent = model.state_dict().keys()
+    return [(name, buffer) for name, buffer in model.named_buffers() if name not in persistent]
+
+
+def write_slot(folder: Path, counter: int, run_id: str, shot: Snapshot) -> None:
+    """Write a snapshot to the slot whose turn it is: the other one stays whole until this one is."""
+    places: list[dict[str, Any]] = [
+        {
+            "dtype": array.dtype.str,
+            "shape": list(array.shape),
+            "offset": UNKNOWN_OFFSET,
+            "sha256": hashlib.sha256(array.data).hexdigest(),
+        }
+        for array in shot.arrays
+    ]
+    content: dict[str, Any] = {
+        "schema": SCHEMA,
+        "run_id": run_id,
+        "step": shot.step,
+        "counter": counter,
+        "structure": shot.structure,
+        "arrays": places,
+        "user_block": UNKNOWN_OFFSET,
+    }
+    content["user_block"] = size_for(content)
+    with replacing(folder / SLOTS[counter % 2]) as temporary:
+        file = create_hdf5(temporary, content["user_block"])
+        try:
+            for number, (array, place) in enumerate(zip(shot.arrays, places, strict=True)):
+                place["offset"] = _add_dataset(file, f"array-{number:06d}", array)
+        finally:
+            file.close()
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            for array, place in zip(shot.arrays, places, strict=True):
+                if array.nbytes:
+                    write_all(descriptor, array.reshape(-1).view(np.uint8).data, place["offset"])
+            write_all(descriptor, packed(content), 0)
+        finally:
+            os.close(descriptor)
+
+
+def _add_dataset(file: h5py.h5f.FileID, name: str, array: np.ndarray) -> int:
+    kind, space = h5py.h5t.py_create(array.dtype, logical=True), h5py.h5s.create_simple(array.shape)
+    return h5py.h5d.create(file, name.encode(), kind, space, contiguous()).get_offset() or 0
+
+
+def newest_slot(folder: Path, run_id: str | None) -> tuple[Slot | None, list[str]]:
+    """The intact slot of this run with the highest counter, and what is wrong with the others."""
+    slots, problems = [], []
+    for name in SLOTS:
+        if not (folder / name).exists():
+            continue
+        try:
+            slot = _read_slot(folder / name)
+        except (BlockError, OSError) as error:
+            problems.append(f"{folder / name} is damaged and was not used: {error}.")
+            continue
+        if slot.run_id != run_id:
+            problems.append(f"{folder / name} belongs to another run and was not used.")
+        else:
+            slots.append(slot)
+    return max(slots, key=lambda slot: slot.counter, default=None), problems
+
+
+def _read_slot(path: Path) -> Slot:
+    """Raises BlockError if any byte that is used is damaged."""
+    descriptor = open_regular(path)
+    try:
+        size = os.fstat(descriptor).st_size
+        content = read_front(descriptor, size)
+        try:
+            if content["schema"] != SCHEMA:
+                raise BlockError(f"schema {content['schema']!r} is not the one this devi reads ({SCHEMA})")
+            arrays = [_read_array(descriptor, size, place) for place in content["arrays"]]
+            structure = {key: decode(value, arrays) for key, value in content["structure"].items() if key != "state"}
+            structure["state"] = {k: decode(v, arrays) for k, v in content["structure"]["state"].items()}
+            return Slot(int(content["step"]), int(content["counter"]), str(content["run_id"]), structure)
+        except BlockError:
+            raise
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, StopIteration, RecursionError) as error:
+            raise BlockError(f"its JSON does not describe a resume slot: {error!r}"[:200]) from None
+    finally:
+        os.close(descriptor)
+
+
+def _read_array(descriptor: int, size: int, place: dict[str, Any]) -> np.ndarray:
+    dtype = np.dtype(place["dtype"])
+    shape = tuple(int(length) for length in place["shape"])
+    # Python's integers: numpy's product could wrap around
+    count = 1
+    for length in shape:
+        count *= length
+    span, offset = count * dtype.itemsize, int(place["offset"])
+    if dtype.kind not in "biufc" or min(shape, default=0) < 0 or not 0 <= offset <= size - span:
+        raise BlockError(f"an array of {span} bytes at {offset} does not fit into the file")
+    data = os.pread(descriptor, span, offset)
+    if hashlib.sha256(data).hexdigest() != place["sha256"]:
+        raise BlockError(f"the SHA-256 of the array at byte {offset} is wrong")
+    return np.frombuffer(data, dtype).reshape(shape)

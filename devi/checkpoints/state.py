@@ -1,0 +1,146 @@
+"""State: nested Python values with tensors in them, as JSON and arrays, and back, bit for bit and without pickle."""
+
+from __future__ import annotations
+
+import collections
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from devi.checkpoints.record import from_stored, stored_dtype, to_stored
+from devi.errors import DeviError
+
+_DICTS: dict[str, Callable[[list[Any]], Any]] = {
+    "dict": dict,
+    "OrderedDict": collections.OrderedDict,
+    "Counter": lambda pairs: collections.Counter(dict(pairs)),  # MultiStepLR keeps its milestones in one
+}
+
+
+def encode(value: Any, arrays: list[np.ndarray], at: str) -> Any:
+    """`value` as JSON; tensors and arrays are copied to `arrays` and named by their place there.
+
+    Floats are written in hexadecimal, which loses nothing. Raises DeviError naming the place `at` of any other object.
+    """
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, Tensor):
+        return _encode_tensor(value, arrays, at)
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufc":
+        arrays.append(np.array(value, dtype=value.dtype.newbyteorder("<"), order="C"))
+        return {"numpy" if isinstance(value, np.ndarray) else "scalar": len(arrays) - 1}
+    if type(value) is int:
+        return {"int": str(value)}
+    if type(value) is float:
+        return {"float": value.hex()}
+    if type(value) is complex:
+        return {"complex": [value.real.hex(), value.imag.hex()]}
+    if type(value) is bytes:
+        return {"bytes": value.hex()}
+    if isinstance(value, torch.dtype | torch.device):
+        return {"torch": str(value)}
+    if type(value) in (list, tuple, torch.Size):
+        return {type(value).__name__: [encode(item, arrays, f"{at}[{i}]") for i, item in enumerate(value)]}
+    if type(value).__name__ in _DICTS and isinstance(value, dict):
+        pairs = [[encode(k, arrays, at), encode(v, arrays, f"{at}[{k!r}]")] for k, v in value.items()]
+        return {type(value).__name__: pairs}
+    raise DeviError(
+        f"{at} is a {type(value).__module__}.{type(value).__qualname__}, which a resume slot cannot hold."
+        " Expected numbers, text, lists, tuples, dicts, arrays and tensors: leave it out of `state`,"
+        " or give it a state_dict() made of those."
+    )
+
+
+def _encode_tensor(tensor: Tensor, arrays: list[np.ndarray], at: str) -> Any:
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    try:
+        stored_dtype(dtype)
+        stored = to_stored(tensor)
+    except (ValueError, TypeError, RuntimeError, NotImplementedError):
+        kind = f"{tensor.layout}, {tensor.dtype}, on {tensor.device}".replace("torch.", "")
+        raise DeviError(f"{at} is a tensor without plain values ({kind}), which a resume slot cannot hold.") from None
+    arrays.append(np.array(stored, dtype=stored.dtype.newbyteorder("<"), order="C"))
+    return {"tensor": len(arrays) - 1, "dtype": dtype}
+
+
+def decode(node: Any, arrays: list[np.ndarray]) -> Any:
+    """What `encode` was given; tensors on the CPU."""
+    if not isinstance(node, dict):
+        return node
+    kind = next(key for key in node if key != "dtype")
+    content = node[kind]
+    if kind == "tensor":
+        return from_stored(arrays[content], node["dtype"])
+    if kind in ("numpy", "scalar"):
+        array = np.array(arrays[content], dtype=arrays[content].dtype.newbyteorder("="))
+        return array if kind == "numpy" else array[()]
+    if kind in _DICTS:
+        return _DICTS[kind]([(decode(key, arrays), decode(value, arrays)) for key, value in content])
+    if kind in ("list", "tuple", "Size"):
+        items = [decode(item, arrays) for item in content]
+        return items if kind == "list" else tuple(items) if kind == "tuple" else torch.Size(items)
+    if kind == "torch":
+        return torch.device(content) if not content.startswith("torch.") else getattr(torch, content[6:])
+    simple: dict[str, Callable[[Any], Any]] = {
+        "int": int,
+        "float": float.fromhex,
+        "complex": lambda parts: complex(float.fromhex(parts[0]), float.fromhex(parts[1])),
+        "bytes": bytes.fromhex,
+    }
+    return simple[kind](content)
+
+
+def get_state(name: str, thing: Any) -> Any:
+    """The state of one of the user's objects."""
+    if isinstance(thing, torch.Generator):
+        return thing.get_state()
+    if isinstance(thing, np.random.Generator):
+        return thing.bit_generator.state
+    if isinstance(thing, random.Random):
+        return thing.getstate()
+    if callable(getattr(thing, "state_dict", None)) and callable(getattr(thing, "load_state_dict", None)):
+        return thing.state_dict()
+    raise DeviError(
+        f"state['{name}'] is a {type(thing).__name__}, whose state cannot be kept: expected an object with state_dict()"
+        " and load_state_dict(), a torch.Generator, a numpy Generator or a random.Random."
+    )
+
+
+def set_state(thing: Any, state: Any) -> None:
+    if isinstance(thing, torch.Generator):
+        thing.set_state(state)
+    elif isinstance(thing, np.random.Generator):
+        thing.bit_generator.state = state
+    elif isinstance(thing, random.Random):
+        thing.setstate(state)
+    else:
+        thing.load_state_dict(state)
+
+
+def random_states() -> dict[str, Any]:
+    """Every global random number generator: torch, CUDA where it is in use, numpy, Python."""
+    uses_cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if uses_cuda else [],
+        "numpy": np.random.get_state(),  # noqa: NPY002 - the global state is what a user's loop may draw from
+        "python": random.getstate(),
+    }
+
+
+def set_random_states(states: Mapping[str, Any]) -> str | None:
+    """Put the global generators back; returns what could not be, in words."""
+    torch.set_rng_state(states["torch"])
+    np.random.set_state(states["numpy"])  # noqa: NPY002
+    random.setstate(states["python"])
+    saved = states["cuda"]
+    here = torch.cuda.device_count() if saved and torch.cuda.is_available() else 0
+    for device, state in enumerate(saved[:here]):
+        torch.cuda.set_rng_state(state, device)
+    if here < len(saved):
+        return f"the random state of {len(saved)} CUDA devices was kept, {here} are here: random numbers there differ"
+    return None

@@ -1,0 +1,358 @@
+"""Recorder and Run: what is written is what is read, whatever happens to the writer."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+import pickle
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from devi import Batch, DeviError, Recorder, Task, open_run
+from devi.checkpoints import store as store_module
+
+
+@dataclasses.dataclass(frozen=True)
+class Line(Task):
+    """Fits y = Wx with dropout."""
+
+    width: int = 4
+    seed: int = 0
+
+    def model(self):
+        return nn.Sequential(
+            nn.Linear(2, self.width), nn.Dropout(0.5), nn.BatchNorm1d(self.width), nn.Linear(self.width, 1)
+        )
+
+    def data(self, split):
+        inputs = torch.linspace(-1, 1, 16).reshape(8, 2)
+        return Batch(inputs, inputs.sum(1, keepdim=True))
+
+    def loss(self, outputs, targets):
+        return ((outputs - targets) ** 2).mean(1)
+
+
+def quiet(text):
+    """Notices are read from Recorder.notices."""
+
+
+def train(path, steps, *, resume=False, stop_after=None, segment_bytes=4096, every=1):
+    """A loop with Adam, dropout and minibatches; `stop_after` raises in the middle of a step."""
+    task = Line()
+    torch.manual_seed(0)
+    model = task.model()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [3, 7])
+    order = torch.Generator().manual_seed(1)
+    state = {"optimizer": optimizer, "scheduler": scheduler, "order": order}
+    data = task.data("train")
+    with Recorder(path, task, state=state, resume=resume, segment_bytes=segment_bytes, notice=quiet) as record:
+        start = record.restore(model) if resume else None
+        for step in range(start or 0, steps):
+            model.eval()
+            loss = task.loss(model(data.inputs), data.targets).mean()
+            model.train()
+            if step % every == 0:
+                record(step, model, train_loss=loss)
+            chosen = torch.randperm(8, generator=order)[:4]
+            optimizer.zero_grad()
+            task.loss(model(data.inputs[chosen]), data.targets[chosen]).mean().backward()
+            if step == stop_after:
+                raise KeyboardInterrupt
+            optimizer.step()
+            scheduler.step()
+    return record
+
+
+class Odd(nn.Module):
+    """Every dtype that torch saves, a scalar, an empty tensor, tied weights, and names the format uses itself."""
+
+    DTYPES = (
+        "float16 bfloat16 float32 float64 complex64 complex128 bool int8 int16 int32 int64 uint8 uint16 uint32 uint64"
+    )
+
+    def __init__(self):
+        super().__init__()
+        generator = torch.Generator().manual_seed(3)
+        for name in (*self.DTYPES.split(), "float8_e4m3fn", "float8_e5m2"):
+            dtype = getattr(torch, name)
+            bits = torch.randint(0, 2 if name == "bool" else 256, (3, 2, dtype.itemsize), generator=generator)
+            self.register_buffer(f"of_{name}", bits.to(torch.uint8).view(dtype)[..., 0])
+        self.W = nn.Parameter(torch.randn(2, 3, generator=generator).T)  # not contiguous
+        self.again = self.W
+        self.step = nn.Parameter(torch.tensor(2.5))
+        self.empty = nn.Parameter(torch.zeros(0, 4))
+        self.register_buffer("transient", torch.ones(2), persistent=False)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run"
+
+
+def bits(tensor):
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def test_every_dtype_comes_back_bit_for_bit(path):
+    model = Odd()
+
+    @dataclasses.dataclass(frozen=True)
+    class OddTask(Line):
+        def model(self):
+            fresh = Odd()
+            for tensor in [*fresh.parameters(), *fresh.buffers()]:
+                tensor.data.zero_()
+            return fresh
+
+    with Recorder(path, OddTask(), notice=quiet) as record:
+        record(0, model, x=0.1)
+    run = open_run(path, OddTask)
+    again = run.model_at(0)
+    for (name, old), new in zip(model.state_dict().items(), again.state_dict().values(), strict=True):
+        assert bits(old) == bits(new), name
+    assert set(run.parameter_shapes) == {"W", "step", "empty"}
+    assert run.parameters()["empty"].shape == (1, 0, 4)
+    assert run.parameters(0)["step"] == 2.5
+    widened = run.buffers(0)["of_bfloat16"]
+    assert widened.dtype == np.float32
+    np.testing.assert_array_equal(widened, model.of_bfloat16.float().numpy())
+    assert not run.problems
+
+
+def test_h5py_reads_the_same_values_without_devi(path):
+    train(path, 30)
+    run = open_run(path, Line)
+    assert len(run._records.segments) > 1
+    rows = []
+    for file in sorted(path.glob("segment-*.h5")):
+        with h5py.File(file) as handle:
+            rows.append(handle["checkpoints"]["0.weight"])
+            assert handle["checkpoints"].id.get_offset() == run._records.segments[len(rows) - 1].header.data_offset
+    np.testing.assert_array_equal(np.concatenate(rows), run.parameters()["0.weight"])
+    np.testing.assert_array_equal(run.steps, np.arange(30))
+    assert run.parameters(3)["0.weight"].shape == (4, 2)
+
+
+def test_a_slice_of_one_segment_is_a_view(path):
+    train(path, 20, segment_bytes=1 << 20)
+    run = open_run(path, Line)
+    weights = run.parameters(slice(2, 9))["0.weight"]
+    assert not weights.flags.owndata
+    assert not weights.flags.writeable
+    assert weights.flags.aligned
+
+
+def test_blocks_know_where_they_were_cut_and_selections_do_not(path):
+    train(path, 20)
+    run = open_run(path, Line)
+    block = run.block(4, 12)
+    assert (len(block), block.start, block.whole) == (8, 4, run)
+    assert block.block(2, 5).start == 6
+    assert block.block(2, 5).whole is run
+    chosen = run.select([1, 5, 9])
+    assert chosen.whole is chosen
+    np.testing.assert_array_equal(chosen.steps, [1, 5, 9])
+    np.testing.assert_array_equal(chosen.scalars.train_loss, run.scalars.train_loss[[1, 5, 9]])
+    np.testing.assert_array_equal(chosen.digests, run.digests[[1, 5, 9]])
+
+
+def test_a_run_travels_to_another_process_by_pickle(path):
+    train(path, 20)
+    block = open_run(path, Line()).block(4, 12)
+    again = pickle.loads(pickle.dumps(block))
+    np.testing.assert_array_equal(again.parameters()["3.weight"], block.parameters()["3.weight"])
+    assert (again.start, len(again.whole)) == (4, 20)
+
+
+def test_model_at_touches_no_global_generator(path):
+    train(path, 3)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
+    open_run(path, Line).model_at(1)
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert np.array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
+    assert before[2] == random.getstate()
+
+
+@pytest.mark.parametrize("stop_after", [0, 1, 6, 13])
+def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(tmp_path, stop_after):
+    train(tmp_path / "straight", 20)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "resumed", 20, stop_after=stop_after)
+    train(tmp_path / "resumed", 20, resume=True)
+    straight, resumed = open_run(tmp_path / "straight"), open_run(tmp_path / "resumed")
+    np.testing.assert_array_equal(straight.steps, resumed.steps)
+    for name, values in straight.parameters().items():
+        assert values.tobytes() == resumed.parameters()[name].tobytes()
+    assert straight.buffers()["2.running_var"].tobytes() == resumed.buffers()["2.running_var"].tobytes()
+    assert straight.scalars.train_loss.values.tobytes() == resumed.scalars.train_loss.values.tobytes()
+
+
+CHILD = (
+    "import sys; sys.path[:0] = [{here!r}]; import test_writer as t; t.train(t.Path({path!r}), 10**6, resume={resume})"
+)
+
+
+@pytest.mark.slow
+def test_kill_9_loses_no_committed_record_and_the_run_goes_on(tmp_path):
+    """Exact, no false alarms: three kills at seeded moments, then every record equals the uninterrupted run's."""
+    path, generator, known = tmp_path / "killed", random.Random(0), 0
+    for attempt in range(3):
+        code = CHILD.format(here=str(Path(__file__).parent), path=str(path), resume=attempt > 0)
+        child = subprocess.Popen([sys.executable, "-c", code])
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if (path / "segment-000000.h5").exists() and len(open_run(path)) > known + 20:
+                break
+            time.sleep(0.01)
+        time.sleep(generator.random() * 0.2)
+        seen = len(open_run(path))
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        assert len(open_run(path)) >= seen > known
+        assert all(finding.kind == "torn" for finding in open_run(path).findings)
+        known = len(open_run(path))
+    train(tmp_path / "straight", known)
+    straight, killed = open_run(tmp_path / "straight"), open_run(path).block(0, known)
+    for name, values in straight.parameters().items():
+        assert values.tobytes() == killed.parameters()[name].tobytes()
+
+
+def test_a_reader_follows_a_live_run(path):
+    model = nn.Linear(2, 2)
+    with Recorder(path, notice=quiet, segment_bytes=1000) as record:
+        record(0, model)
+        run = open_run(path)
+        assert run.is_live
+        assert len(run) == 1
+        for step in range(1, 30):
+            model.weight.data.fill_(step)
+            record(step, model)
+        assert run.refresh() == 29
+        assert run.refresh() == 0
+        np.testing.assert_array_equal(run.parameters()["weight"][1:, 0, 0], np.arange(1, 30))
+    assert run.refresh() == 0
+    assert not run.is_live
+    np.testing.assert_array_equal(run.parameters()["weight"][1:, 0, 0], np.arange(1, 30))
+    assert not open_run(path).problems
+
+
+def test_a_full_disk_loses_nothing_committed(path, monkeypatch):
+    model, real = nn.Linear(2, 2), store_module.write_all
+
+    def full(descriptor, data, offset):
+        real(descriptor, bytes(data)[:20], offset)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    record = Recorder(path, state={}, notice=quiet)
+    record(0, model)
+    monkeypatch.setattr(store_module, "write_all", full)
+    with pytest.raises(DeviError, match=r"the disk is full. Every checkpoint up to step 0 is safe.*--resume"):
+        record(1, model)
+    assert open_run(path).steps.tolist() == [0]
+    monkeypatch.setattr(store_module, "write_all", real)
+    record.close()
+    assert open_run(path).steps.tolist() == [0]
+
+
+def test_a_recomputed_checkpoint_must_equal_the_stored_one(path):
+    train(path, 5)
+    model = Line().model()
+    with (
+        Recorder(path, Line(), resume=True, notice=quiet) as record,
+        pytest.raises(DeviError, match="differs from what"),
+    ):
+        record(2, model, train_loss=0.0)
+
+
+def test_other_hardware_makes_a_difference_a_notice(path, monkeypatch):
+    train(path, 5)
+    monkeypatch.setattr("devi.checkpoints.provenance._processor", lambda: "another processor")
+    with Recorder(path, Line(), resume=True, notice=quiet) as record:
+        record(2, Line().model(), train_loss=0.0)
+    assert "hardware" in record.notices[-1]
+    assert "The stored one is kept" in record.notices[-1]
+
+
+def test_changed_settings_are_refused_on_resume(path):
+    train(path, 5)
+    with (
+        Recorder(path, Line(seed=7), resume=True, notice=quiet) as record,
+        pytest.raises(DeviError, match="seed = 0; now it is 7"),
+    ):
+        record(5, Line().model(), train_loss=0.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda r, m: r(0, m, loss=1.0), "step 0 was recorded after step 0. Steps must increase"),
+        (lambda r, m: r(-1, m, loss=1.0), "Steps must increase"),
+        (lambda r, m: r(1, m), r"got scalars \[\]; the first checkpoint fixed them as \['loss'\]"),
+        (lambda r, m: r(1, nn.Linear(3, 2), loss=1.0), r"'weight' is float32 \(2, 3\) now and float32 \(2, 2\)"),
+        (lambda r, m: r(1, m.double(), loss=1.0), "is now float64"),
+        (lambda r, m: r.restore(m), "resume=True"),
+        (lambda r, m: r.keep(1, m), "keep\\(\\) needs `state`"),
+        (lambda r, m: Recorder(r.path, resume=True), "this process is already writing this run"),
+        (lambda r, m: open_run(r.path).task, "names no task"),
+    ],
+)
+def test_misuse_is_told_in_words(path, call, text):
+    model = nn.Linear(2, 2)
+    with Recorder(path, notice=quiet) as record:
+        record(0, model, loss=1.0)
+        with pytest.raises(DeviError, match=text):
+            call(record, model)
+
+
+def test_a_path_that_holds_something_is_left_alone(path):
+    train(path, 3)
+    with pytest.raises(DeviError, match=r"already holds a run. To go on with it: --resume"):
+        Recorder(path)
+    (path.parent / "notes").mkdir()
+    (path.parent / "notes" / "thesis.txt").write_text("x")
+    with pytest.raises(DeviError, match=r"holds something that is no run \(thesis.txt\). Nothing was touched"):
+        Recorder(path.parent / "notes")
+    assert [entry.name for entry in (path.parent / "notes").iterdir()] == ["thesis.txt"]
+    with pytest.raises(DeviError, match="is a file; a run is a directory"):
+        Recorder(path.parent / "notes" / "thesis.txt")
+
+
+def test_more_tensors_than_a_compound_type_holds_is_said(path):
+    model = nn.ParameterDict({f"{number:040d}": nn.Parameter(torch.zeros(2)) for number in range(1500)})
+    with Recorder(path, notice=quiet) as record, pytest.raises(DeviError, match="1500 parameters and buffers"):
+        record(0, model)
+
+
+def test_objects_without_a_state_are_refused_by_name(path):
+    with pytest.raises(DeviError, match=r"state\['schedule'\] is a function"):
+        Recorder(path, state={"schedule": lambda step: step})
+
+
+def test_a_shape_that_differs_from_the_task_is_told_with_the_setting(path):
+    train(path, 3)
+    with pytest.raises(DeviError, match=r"step 0 has weight '0.weight' of shape \(4, 2\); .* expects \(6, 2\)"):
+        open_run(path, Line(width=6)).model_at(0)
+
+
+def test_a_stored_task_name_is_never_imported(path):
+    train(path, 3)
+    with pytest.raises(DeviError, match=r"names the task '[Ll]ine', which is not built in.*--task"):
+        _ = open_run(path).task
+
+
+def test_a_folder_without_checkpoints_says_what_was_found(tmp_path):
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(DeviError, match=r"holds no checkpoints: .* found 1 entries \(a.txt\)"):
+        open_run(tmp_path)
