@@ -87,15 +87,15 @@ def _steps(random: np.random.Generator) -> np.ndarray:
 
 
 def _plant(kind: str, x: np.ndarray, taken: list[tuple[float, float]], random: np.random.Generator) -> tuple | None:
-    """A change (curve (n,), onset, end in decades) with 6 checkpoints on either side, clear of those taken."""
+    """A change (curve (n,), onset, end in decades) clear of those taken, with 2 checkpoints or more on either side."""
     for _ in range(50):
-        i = int(random.integers(7, len(x) - 7))
+        i = int(random.integers(2, len(x) - 2))
         width = random.uniform(0.05, 0.85) if kind in ("sigmoid", "ramp") else 0.1
-        centre = random.uniform(x[7], x[-8]) if kind != "jump" else (x[i - 1] + x[i]) / 2
+        centre = random.uniform(x[3], x[-4]) if kind != "jump" else (x[i - 1] + x[i]) / 2
         onset, end = centre - width / 2, centre + width / 2
         if kind == "jump":
             onset, end = x[i - 1], x[i]
-        if onset < x[5] or end > x[-6] or (kind == "kink" and x[-1] - centre < 0.4):
+        if onset < x[1] or end > x[-2] or (kind == "kink" and x[-1] - centre < 0.4):
             continue
         if any(onset < high + 0.2 and low < end + 0.2 for low, high in taken):
             continue

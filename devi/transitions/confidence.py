@@ -11,6 +11,7 @@ from importlib.resources import files
 
 import numpy as np
 
+from devi.transitions.detector import FEWEST_BESIDE
 from devi.transitions.events import Event
 
 
@@ -27,7 +28,8 @@ def evidence_of(event: Event) -> dict[str, float]:
         "curves": float(np.log2(len(changes))),
         "width": lead.width,
         "autocorrelation": lead.autocorrelation,
-        "few_beside": float(lead.beside < 4),
+        "few_beside": float(lead.beside < FEWEST_BESIDE),
+        "beside_spike": float(bool(event.spikes)),
         "kink": float(lead.shape == "kink"),
         "transient": float(event.fall is not None),
     }
@@ -42,5 +44,5 @@ def _model() -> dict[str, float]:
 def confidence_of(event: Event) -> float:
     """In [0, 1]; the share of events with such evidence that were planted, in the generators it was fitted on."""
     model = _model()
-    score = model["intercept"] + sum(model[name] * value for name, value in evidence_of(event).items())
+    score = model["intercept"] + sum(model.get(name, 0.0) * value for name, value in evidence_of(event).items())
     return float(1.0 / (1.0 + np.exp(-np.clip(score, -50.0, 50.0))))

@@ -6,10 +6,13 @@ by the inflation (variance × autocorrelation time) of the residuals, less log n
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
+from scipy.signal import find_peaks
 
 from devi.transitions.curves import Curve
 from devi.transitions.fit import WIDEST, Component, Fit, Shape, fit, gap_at
@@ -212,31 +215,80 @@ def _cost(one: Fit, n: int) -> float:
 
 
 def _grow(curve: Curve, grid: _Grid) -> Fit:
-    """Add one component after the other, each time for several nulls, while the BIC falls."""
+    """Changes on a slow null or on none, whichever costs less: beside a null, a staircase looks like its ripples."""
+    n = len(curve.x)
+    best = _simplified(curve, grid, _grown(curve, grid, nulls=8))
+    if any(one.shape == "sigmoid" for one in best.components):
+        starts = (_grown(curve, grid, nulls=0), _staircase(curve, grid))
+        rivals = [best, *(_simplified(curve, grid, start) for start in starts)]
+        best = min(rivals, key=lambda one: _cost(one, n) + _implausible(curve, one))
+    return best
+
+
+def _staircase(curve: Curve, grid: _Grid) -> Fit:
+    """A sigmoid at each of the MOST highest peaks of the speed, fitted together on no null: steps that greed melts."""
+    x = np.linspace(curve.x[0], curve.x[-1], 400)
+    kernel = 0.03 / (x[1] - x[0])  # decades
+    speed = np.abs(gaussian_filter1d(np.interp(x, curve.x, curve.y), kernel, order=1))
+    peaks, found = find_peaks(np.concatenate([[0], speed, [0]]), prominence=0.1 * np.max(speed), width=1)
+    order = np.argsort(found["prominences"])[::-1][:MOST]
+    widths = np.clip(found["widths"][order] * (x[1] - x[0]), 0.05, 0.5)
+    places = x[np.clip(peaks[order] - 1, 0, len(x) - 1)]
+    parts = tuple(Component("sigmoid", float(c), float(w)) for c, w in zip(places, widths, strict=True))
+    return fit(curve.x, curve.y, curve.sigma, parts, grid.library.shapes, (), iterations=20)
+
+
+def _simplified(curve: Curve, grid: _Grid, full: Fit) -> Fit:
+    """Ramps in place of sigmoids, or of pairs of them, where that costs less."""
+    n = len(curve.x)
+    improved = True
+    while improved:
+        improved = False
+        order = [
+            k for k in np.argsort([one.centre for one in full.components]) if full.components[k].shape == "sigmoid"
+        ]
+        pairs = [[i, j] for i, j in itertools.pairwise(order) if full.amplitudes[i] * full.amplitudes[j] > 0]
+        for group in [*pairs, *([k] for k in order)]:
+            onset, centre, end = _dates(curve, [full.components[k] for k in group], full.amplitudes[group])
+            if not 3 * gap_at(curve.x, centre) < end - onset <= 1.1 * WIDEST:
+                continue
+            rest = tuple(one for k, one in enumerate(full.components) if k not in group)
+            one = Component("ramp", centre, min(end - onset, 0.99 * WIDEST))
+            trial = fit(curve.x, curve.y, curve.sigma, (*rest, one), grid.library.shapes, full.null, iterations=10)
+            if _cost(trial, n) + _implausible(curve, trial) < _cost(full, n) + _implausible(curve, full) - 2:
+                full, improved = trial, True
+                break
+    return full
+
+
+def _grown(curve: Curve, grid: _Grid, *, nulls: int) -> Fit:
+    """Add one component after the other, each time for several nulls (0: none at all), while the BIC falls."""
     n = len(curve.x)
     weighted = grid.atoms / curve.sigma[:, None]
     norms = np.einsum("nk,nk->k", weighted, weighted)
     target = curve.y / curve.sigma
-    best = _refit(grid, curve, (), 0)
+    bare = NullFit((), 0.0)
+    empty = fit(curve.x, curve.y, curve.sigma, (), grid.library.shapes, (), iterations=0)
+    best = _refit(grid, curve, (), 0) if nulls else empty
     for _ in range(MOST):
         if best.rss < 3 * np.log(n):  # nothing left to gain
             break
         choices: dict[int, tuple[float, tuple[int, ...]]] = {}  # atom -> (cost, null)
         columns = [np.ones(n), *(one.column(curve.x) for one in best.components)]
-        for null in _nulls(grid, curve, best.components, 8):
+        for null in _nulls(grid, curve, best.components, nulls) if nulls else [bare]:
             fixed = np.column_stack([*columns, grid.library.shapes[:, list(null.columns)]]) / curve.sigma[:, None]
             q = np.linalg.qr(fixed)[0]
             rest = target - q @ (q.T @ target)
             power = norms - ((weighted.T @ q) ** 2).sum(1)  # of each atom beside what is fitted already
             gain = np.where(power < 1e-3, 0.0, (weighted.T @ rest) ** 2 / np.maximum(power, 1e-12))
             k = int(np.argmax(gain))
-            cost = null.rss + 2 * np.log(n) * len(null.columns) - float(gain[k])
+            cost = float(rest @ rest) + 2 * np.log(n) * len(null.columns) - float(gain[k])
             choices[k] = min(choices.get(k, (cost, null.columns)), (cost, null.columns))
         trials = []
         for k, (_, columns_of_null) in sorted(choices.items(), key=lambda item: item[1][0])[:TRIALS]:
             components = (*best.components, grid.kinds[k])
             grown = fit(curve.x, curve.y, curve.sigma, components, grid.library.shapes, columns_of_null, iterations=8)
-            trials += [grown, _refit(grid, curve, grown.components, 8)]
+            trials += [grown, _refit(grid, curve, grown.components, 8)] if nulls else [grown]
         grown = min(trials, key=lambda one: _cost(one, n) + _implausible(curve, one))
         if _cost(grown, n) + _implausible(curve, grown) > _cost(best, n) + _implausible(curve, best) - 2:
             break
@@ -246,7 +298,9 @@ def _grow(curve: Curve, grid: _Grid) -> Fit:
 
 def _implausible(curve: Curve, one: Fit) -> float:
     """Price of components that cancel against each other or the null: larger than anything the curve does."""
-    sizes = [abs(a) for a, part in zip(one.amplitudes, one.components, strict=True) if part.shape == "sigmoid"]
+    sizes = [
+        abs(a) for a, part in zip(one.amplitudes, one.components, strict=True) if part.shape in ("sigmoid", "ramp")
+    ]
     return 20.0 * sum(size > LARGEST_SHARE * np.ptp(curve.y) for size in sizes)
 
 

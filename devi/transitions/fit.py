@@ -40,6 +40,9 @@ class Component:
 
     def slopes(self, x: np.ndarray) -> np.ndarray:
         """Derivatives of the column by centre and by log width, (n, 2)."""
+        if self.shape == "ramp":
+            rate = np.where(np.abs(x - self.centre) < 0.625 * self.width, 0.8 / self.width, 0.0)
+            return np.stack([-rate, -rate * (x - self.centre)], axis=1)
         s = sigmoid(x, self.centre, self.width)
         if self.shape == "kink":
             return np.stack([-s, bend(x, self.centre, self.width) - (x - self.centre) * s], axis=1)
@@ -77,7 +80,7 @@ def fit(
     iterations: int,
 ) -> Fit:
     """Least squares in units of the noise. x, y, sigma (n,); library (n, shapes) not divided by the noise."""
-    moving = tuple(k for k, one in enumerate(components) if one.shape in ("sigmoid", "kink"))
+    moving = tuple(k for k, one in enumerate(components) if one.shape != "spike")
     base = np.concatenate([np.ones((len(x), 1)), library[:, list(null)]], axis=1) / sigma[:, None]
     target = y / sigma
     damping = 1e-2

@@ -96,7 +96,7 @@ def _transition(
         for change in event.changes
     )
     kind = kind_of(event)
-    label = named(event, kind)
+    label = named(event, kind, searched)
     moved = {one.metric for one in support}
     return Transition(
         id="",

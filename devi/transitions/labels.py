@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import xarray as xr
@@ -31,8 +31,8 @@ def kind_of(event: Event) -> Kind:
     return "ramp" if lead.shape == "ramp" else "step"
 
 
-def named(event: Event, kind: Kind) -> str:
-    """The event's label."""
+def named(event: Event, kind: Kind, searched: Sequence[str]) -> str:
+    """The event's label. `searched`: without a test metric among them, nobody can tell memorization from learning."""
     entering = _columns(event, "feature_norm", up=True)
     leaving = _columns(event, "feature_norm", up=False)
     if kind == "instability":
@@ -45,7 +45,8 @@ def named(event: Event, kind: Kind) -> str:
         return f"{_features(leaving)} {'leaves' if len(leaving) == 1 else 'leave'}"
     memorizes = _learns(event, "train_accuracy") or _moves(event, "train_loss", up=False)
     improves = _moves(event, "test_loss", up=False) or _moves(event, "test_accuracy", up=True)
-    if memorizes and not improves and kind not in ("transient", "overfit_rise"):
+    tested = "test_loss" in searched or "test_accuracy" in searched
+    if memorizes and tested and not improves and kind not in ("transient", "overfit_rise"):
         return "memorization"
     if kind == "overfit_rise":
         return "overfitting"
