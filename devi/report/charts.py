@@ -21,6 +21,12 @@ HEIGHT = 170
 DIGITS = 5  # significant digits that are written into the page
 READINGS_LIMIT = 8  # curves whose values are written out above a chart
 AT_STEP = "datum.t == step"
+CONFIG = {
+    "font": "system-ui, Segoe UI, Liberation Sans, DejaVu Sans, sans-serif",
+    "view": {"stroke": None},
+    "axis": {"labelFontSize": 11, "titleFontSize": 12, "titleFontWeight": "normal"},
+    "legend": {"labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal", "symbolStrokeWidth": 2},
+}
 Spec = dict[str, Any]
 
 
@@ -65,7 +71,7 @@ def curve_chart(
     now = points.transform_filter(AT_STEP).transform_filter("isValid(datum.v)")
     layers.append(now.mark_point(size=36, filled=True, opacity=1).encode(x=x, y=y, color=colour))
     layers.extend(probe(data, axis, steps))
-    return finished(alt.layer(*layers), data, steps)
+    return finished(layers, data, steps)
 
 
 class Data:
@@ -81,19 +87,12 @@ class Data:
 
 
 def finished(
-    chart: alt.LayerChart, data: Data, steps: np.ndarray, *, width: Any = "container", height: int = HEIGHT
+    layers: list[alt.Chart], data: Data, steps: np.ndarray, *, width: Any = "container", height: int = HEIGHT
 ) -> Spec:
     """The chart as a spec, with its parameter `step` set to the last checkpoint."""
     start = alt.param(name="step", value=float(steps[-1]))
-    shaped = (
-        chart.add_params(start)
-        .properties(width=width, height=height)
-        .configure(font="system-ui, Segoe UI, Liberation Sans, DejaVu Sans, sans-serif")
-        .configure_view(stroke=None)
-        .configure_axis(labelFontSize=11, titleFontSize=12, titleFontWeight="normal")
-        .configure_legend(labelFontSize=11, titleFontSize=11, titleFontWeight="normal", symbolStrokeWidth=2)
-    )
-    return shaped.to_dict() | {"datasets": data.tables}
+    chart = alt.layer(*layers, width=width, height=height, config=CONFIG).add_params(start)
+    return chart.to_dict() | {"datasets": data.tables}
 
 
 def placed(chart: alt.Chart, axis: StepAxis) -> alt.Chart:
@@ -124,7 +123,8 @@ def y_axis(panel: Panel) -> alt.Y:
     if panel.is_log:
         scale = alt.Scale(type="log", nice=False, padding=6)
         ticks = {"values": log_ticks(values.min(), values.max())}
-    title = panel.label if len(panel.label) < 24 else [panel.title, *([f"({panel.units})"] if panel.has_units else [])]
+    # The heading names the quantity; a title on two lines would push this chart out of line with the others.
+    title = panel.label if len(panel.label) <= 28 else panel.units if panel.has_units else ""
     marks = alt.Axis(
         title=title, labelExpr="format(datum.value, '~g')", titleLimit=HEIGHT + 20, gridOpacity=0.5, minExtent=44,
         maxExtent=44, **ticks,
@@ -221,10 +221,10 @@ def _levels(data: Data, panel: Panel, rules: tuple[float, ...]) -> list[alt.Char
             for k, (level, name) in enumerate(zip(LEVELS[panel.series[0].name], LEVEL_NAMES, strict=True))
         ]
         base = data.chart(rows)
-        words = base.mark_text(align="left", fontSize=10, color=palette.GUIDE)
+        words = base.mark_text(align="left", baseline="bottom", fontSize=10, color=palette.GUIDE)
         names = [  # in two columns: 2/5 and 3/8 would overprint each other in one
             words.transform_filter(f"datum.c == {place}").encode(
-                x=alt.value("width"), y=y_axis(panel), text="n:N", xOffset=alt.value(3 + 22 * place)
+                x=alt.value(4 + 24 * place), y=y_axis(panel), text="n:N"
             )
             for place in (0, 1)
         ]

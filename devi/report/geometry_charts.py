@@ -59,7 +59,7 @@ def columns_chart(trajectories: xr.Dataset) -> tuple[Spec, str] | None:
         .transform_calculate(tx=f"datum.x * ({tip})", ty=f"datum.y * ({tip})")
     )
     labelled = data.transform_filter(f"datum.norm > {0.05 * flat.reach:.6g}")
-    chart = alt.layer(
+    layers = [
         tables.chart([{"v": 0}]).mark_rule(color="#dddddd").encode(x=alt.datum(0)),
         tables.chart([{"v": 0}]).mark_rule(color="#dddddd").encode(y=alt.datum(0)),
         data.mark_rule(strokeWidth=2).encode(x=x, y=y, x2="zero:Q", y2="zero:Q", color=colour),
@@ -67,8 +67,8 @@ def columns_chart(trajectories: xr.Dataset) -> tuple[Spec, str] | None:
         labelled.mark_text(fontSize=11).encode(
             x=alt.X("tx:Q", scale=scale), y=alt.Y("ty:Q", scale=scale), text="f:N", color=colour
         ),
-    )
-    return finished(chart, tables, steps, width=SIDE, height=SIDE), flat.note
+    ]
+    return finished(layers, tables, steps, width=SIDE, height=SIDE), flat.note
 
 
 def spectrum_bars(trajectories: xr.Dataset, name: str) -> Spec:
@@ -94,7 +94,7 @@ def spectrum_bars(trajectories: xr.Dataset, name: str) -> Spec:
         color=alt.Color("c:N", scale=alt.Scale(domain=[0, 1], range=[palette.SKY, palette.VERMILION]), legend=None),
         tooltip=[alt.Tooltip("k:Q", title="frequency"), alt.Tooltip("v:Q", title=label, format=".4g")],
     )
-    return finished(alt.layer(bars), tables, steps, width=SIDE, height=120)
+    return finished([bars], tables, steps, width=SIDE, height=120)
 
 
 def spectrum_map(trajectories: xr.Dataset, name: str, axis: StepAxis, transitions: list[dict[str, Any]]) -> Spec:
@@ -115,6 +115,7 @@ def spectrum_map(trajectories: xr.Dataset, name: str, axis: StepAxis, transition
         scale=alt.Scale(domain=[bands.min() - 0.5, bands.max() + 0.5], nice=False),
         axis=alt.Axis(title="frequency k", tickMinStep=1, minExtent=44, maxExtent=44),
     )
+    legend = alt.Legend(title=with_units("norm", units_of(spectrum)), orient="top", gradientLength=160)
     shades = alt.Scale(scheme="viridis", domainMin=0)
     cells = (
         tables.chart(rows)
@@ -126,16 +127,16 @@ def spectrum_map(trajectories: xr.Dataset, name: str, axis: StepAxis, transition
             x2="b:Q",
             y=k,
             y2="k1:Q",
-            stroke=alt.Stroke("v:Q", scale=shades, legend=None),  # else the page shows through between the cells
+            stroke=alt.Stroke("v:Q", scale=shades, legend=legend),  # else the page shows through between the cells
             color=alt.Color(
                 "v:Q",
                 scale=shades,
-                legend=alt.Legend(title=with_units("norm", units_of(spectrum)), orient="top", gradientLength=160),
+                legend=legend,
             ),
         )
     )
     marks = [{"k0": float(key)} for key in key_frequencies(trajectories)]
-    keys = tables.chart(marks).mark_text(text="◀", fontSize=9, align="left", dx=1).encode(x=alt.value("width"), y=k)
+    keys = tables.chart(marks).mark_text(text="◀", fontSize=9, align="right", dx=2).encode(x=alt.value("width"), y=k)
     layers = [cells, *([keys] if marks else []), *shading(tables, axis, transitions, outline=True)]
     layers.extend(probe(tables, axis, steps, colour="white"))
-    return finished(alt.layer(*layers), tables, steps, height=200)
+    return finished(layers, tables, steps, height=200)

@@ -32,8 +32,11 @@ def feature_geometry(trajectories: xr.Dataset, transitions: Iterable[Any] = ()) 
             " 'feature_norm' or 'feature_dimensionality'. It is for the task 'superposition'."
         )
     shown = snapshots(steps, [transition["end"] for transition in found]) if flat else []
-    heights = ([2.1] if flat else []) + ([0.3 + 1.6 * len(below)] if below else [])
+    heights = ([2.2] if flat else []) + ([0.3 + 1.6 * len(below)] if below else [])
     figure = new_figure(PAGE, sum(heights))
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.set(h_pad=0.08)  # type: ignore[call-arg]  # the titles of the topmost axes else touch the edge
     parts = list(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
     if flat:
         row = parts.pop(0).subplots(1, len(shown), squeeze=False)[0]

@@ -170,14 +170,16 @@ def llc_sentence(trajectories: xr.Dataset) -> str:
             " do not read the LLC curve before you have seen why, below."
         )
     elif flagged:
+        are, their = ("is", "its") if flagged == 1 else ("are", "their")
         text = (
-            f"{flagged} of {count} LLC estimates are flagged by their own diagnostics and drawn hollow;"
+            f"{flagged} of {count} LLC estimates {are} flagged by {their} own diagnostics and drawn hollow;"
             " the reasons are below."
         )
     elif flags is None:
         text = f"The {count} LLC estimates carry no diagnostics."
     if missing:
-        text += f" {missing} of {count} are not finite and leave a gap in the curve."
+        gaps = "is not finite and leaves a gap" if missing == 1 else "are not finite and leave gaps"
+        text += f" {missing} of {count} {gaps} in the curve."
     if "llc_se" not in trajectories:
         text += " They have no standard error."
     return text

@@ -38,4 +38,4 @@ def trace_chart(trajectories: xr.Dataset, index: int) -> Spec:
             color=alt.Color("c:N", scale=alt.Scale(domain=names, range=colours), legend=None),
         )
     )
-    return finished(alt.layer(lines), tables, trajectories["step"].values, height=110)
+    return finished([lines], tables, trajectories["step"].values, height=110)

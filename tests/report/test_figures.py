@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from devi import plot
+from devi.errors import DeviError
+from devi.report import canvas
+
+
+def labels(figure) -> list[str]:
+    return [axes.get_ylabel().replace("\n", " ") for axes in figure.axes]
+
+
+def test_overview_stacks_losses_accuracies_and_llc_with_units_on_one_step_axis(trajectories, transition):
+    figure = plot.overview(trajectories, [transition])
+    assert labels(figure) == ["loss (nats)", "accuracy", "local learning coefficient"]
+    assert [axes.get_xlabel() for axes in figure.axes] == ["", "", "training step (optimizer steps)"]
+    assert len({axes.get_xlim() for axes in figure.axes}) == 1
+
+
+def test_transition_is_shaded_from_onset_to_end_and_numbered_at_its_midpoint(trajectories, transition):
+    axes = plot.llc(trajectories, [transition]).axes[0]
+    shaded = next(patch for patch in axes.patches if patch.get_alpha() == 0.22)
+    corners = shaded.get_path().vertices if not hasattr(shaded, "get_x") else None
+    left, right = (shaded.get_x(), shaded.get_x() + shaded.get_width()) if corners is None else np.ptp(corners, axis=0)
+    assert (left, right) == (120.0, 900.0)
+    number = next(text for text in axes.texts if text.get_text() == "1")
+    assert number.xy[0] == 300.0
+
+
+def test_error_band_is_two_standard_errors_on_each_side(trajectories):
+    axes = plot.llc(trajectories).axes[1]
+    band = axes.collections[0].get_paths()[0].vertices
+    assert np.isclose(band[:, 1].max(), 412.3 + 2 * 8.7)
+    assert np.isclose(band[:, 1].min(), 138.2 - 2 * 4.1)
+
+
+def test_flagged_estimates_are_hollow(trajectories):
+    axes = plot.llc(trajectories).axes[1]
+    hollow = next(line for line in axes.lines if line.get_label() == "flagged estimate")
+    assert hollow.get_ydata().tolist() == [412.3]
+    assert hollow.get_markerfacecolor() == "white"
+
+
+def test_step_zero_has_a_tick_of_its_own(trajectories):
+    figure = plot.llc(trajectories)
+    figure.canvas.draw()
+    assert [text.get_text() for text in figure.axes[-1].get_xticklabels()] == ["0", "1", "10", "100", "1,000"]
+
+
+def test_geometry_shows_columns_norms_and_the_named_levels(superposition):
+    figure = plot.feature_geometry(superposition)
+    assert [axes.get_title() for axes in figure.axes[:3]] == ["step 10", "step 100", "step 1,000"]
+    names = {text.get_text() for text in figure.axes[-1].texts}
+    assert {"1", "3/4", "2/3", "1/2", "2/5", "3/8", "1/4", "0"} <= names
+    assert labels(figure)[-2:] == ["feature norm", "feature dimensionality"]
+
+
+def test_fourier_shows_both_spectra_and_marks_the_key_frequencies(modular):
+    figure = plot.fourier(modular)
+    assert "embedding frequency k" in labels(figure)
+    assert "restricted and excluded loss (nats)" in labels(figure)
+    marked = [line.get_ydata()[0] for line in figure.axes[0].lines if line.get_marker() == "<"]
+    assert marked == [2, 4]
+
+
+def test_tickets_show_what_chance_would_give():
+    data = {
+        "ticket_overlap_previous": ("step", np.array([np.nan, 0.5, 0.9])),
+        "ticket_overlap_final": ("step", np.array([0.3, 0.6, 1.0])),
+        "ticket_overlap_chance": ("step", np.full(3, 0.25)),
+    }
+    axes = plot.tickets(xr.Dataset(data, coords={"step": [0, 10, 100]})).axes[0]
+    assert axes.get_ylabel().replace("\n", " ") == "mask overlap (Jaccard)"
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "ticket overlap previous",
+        "ticket overlap final",
+        "ticket overlap chance",
+    ]
+
+
+def test_health_shows_limits_and_traces(trajectories):
+    figure = plot.health(trajectories)
+    assert labels(figure)[0] == "R-hat"
+    assert any(np.allclose(line.get_ydata(), 1.1) for line in figure.axes[0].lines)
+    assert "loss (nats)" in labels(figure)
+    assert figure.axes[1].get_title(loc="left") == "loss along the chains, step 0"
+
+
+@pytest.mark.parametrize("name", ["overview", "llc", "feature_geometry", "fourier", "tickets", "health"])
+def test_figure_without_its_curves_says_what_is_missing(name):
+    empty = xr.Dataset({"words": ("step", np.array(["a", "b"]))}, coords={"step": [0, 1]})
+    with pytest.raises(DeviError, match=f"the figure '{name}' has nothing to show: the result has no "):
+        getattr(plot, name)(empty)
+
+
+def test_one_checkpoint_is_a_visible_point(trajectories):
+    figure = plot.overview(trajectories.isel(step=[3]))
+    assert figure.axes[0].lines[0].get_marker() == "o"
+
+
+@pytest.mark.parametrize("name", ["a$b", "$\\frac", "_hidden", "漢字", "<script>"])
+def test_any_name_of_a_metric_can_be_drawn(name, tmp_path):
+    data = xr.Dataset({name: (("step", "k"), np.random.default_rng(0).normal(size=(3, 2)))}, coords={"step": [0, 1, 2]})
+    written = canvas.save(plot.overview(data.isel(k=0).rename({name: name})), tmp_path / "figure")
+    assert [path.suffix for path in written] == [".png", ".svg"]
+    assert all(path.stat().st_size > 1000 for path in written)
+
+
+def test_same_input_gives_the_same_svg(trajectories, tmp_path):
+    first, second = (canvas.save(plot.llc(trajectories), tmp_path / name)[1].read_text() for name in ("a", "b"))
+    assert first == second
+
+
+def test_fonts_are_legible_when_printed_at_column_width(trajectories):
+    figure = plot.overview(trajectories)
+    figure.canvas.draw()
+    texts = [
+        text for axes in figure.axes for text in [*axes.get_xticklabels(), *axes.get_yticklabels(), axes.yaxis.label]
+    ]
+    assert figure.get_size_inches()[0] == 3.5
+    assert min(text.get_fontsize() for text in texts) >= 7
+
+
+def test_no_two_texts_of_a_figure_overlap(superposition, trajectories, modular, transition):
+    late = [transition]
+    for figure in (plot.overview(trajectories, late), plot.fourier(modular, late), plot.health(trajectories, late)):
+        figure.canvas.draw()
+        boxes = []
+        for axes in figure.axes:
+            texts = [*axes.get_xticklabels(), *axes.get_yticklabels(), axes.xaxis.label, axes.yaxis.label, *axes.texts]
+            legend = axes.get_legend()
+            texts += legend.get_texts() if legend else []
+            inside = [
+                text
+                for text in texts
+                if text.get_visible() and text.get_text() and not re.match(r"^\s*$", text.get_text())
+            ]
+            boxes += [(text.get_text(), text.get_window_extent()) for text in inside if _is_drawn(axes, text)]
+        for i, (one, box) in enumerate(boxes):
+            for other, another in boxes[i + 1 :]:
+                assert not box.padded(-0.5).overlaps(another.padded(-0.5)), (one, other)
+
+
+def _is_drawn(axes, text) -> bool:
+    """Tick labels outside the view, or switched off, exist but are not drawn."""
+    for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+        for tick in axis.get_major_ticks():
+            if tick.label1 is text:
+                return tick.label1.get_visible() and min(limits) <= tick.get_loc() <= max(limits)
+    return True
+
+
+def test_report_loads_neither_torch_nor_what_draws_before_it_is_written():
+    check = (
+        "import sys, devi.report;"
+        "loaded = {'torch', 'matplotlib', 'altair', 'jinja2', 'vl_convert'} & set(sys.modules);"
+        "assert not loaded, loaded;"
+        "import devi.report.page, devi.report.index, devi.report.figures; assert 'torch' not in sys.modules;"
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", check], check=True)

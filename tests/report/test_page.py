@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from devi.report import write, write_index
+from devi.report.page import flag_counts, flat, for_script, page
+
+
+class Words(HTMLParser):
+    """What a reader without scripts sees, and the scripts apart from it."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.words, self.scripts, self.tags, self._inside = [], [], [], ""
+        self.feed(html)
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag if tag in ("script", "style") else ""
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        self._inside = ""
+
+    def handle_data(self, data):
+        if self._inside == "script":
+            self.scripts[-1] += data
+        elif not self._inside:
+            self.words.append(data)
+
+
+def test_page_tells_what_happened_before_it_shows_anything(html):
+    seen = Words(html)
+    told = [
+        "toy-seed0",
+        "task modular_addition · seed 0 · 8 checkpoints · 1,234 parameters",
+        "One transition was found in 8 checkpoints from step 0 to 4,000.",
+        "Between steps 120 and 900 one level gave way to another (generalization): test accuracy 0.05 → 1.00",
+        "120 100 to 150 300 250 to 350 900 800 to 1,000 step generalization 0.93",
+        "↑ test_accuracy +0.950, log BF 210 ↓ test_loss −8.50, log BF 88 weight_norm",
+        "The step axis is logarithmic; step 0, the initialization, is drawn apart at its left end.",
+        "rhat 1 of 8 The chains disagree. Ask for more draws.",
+        "before generalization , steps 0 to 120",
+        "gini its range is immaterial",
+        "devi analyze checkpoints/toy",
+        "reasons.step_size the largest with a virial near 1",
+    ]
+    places = [seen.text.find(text) for text in told]
+    assert -1 not in places, told[places.index(-1)]
+    assert places == sorted(places)
+
+
+def test_notices_come_first(analysis):
+    analysis.notices = ["step 50 is damaged and left out"]
+    text = Words(page(analysis)).text
+    assert text.index("step 50 is damaged and left out") < text.index("task modular_addition")
+
+
+def test_reader_without_scripts_gets_pictures(html):
+    seen = Words(html)
+    pictures = [attributes for tag, attributes in seen.tags if tag == "img"]
+    assert [picture["alt"] for picture in pictures] == ["overview"]
+    assert pictures[0]["src"].startswith("data:image/png;base64,")
+
+
+def test_page_refers_to_nothing_outside_itself(html):
+    seen = Words(html)
+    for tag, attributes in seen.tags:
+        assert tag not in ("link", "iframe", "object", "embed")
+        assert "src" not in attributes or attributes["src"].startswith("data:")
+        assert not attributes.get("href", "").startswith(("http", "//", "/"))
+    policy = next(attributes["content"] for _, attributes in seen.tags if "http-equiv" in attributes)
+    assert "default-src 'none'" in policy
+    assert "connect-src 'none'" in policy
+
+
+def test_names_from_a_run_are_text_and_never_markup(analysis, html, transition, hostile):
+    clean = len(Words(html).scripts)
+    data = analysis.trajectories
+    data[hostile] = ("step", np.arange(8.0), {"units": hostile, "long_name": hostile})
+    analysis.trajectories = data.assign(
+        {f"{hostile}2": (("step", f"{hostile}3"), np.random.default_rng(0).normal(size=(8, 2)))}
+    )
+    analysis.trajectories["llc_flags"][:] = hostile
+    analysis.run |= {"name": hostile, "task": hostile, "task_settings": {hostile: hostile}, "metadata": {"x": hostile}}
+    analysis.settings = {hostile: {hostile: hostile}}
+    analysis.notices, analysis.command, analysis.skipped = [hostile], hostile, [(hostile, hostile)]
+    analysis.flag_meanings = {hostile: hostile}
+    analysis.transitions = [
+        dataclasses.replace(
+            transition, label=hostile, description=hostile, exogenous=hostile, against=(hostile,), type=hostile,
+            support=(dataclasses.replace(transition.support[0], metric=hostile),),
+        )
+    ]  # fmt: skip
+    seen = Words(page(analysis))
+    assert len(seen.scripts) == clean
+    assert not any("alert(1)" in script and "\\u003c" not in script for script in seen.scripts)
+    assert hostile in seen.text
+    specs = json.loads(next(script for script in seen.scripts if script.startswith('{"curves-0"')))
+    assert any(hostile in json.dumps(spec, ensure_ascii=False).replace("\\\\", "\\") for spec in specs.values())
+
+
+def test_json_in_a_script_cannot_end_it():
+    assert for_script({"</script>": "<!--&"}) == '{"\\u003c/script\\u003e":"\\u003c!--\\u0026"}'
+
+
+def test_one_checkpoint_reads_as_a_table_of_values(analysis):
+    analysis.trajectories, analysis.transitions = analysis.trajectories.isel(step=[7]), []
+    analysis.stages = []
+    text = Words(page(analysis)).text
+    assert "The run has one checkpoint, at step 4,000" in text
+    assert "test accuracy 1.00 LLC 138 ± 4" in text
+
+
+def test_no_checkpoint_at_all_still_makes_a_page(bare):
+    text = Words(page(bare(xr.Dataset(coords={"step": np.array([], dtype=int)}), notices=["all damaged"]))).text
+    assert "The run has no readable checkpoint" in text
+    assert "There is nothing to draw" in text
+
+
+def test_no_transition_no_llc_no_test_split_still_read_well(bare):
+    data = xr.Dataset({"train_loss": ("step", np.ones(5), {"units": "nats"})}, coords={"step": [0, 1, 10, 50, 100]})
+    seen = Words(page(bare(data)))
+    assert "No transition was found in 5 checkpoints from step 0 to 100" in seen.text
+    assert "LLC" not in seen.text
+    assert "no. onset" not in seen.text
+    assert "Health" not in seen.text
+
+
+def test_every_estimate_flagged_is_said_at_the_top(analysis):
+    analysis.trajectories["llc_flags"][:] = "rhat,virial"
+    text = Words(page(analysis)).text
+    assert text.index("All 8 LLC estimates are flagged by their own diagnostics") < text.index("Curves")
+    assert flag_counts(analysis.trajectories, {"rhat": "x"}) == [("rhat", 8, "x"), ("virial", 8, "")]
+
+
+def test_values_that_are_not_finite_become_gaps(bare):
+    values = np.array([1.0, np.nan, np.inf, 2.0, -np.inf])
+    data = xr.Dataset({"train_loss": ("step", values, {"units": "nats"})}, coords={"step": [0, 1, 10, 50, 100]})
+    script = next(script for script in Words(page(bare(data))).scripts if script.startswith('{"curves-0"'))
+    assert '"v":[1.0,null,null,2.0,null]' in script
+
+
+@pytest.mark.parametrize("task", ["superposition", "modular"])
+def test_geometry_of_the_task_is_shown(task, bare, request):
+    text = Words(page(bare(request.getfixturevalue(task)))).text
+    assert {"superposition": "Columns of W", "modular": "Spectrum of the embedding"}[task] in text
+
+
+def test_nested_settings_become_rows():
+    assert flat({"a": {"b": 1, "c": {"d": [1, 2]}}, "e": "text"}) == [("a.b", "1"), ("a.c.d", "[1, 2]"), ("e", "text")]
+
+
+def test_write_leaves_a_page_a_document_and_figures(analysis, tmp_path):
+    path = write(analysis, tmp_path / "new" / "report")
+    assert path == tmp_path / "new" / "report" / "report.html"
+    assert sorted(str(file.relative_to(path.parent)) for file in path.parent.rglob("*") if file.is_file()) == [
+        "figures/health.png", "figures/health.svg", "figures/llc.png", "figures/llc.svg", "figures/overview.png",
+        "figures/overview.svg", "report.html", "transitions.json",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_page_of_250_checkpoints_and_20_features_is_under_3_megabytes(bare):
+    random = np.random.default_rng(0)
+    steps = np.unique(np.round(np.geomspace(1, 100_000, 320)).astype(int))[-250:]
+    per = ("step", "feature")
+    data = xr.Dataset(
+        {
+            **{name: ("step", random.random(250), {"units": "nats"}) for name in ("train_loss", "test_loss", "llc")},
+            "llc_se": ("step", random.random(250)),
+            "llc_trace": (("step", "chain", "draw"), random.random((250, 4, 2000))),
+            **{name: (per, random.random((250, 20))) for name in ("feature_norm", "feature_dimensionality", "mine")},
+            "feature_direction": (("step", "hidden", "feature"), random.random((250, 5, 20))),
+            "embedding_spectrum": (("step", "frequency"), random.random((250, 56))),
+        },
+        coords={"step": steps},
+    )
+    assert len(page(bare(data)).encode()) < 3_000_000
+
+
+def test_index_lists_runs_with_relative_links(analysis, bare, hostile, tmp_path):
+    other = bare(xr.Dataset({"x": ("step", np.ones(3))}, coords={"step": [0, 1, 2]}))
+    other.run["name"] = hostile
+    path = write_index([(analysis, tmp_path / "toy 1"), (other, tmp_path / "b")], tmp_path)
+    seen = Words(path.read_text(encoding="utf-8"))
+    assert [attributes["href"] for tag, attributes in seen.tags if tag == "a"] == [
+        "toy%201/report.html",
+        "b/report.html",
+    ]
+    assert "2 runs" in seen.text
+    assert "Between steps 120 and 900" in seen.text
+    assert hostile in seen.text
+    assert seen.scripts == []
+    assert re.search(r"toy\.py:Line", seen.text)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from devi.report.panels import log_ticks, most_varying, not_drawn, panels
+
+
+def of(**variables) -> xr.Dataset:
+    steps = len(next(iter(variables.values()))[1])
+    return xr.Dataset(variables, coords={"step": np.arange(steps)})
+
+
+def test_train_and_test_share_a_panel_and_errors_are_no_curves(trajectories):
+    found = panels(trajectories)
+    assert [(panel.label, [series.label for series in panel.series]) for panel in found] == [
+        ("loss (nats)", ["train loss", "test loss"]),
+        ("accuracy", ["test accuracy"]),
+        ("local learning coefficient", ["LLC"]),
+    ]
+    llc = found[2].series[0]
+    assert llc.error is not None
+    assert llc.error[0] == 8.7
+    assert llc.flagged.tolist() == [True] + [False] * 7
+
+
+def test_two_units_never_share_an_axis():
+    found = panels(
+        of(train_loss=("step", np.ones(3), {"units": "nats"}), test_loss=("step", np.ones(3), {"units": "bits"}))
+    )
+    assert [panel.label for panel in found] == ["train loss (nats)", "test loss (bits)"]
+
+
+def test_unknown_metric_of_two_dimensions_is_drawn_by_its_second():
+    found = panels(of(my_metric=(("step", "head"), np.arange(6.0).reshape(3, 2), {"units": "bits"})))
+    assert (found[0].label, found[0].legend) == ("my metric (bits)", "head")
+    assert [series.label for series in found[0].series] == ["0", "1"]
+
+
+def test_only_the_columns_that_vary_most_are_drawn_and_the_panel_says_so():
+    values = np.zeros((3, 30))
+    values[1] = np.arange(30)
+    assert most_varying(values, 2) == [28, 29]
+    assert panels(of(wide=(("step", "unit"), values)))[0].note == "the 20 of 30 that vary most"
+
+
+def test_what_no_chart_shows_is_named_with_the_reason():
+    data = of(
+        cube=(("step", "a", "b"), np.zeros((2, 2, 2))),
+        words=("step", np.array(["x", "y"])),
+        empty=("step", np.array([np.nan, np.nan])),
+    )
+    assert panels(data) == []
+    assert not_drawn(data) == [
+        "cube: step × a × b of float64; charts show numbers along step and one more dimension",
+        "words: step of <U1; charts show numbers along step and one more dimension",
+        "empty: no finite value at any checkpoint",
+    ]
+
+
+def test_log_axis_is_for_positive_values_of_a_wide_range():
+    assert panels(of(a=("step", np.array([1.0, 100.0]))))[0].is_log
+    assert not panels(of(a=("step", np.array([0.0, 100.0]))))[0].is_log
+    assert not panels(of(a=("step", np.array([1.0, 2.0]))))[0].is_log
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [(0.9, 1200, [1, 10, 100, 1000]), (3, 40, [5, 10, 20]), (1e-6, 10, [1e-6, 1e-4, 1e-2, 1.0])],
+)
+def test_ticks_of_a_log_axis_are_round(low, high, ticks):
+    assert np.allclose(log_ticks(low, high), ticks)

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from devi.report.document import records
+from devi.report.sentences import headline, llc_sentence, readings, sentence, signed, step_text, value_text
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (412.3, 8.7, "412 ± 9"),
+        (138.2, 4.1, "138 ± 4"),
+        (7.034, 0.123, "7.03 ± 0.12"),
+        (7.034, 0.5, "7.0 ± 0.5"),
+        (12345.6, 230.0, "12,300 ± 200"),
+        (-0.52, 0.0034, "-0.520 ± 0.003"),
+        (0.0, float("nan"), "0"),
+        (0.0626, float("nan"), "0.0626"),
+        (3487.2, float("nan"), "3,487"),
+        (3.2e-7, float("nan"), "3.20e-07"),
+        (float("nan"), 1.0, "not finite"),
+        (5.0, 0.0, "5.00"),
+    ],
+)
+def test_values_are_rounded_where_their_error_starts(value, error, text):
+    assert value_text(value, error) == text
+
+
+def test_steps_and_changes_read_well():
+    assert [step_text(step) for step in (0, 3.4, 1050.2, 12000)] == ["0", "3.4", "1,050", "12,000"]
+    assert [signed(value) for value in (0.5, -0.5, 0.0)] == ["+0.500", "−0.500", "0"]
+
+
+def test_sentence_has_the_values_before_the_onset_and_after_the_end(trajectories, transition):
+    assert sentence(trajectories, records([transition])[0]) == (
+        "Between steps 120 and 900 one level gave way to another (generalization): test accuracy 0.05 → 1.00,"
+        " test loss 9.00 → 0.500 nats, LLC 412 ± 9 → 138 ± 4."
+    )
+
+
+def test_description_leads_and_gets_the_numbers(trajectories, transition):
+    told = dataclasses.replace(transition, description="the network generalized", support=transition.support[:1])
+    assert sentence(trajectories, records([told])[0]) == (
+        "Between steps 120 and 900, the network generalized: test accuracy 0.05 → 1.00, LLC 412 ± 9 → 138 ± 4."
+    )
+
+
+def test_description_with_numbers_of_its_own_gets_the_llc_only(trajectories, transition):
+    told = dataclasses.replace(transition, description="between steps 120 and 900 it generalized: accuracy 0.05 → 1.00")
+    assert sentence(trajectories, records([told])[0]) == (
+        "Between steps 120 and 900 it generalized: accuracy 0.05 → 1.00; LLC 412 ± 9 → 138 ± 4."
+    )
+
+
+def test_declared_and_unresolvable_transitions_say_so(trajectories, transition):
+    told = dataclasses.replace(transition, exogenous="learning rate / 10", resolvable=False)
+    text = sentence(trajectories, records([told])[0])
+    assert text.endswith(
+        " It coincides with a declared event: learning rate / 10."
+        " Fewer than 4 checkpoints lie on one side of it, so its dates are only a guess."
+    )
+
+
+def test_values_that_are_not_finite_are_passed_over(trajectories):
+    trajectories["test_loss"][4] = np.nan
+    before, after = readings(trajectories, "test_loss", None, 120.0, 900.0)
+    assert (before.step, before.value, after.step, after.value) == (50.0, 9.0, 1000.0, 0.5)
+
+
+def test_a_feature_is_named_by_its_dimension_and_number(superposition, transition):
+    told = records([transition])[0] | {"support": [{"metric": "feature_norm", "index": 1}], "onset": 20.0, "end": 90.0}
+    assert "feature norm (feature 1) 0.0200 → 1.00." in sentence(superposition, told)
+
+
+def test_metric_that_is_gone_or_has_no_value_after_the_end_is_left_out(trajectories, transition):
+    told = records([transition])[0] | {"end": 5000.0}
+    assert sentence(trajectories, told) == "Between steps 120 and 5,000 one level gave way to another (generalization)."
+    assert readings(trajectories, "no_such_metric", None, 1.0, 2.0) == []
+
+
+def test_headline_counts_what_was_found_and_where(trajectories, transition):
+    found = records([transition])
+    assert headline(trajectories, found) == "One transition was found in 8 checkpoints from step 0 to 4,000."
+    assert headline(trajectories, found * 2).startswith("2 transitions were found in 8 checkpoints")
+    assert headline(trajectories, []) == (
+        "No transition was found in 8 checkpoints from step 0 to 4,000:"
+        " every curve is explained by slow change and noise."
+    )
+    assert headline(trajectories.isel(step=[3]), []) == (
+        "The run has one checkpoint, at step 50: its values are below, but a transition needs checkpoints before and"
+        " after it."
+    )
+
+
+def test_llc_sentence_says_how_many_estimates_can_be_trusted(trajectories):
+    assert llc_sentence(trajectories) == (
+        "1 of 8 LLC estimates is flagged by its own diagnostics and drawn hollow; the reasons are below."
+    )
+    trajectories["llc_flags"][:] = "rhat"
+    assert llc_sentence(trajectories).startswith(
+        "All 8 LLC estimates are flagged by their own diagnostics: do not read"
+    )
+    trajectories["llc_flags"][:] = ""
+    trajectories["llc"][2] = np.nan
+    assert llc_sentence(trajectories.drop_vars("llc_se")) == (
+        "All 8 LLC estimates passed their own diagnostics. 1 of 8 is not finite and leaves a gap in the curve."
+        " They have no standard error."
+    )
+    assert llc_sentence(xr.Dataset(coords={"step": [0]})) == ""
