@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,21 +23,11 @@ class Segment:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.descriptor = open_regular(path)
+        weakref.finalize(self, os.close, self.descriptor)
         self._mapped: np.ndarray | None = None
-        try:
-            self.header, self.findings = read_header(self.descriptor, path.name)
-        except BaseException:
-            self.close()
-            raise
+        self.header, self.findings = read_header(self.descriptor, path.name)
         stat = os.fstat(self.descriptor)
         self.identity = (stat.st_dev, stat.st_ino)
-
-    def close(self) -> None:
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-        self.descriptor = -1
-
-    __del__ = close
 
     def rows(self, places: np.ndarray, *, is_live: bool) -> np.ndarray:
         """(place,) records: a view of the map if the places are evenly spaced; copies while the segment is written."""

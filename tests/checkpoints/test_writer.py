@@ -199,8 +199,10 @@ def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(tmp_path, stop_after
     assert straight.scalars.train_loss.values.tobytes() == resumed.scalars.train_loss.values.tobytes()
 
 
+# The number of threads decides the last bits of a sum: the child must use as many as we do.
 CHILD = (
-    "import sys; sys.path[:0] = [{here!r}]; import test_writer as t; t.train(t.Path({path!r}), 10**6, resume={resume})"
+    "import sys; sys.path[:0] = [{here!r}]; import test_writer as t; t.torch.set_num_threads({threads});"
+    " t.train(t.Path({path!r}), 10**6, resume={resume})"
 )
 
 
@@ -209,7 +211,9 @@ def test_kill_9_loses_no_committed_record_and_the_run_goes_on(tmp_path):
     """Exact, no false alarms: three kills at seeded moments, then every record equals the uninterrupted run's."""
     path, generator, known = tmp_path / "killed", random.Random(0), 0
     for attempt in range(3):
-        code = CHILD.format(here=str(Path(__file__).parent), path=str(path), resume=attempt > 0)
+        code = CHILD.format(
+            here=str(Path(__file__).parent), path=str(path), resume=attempt > 0, threads=torch.get_num_threads()
+        )
         child = subprocess.Popen([sys.executable, "-c", code])
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
