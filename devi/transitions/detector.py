@@ -101,7 +101,7 @@ def changes_of(curve: Curve, *, least_evidence: float) -> list[Change]:
     if found is None:
         return []
     best, evidence, autocorrelation, inflation = found
-    if oscillates(curve, grid.library, _cost(best, len(curve.x))):
+    if oscillates(curve, grid.library, best.rss, parameters_of(best), inflation):
         return []
     changes = []
     for group in _rises(curve, best):
@@ -210,8 +210,12 @@ def _refit(grid: _Grid, curve: Curve, components: tuple[Component, ...], iterati
 
 def _cost(one: Fit, n: int) -> float:
     """chi² plus the BIC price of the null and of the components."""
-    parameters = 2 * len(one.null) + sum(3 for _ in one.components)
-    return one.rss + parameters * float(np.log(n))
+    return one.rss + parameters_of(one) * float(np.log(n))
+
+
+def parameters_of(one: Fit) -> int:
+    """Two for each null term (amplitude, time), three for each component (amplitude, centre, width)."""
+    return 2 * len(one.null) + 3 * len(one.components)
 
 
 def _grow(curve: Curve, grid: _Grid) -> Fit:

@@ -85,7 +85,7 @@ def _from_to(change: Change, event: Event, steps: np.ndarray, trajectories: xr.D
     for i in (before, after):
         text = number(values[i])
         if errors is not None and np.isfinite(errors[i]):
-            text += f" ± {number(errors[i])}"
+            text += f" ± {errors[i]:,.2g}" if errors[i] < 100 else f" ± {errors[i]:,.0f}"
         texts.append(text)
     word = WORDS.get(curve.metric, curve.metric.replace("_", " "))
     index = "" if curve.index is None else f" {curve.index}"
@@ -93,7 +93,7 @@ def _from_to(change: Change, event: Event, steps: np.ndarray, trajectories: xr.D
 
 
 def number(value: float) -> str:
-    """Three significant digits, thousands separated."""
+    """Two decimals or three digits, thousands separated."""
     if value == 0 or not np.isfinite(value):
         return f"{value:g}"
     size = abs(value)

@@ -2,8 +2,8 @@
 
     y(x) = null(x) + a cos(2 pi f x) + b sin(2 pi f x)
 
-It is preferred over the changes that were found if it costs no more (chi² plus the BIC price) and repeats at least
-PERIODS times within the run.
+It is preferred over the changes that were found if it costs no more (chi² plus log n for each parameter) and
+repeats at least PERIODS times within the run.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ PERIODS = 2.0  # fewer repetitions are no oscillation but a few changes
 SHORTEST = 0.15  # decades; a faster wiggle is noise to the detector
 
 
-def oscillates(curve: Curve, library: Library, cost: float) -> bool:
-    """Whether null + oscillation describes the curve at most at `cost` (chi² + log n per half parameter)."""
+def oscillates(curve: Curve, library: Library, rss: float, parameters: int, inflation: float) -> bool:
+    """Whether null + oscillation costs no more than the fit with changes, of chi² `rss` and so many `parameters`.
+
+    Both chi² are divided by `inflation`, the variance and correlation that the fit with changes left.
+    """
     x, n = curve.x, len(curve.x)
     span = float(x[-1] - x[0])
     frequencies = np.arange(PERIODS / span, 1 / SHORTEST, 0.15 / span)
@@ -37,6 +40,7 @@ def oscillates(curve: Curve, library: Library, cost: float) -> bool:
     for k in np.argsort(gains)[::-1][:4]:
         fixed = np.concatenate([one, waves[:, :, k].T], axis=1)
         null = best_nulls(library, curve.sigma, fixed, target, keep=1)[0]
-        if null.rss + (2 * len(null.columns) + 3) * np.log(n) <= cost:
+        saved = parameters - 2 * len(null.columns) - 3
+        if (null.rss - rss) / inflation <= saved * np.log(n):
             return True
     return False
