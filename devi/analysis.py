@@ -96,7 +96,7 @@ def analyze(
     results, used, seconds = [], {}, {}
     for metric in planned:
         begun = time.perf_counter()
-        resolved = _resolved(metric, whole, store)
+        resolved = _resolved(metric, whole, store, partial(tell, f"{metric.label()}: settings"))
         used[metric.label()] = settings_of(resolved)
         results.append(_over(resolved, whole, store, executor or Here(), partial(tell, metric.label())))
         seconds[metric.label()] = time.perf_counter() - begun
@@ -180,15 +180,16 @@ def description(run: Run, whole: Run) -> dict[str, Any]:
     }
 
 
-def _resolved(metric: Metric, whole: Run, store: Cache | None) -> Metric:
+def _resolved(metric: Metric, whole: Run, store: Cache | None, tell: Callable[[float], None]) -> Metric:
     """The metric with its settings decided; a decision once made (a calibration takes seconds) is kept."""
+    further: dict[str, Any] = {"progress": tell} if metric.progresses else {}
     if store is None:
-        return metric.resolved(whole)
+        return metric.resolved(whole, **further)
     path = store.resolution(metric, whole)
     known = store.load_settings(path)
     if known is not None:
         return with_settings(type(metric), known, kind="metric")
-    resolved = metric.resolved(whole)
+    resolved = metric.resolved(whole, **further)
     store.save_settings(path, settings_of(resolved))
     return resolved
 
@@ -203,7 +204,10 @@ def _over(
     done = {index: store.load(path) for index, path in enumerate(paths) if store and path and path.is_file()}
     missing = [index for index in range(len(blocks)) if index not in done]
     tell(len(done) / len(blocks))
-    for index, result in zip(missing, executor.map(partial(_block, metric), [blocks[i] for i in missing]), strict=True):
+    # A block worked on elsewhere cannot report how far it is; one worked on here can.
+    within = (lambda share: tell((len(done) + share) / len(blocks))) if isinstance(executor, Here) else None
+    work = partial(_block, metric, tell=within)
+    for index, result in zip(missing, executor.map(work, [blocks[index] for index in missing]), strict=True):
         done[index] = result
         path = paths[index]
         if store and path:
@@ -214,8 +218,8 @@ def _over(
     )
 
 
-def _block(metric: Metric, block: Run) -> xr.Dataset:
-    result = metric.over(block)
+def _block(metric: Metric, block: Run, *, tell: Callable[[float], None] | None) -> xr.Dataset:
+    result = metric.over(block, progress=tell) if metric.progresses else metric.over(block)  # type: ignore[call-arg]
     if "step" not in result.dims or result.sizes["step"] != len(block):
         raise DeviError(
             f"metric {metric.label()} returned dimensions {dict(result.sizes)} for {len(block)} checkpoints;"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
@@ -19,6 +20,8 @@ from devi.metrics.metric import Metric, labels
 if TYPE_CHECKING:
     from devi.checkpoints.reader import Run
     from devi.sampling.calibration import Settings
+
+Progress = Callable[[float], None] | None
 
 # The settings that `calibrate` fills in where they are None.
 CALIBRATED = ("chains", "draws", "burn_in", "step_size", "n_beta", "localization", "batch_size")
@@ -54,6 +57,7 @@ class LearningCoefficient(Metric):
     units: ClassVar[str] = "1"
     long_name: ClassVar[str] = "local learning coefficient"
     source: ClassVar[str] = "Lau et al. 2023, arXiv:2308.12108"
+    progresses: ClassVar[bool] = True
     gives: ClassVar[tuple[str, ...]] = (
         "llc",
         "llc_se",
@@ -66,21 +70,21 @@ class LearningCoefficient(Metric):
         "llc_flags",
     )
 
-    def resolved(self, run: Run) -> Self:
+    def resolved(self, run: Run, progress: Progress = None) -> Self:
         if all(getattr(self, name) is not None for name in CALIBRATED):
             return self
-        settings = self.settings(run)
+        settings = self.settings(run, progress)
         chosen = {name: getattr(settings, name) for name in CALIBRATED}
         return dataclasses.replace(self, **chosen)
 
-    def settings(self, run: Run) -> Settings:
+    def settings(self, run: Run, progress: Progress = None) -> Settings:
         """The settings for `run`, with the reason for each."""
         from devi.sampling.calibration import calibrate
 
         given: dict[str, Any] = {name: getattr(self, name) for name in CALIBRATED}
-        return calibrate(run, sampler=self.sampler, seed=self.seed, device=self.device, **given)
+        return calibrate(run, sampler=self.sampler, seed=self.seed, device=self.device, progress=progress, **given)
 
-    def over(self, run: Run) -> xr.Dataset:
+    def over(self, run: Run, progress: Progress = None) -> xr.Dataset:
         from devi.sampling.calibration import Settings
         from devi.sampling.chains import sample_posterior
         from devi.sampling.diagnostics import descended_loss
@@ -94,7 +98,9 @@ class LearningCoefficient(Metric):
             **{name: getattr(ready, name) for name in CALIBRATED},
         )
         posterior = Posterior(run, device=self.device)
-        draws = sample_posterior(posterior, run.steps, settings, kernel=kernel_named(self.sampler), seed=self.seed)
+        draws = sample_posterior(
+            posterior, run.steps, settings, kernel=kernel_named(self.sampler), seed=self.seed, progress=progress
+        )
         descended = descended_loss(posterior, step=0.5 * settings.step_size * settings.n_beta)
         return learning_coefficient(draws, descended=descended)
 
@@ -102,7 +108,7 @@ class LearningCoefficient(Metric):
 def learning_coefficient(draws: xr.Dataset, *, descended: np.ndarray | None = None) -> xr.Dataset:
     """Local learning coefficient, its error and its health at each checkpoint.
 
-        llc(t) = n_beta · (mean over chains and draws of loss(t, c, d) − base_loss(t)) − mean over chains of step_bias(t, c)
+        llc(t) = n_beta · (mean of loss(t, c, d) over chains c, draws d − base_loss(t)) − mean of step_bias(t, c) over c
 
     draws      from `devi.sample`: loss (step, chain, draw), base_loss (step,), both on the training set
     descended  (step,) loss after a descent from the checkpoint; without it llc_headroom is NaN

@@ -29,6 +29,9 @@ class Metric:
     source: ClassVar[str] = ""
     gives: ClassVar[tuple[str, ...]] = ()  # variables that `over` returns, for `devi metrics`; () means (name,)
     whole_run: ClassVar[bool] = False  # True: `over` sees the run in one piece rather than block by block
+    progresses: ClassVar[bool] = (
+        False  # True: `over` and `resolved` take `progress`, called with the share done, 0 to 1
+    )
 
     def at(self, model: nn.Module, task: Task) -> float | np.ndarray | dict[str, float | np.ndarray]:
         """The value at one checkpoint: a number, an array, or several by name. `model` is in eval mode."""

@@ -47,7 +47,7 @@ class Tickets(Metric):
     ticket_masks                   (step, byte)       with keep_masks: the global mask, bit-packed, first weight first
     """
 
-    kept: Annotated[float, Field(gt=0, lt=1)] = 0.4
+    kept_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.4
     keep_masks: bool = False
     final_step: int | None = None  # None: the run's last checkpoint
 
@@ -88,7 +88,7 @@ class Tickets(Metric):
             if self.keep_masks:
                 size = sum(values[0].size for values in parameters.values() if values[0].ndim >= MASKED_DIMENSIONS)
                 packed.append(np.packbits(mask.together if mask is not None else np.zeros(size, bool)))
-        shape, chance = f"κ = {self.kept}", self.kept / (2 - self.kept)
+        shape, chance = f"κ = {self.kept_fraction}", self.kept_fraction / (2 - self.kept_fraction)
         layer = ("step", "parameter")
 
         def words(text: str, *, detect: bool = False) -> dict:
@@ -141,7 +141,7 @@ class Tickets(Metric):
         together = np.concatenate(list(sizes.values()))
         if not np.isfinite(together).all():
             return None
-        return Mask(largest(together, self.kept), {name: largest(size, self.kept) for name, size in sizes.items()})
+        return Mask(largest(together, self.kept_fraction), {name: largest(size, self.kept_fraction) for name, size in sizes.items()})
 
 
 def largest(sizes: np.ndarray, kept: float) -> np.ndarray:

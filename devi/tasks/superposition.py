@@ -20,7 +20,7 @@ from devi.errors import DeviError
 from devi.task import Batch, Split, Task
 
 # Runs on fresh data are measured on a fixed set of this size: fresh batches make a curve that fools a detector.
-EVALUATION_EXAMPLES = 2000
+EVALUATION_EXAMPLES = 1000
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def test_disjoint_masks_overlap_by_nothing():
     task = Superposition(features=5, hidden=2)
     first = {"W": np.arange(10, dtype=np.float32).reshape(2, 5), "b": np.zeros(5, np.float32)}
     second = {"W": first["W"][::-1, ::-1].copy(), "b": first["b"]}
-    found = Tickets(kept=0.5).over(MemoryRun(task, [0, 1], [first, second]))
+    found = Tickets(kept_fraction=0.5).over(MemoryRun(task, [0, 1], [first, second]))
     assert float(found.ticket_overlap_previous[1]) == 0
 
 
@@ -52,7 +52,7 @@ def test_kept_weights_are_the_largest():
 
 
 def test_densities_average_to_the_kept_fraction():
-    found = Tickets(kept=0.3).over(random_run(TASK, 2))
+    found = Tickets(kept_fraction=0.3).over(random_run(TASK, 2))
     sizes = {name: values.size for name, values in random_run(TASK, 1).states[0].items() if values.ndim >= 2}
     total = sum(float(found.ticket_density.sel(parameter=name)[0]) * size for name, size in sizes.items())
     assert total == pytest.approx(round(0.3 * sum(sizes.values())))
