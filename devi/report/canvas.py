@@ -149,13 +149,20 @@ def curves(axes: Axes, axis: StepAxis, steps: np.ndarray, panel: Panel, *, legen
     for index, series in enumerate(panel.series):
         look = palette.line(index)
         alone = len(steps) == 1 or np.isfinite(series.values).sum() == 1
-        marker = {"marker": palette.style(index).marker, "ms": 4} if alone else {}
+        marker: dict[str, Any] = {"marker": palette.style(index).marker, "ms": 4} if alone else {}
         axes.plot(x, series.values, label=literal(series.label), **look, **marker)
         if series.error is not None and np.isfinite(series.error).any():
             low, high = series.values - BAND * series.error, series.values + BAND * series.error
             axes.fill_between(x, low, high, color=look["color"], alpha=0.25, lw=0, label=f"± {BAND} standard errors")
         if series.flagged is not None and series.flagged.any():
-            hollow = {"ls": "", "marker": "o", "ms": 3, "mfc": "white", "mec": look["color"], "mew": 0.7}
+            hollow: dict[str, Any] = {
+                "ls": "",
+                "marker": "o",
+                "ms": 3,
+                "mfc": "white",
+                "mec": look["color"],
+                "mew": 0.7,
+            }
             axes.plot(x[series.flagged], series.values[series.flagged], label="flagged estimate", **hollow)
     if panel.is_log:
         axes.set_yscale("log")

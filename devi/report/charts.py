@@ -126,8 +126,8 @@ def y_axis(panel: Panel) -> alt.Y:
     # The heading names the quantity; a title on two lines would push this chart out of line with the others.
     title = panel.label if len(panel.label) <= 28 else panel.units if panel.has_units else ""
     marks = alt.Axis(
-        title=title, labelExpr="format(datum.value, '~g')", titleLimit=HEIGHT + 20, gridOpacity=0.5, minExtent=44,
-        maxExtent=44, **ticks,
+        title=title, labelExpr="format(datum.value, '.4~g')", titleLimit=HEIGHT + 20, gridOpacity=0.5, minExtent=54,
+        maxExtent=54, **ticks,
     )  # fmt: skip
     return alt.Y("v:Q", scale=scale, axis=marks)
 

@@ -113,7 +113,7 @@ def spectrum_map(trajectories: xr.Dataset, name: str, axis: StepAxis, transition
     k = alt.Y(
         "k0:Q",
         scale=alt.Scale(domain=[bands.min() - 0.5, bands.max() + 0.5], nice=False),
-        axis=alt.Axis(title="frequency k", tickMinStep=1, minExtent=44, maxExtent=44),
+        axis=alt.Axis(title="frequency k", tickMinStep=1, minExtent=54, maxExtent=54),
     )
     legend = alt.Legend(title=with_units("norm", units_of(spectrum)), orient="top", gradientLength=160)
     shades = alt.Scale(scheme="viridis", domainMin=0)

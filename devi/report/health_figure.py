@@ -33,6 +33,7 @@ DIAGNOSTICS = {
     "llc_virial": Diagnostic("virial", (0.9, 1.1), "between 0.9 and 1.1"),
     "llc_rhat": Diagnostic("R-hat", (1.1,), "below 1.1"),
     "llc_ess": Diagnostic("effective samples", (), "the more, the smaller the error"),
+    "llc_step_bias": Diagnostic("step-size bias", (), "already subtracted from the estimate"),
     "llc_headroom": Diagnostic(
         "headroom", (), "0 at a minimum; large while training is on its way: information, no error"
     ),
@@ -79,6 +80,12 @@ def thinned(trace: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return trace[:, kept], kept
 
 
+def trace_label(trace: xr.DataArray) -> str:
+    """What a trace holds: the loss in its unit, or, without a unit, n_beta × its excess over the checkpoint's."""
+    units = units_of(trace)
+    return "nβ·(loss − base)" if units in ("", "1") else f"loss ({units})"
+
+
 @styled
 def health(trajectories: xr.Dataset, transitions: Iterable[Any] = ()) -> Figure:
     """Diagnostics of every checkpoint's estimate on the step axis, and the loss traces of a few checkpoints."""
@@ -110,8 +117,7 @@ def _trace(axes: Axes, trajectories: xr.Dataset, index: int, *, last: bool) -> N
     values, draws = thinned(trace.values[index].astype(float))
     for chain, losses in enumerate(values):
         axes.plot(draws, losses, lw=0.6, color=palette.style(chain).colour)
-    units = units_of(trace)
-    axes.set_ylabel("loss" + (f" ({units})" if units not in ("", "1") else ""))
+    axes.set_ylabel(trace_label(trace))
     axes.set_title(f"loss along the chains, step {step_text(trajectories['step'].values[index])}", loc="left", pad=2)
     axes.locator_params(axis="y", nbins=3)
     axes.ticklabel_format(axis="y", useOffset=False, style="sci", scilimits=(-3, 4), useMathText=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections import Counter
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,7 +19,7 @@ from devi.report.figures import FIGURES, available
 from devi.report.geometry_charts import columns_chart, spectrum_bars, spectrum_map
 from devi.report.health_figure import diagnostics, trace_steps
 from devi.report.panels import Panel, not_drawn, panels
-from devi.report.sentences import headline, llc_sentence, sentence, signed, step_text, value_text
+from devi.report.sentences import flag_words, headline, llc_sentence, sentence, signed, step_text, value_text
 from devi.report.step_axis import StepAxis
 from devi.report.trace_chart import trace_chart
 
@@ -93,8 +92,9 @@ def vega() -> Markup:
     """Vega, Vega-Lite and vega-embed as one script."""
     import vl_convert
 
+    bundle = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub has the default wrong
     # The bundle holds "</script" in strings only, where a backslash changes nothing.
-    return Markup(vl_convert.javascript_bundle().replace("</script", "<\\/script").replace("<!--", "<\\!--"))
+    return Markup(bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--"))
 
 
 def for_script(value: Any) -> Markup:
@@ -115,17 +115,14 @@ def flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
 
 def flag_counts(trajectories: xr.Dataset, meanings: dict[str, str]) -> list[tuple[str, int, str]]:
     """(flag, checkpoints that carry it, what it means and what to do), most frequent first."""
-    if "llc_flags" not in trajectories:
-        return []
-    words = [
-        word.strip() for flags in trajectories["llc_flags"].values for word in str(flags).split(",") if word.strip()
-    ]
-    return [(word, count, meanings.get(word, "")) for word, count in Counter(words).most_common()]
+    return [(word, count, meanings.get(word, "")) for word, count in flag_words(trajectories)]
 
 
 def _charts(trajectories: xr.Dataset, transitions: list[dict[str, Any]]) -> dict[str, list[Chart]]:
-    """All charts by section: curves, geometry (beside the curves), fourier, health."""
-    groups: dict[str, list[Chart]] = {"curves": [], "geometry": [], "fourier": [], "health": [], "traces": []}
+    """All charts by section; geometry stands beside the curves."""
+    groups: dict[str, list[Chart]] = {
+        name: [] for name in ("curves", "geometry", "fourier", "more", "health", "traces")
+    }
     steps = trajectories["step"].values
     if not len(steps):
         return groups
@@ -137,10 +134,12 @@ def _charts(trajectories: xr.Dataset, transitions: list[dict[str, Any]]) -> dict
         groups[group].append(Chart(name, panel.title, spec, panel.note, tuple(readings(panel))))
 
     for panel in panels(trajectories):
-        add("fourier" if panel.title in FOURIER else "curves", panel)
+        minor = not panel.is_known and trajectories[panel.series[0].name].attrs.get("detect", 1) == 0
+        add("fourier" if panel.title in FOURIER else "more" if minor else "curves", panel)
     columns = columns_chart(trajectories)
     if columns:
-        groups["geometry"].append(Chart("geometry-0", "Columns of W", *columns))
+        shapes = tuple(map(str, trajectories["polygon"].values)) if "polygon" in trajectories else ()
+        groups["geometry"].append(Chart("geometry-0", "Columns of W", *columns, shapes))
     for name, part in (("embedding_spectrum", "embedding"), ("unembedding_spectrum", "unembedding")):
         if name in trajectories and np.isfinite(trajectories[name].values.astype(float)).any():
             groups["geometry"].append(

@@ -40,6 +40,7 @@ ELSEWHERE = {
     "llc_ess",
     "llc_virial",
     "llc_headroom",
+    "llc_step_bias",
     "ticket_masks",
 }
 LEVELS = {"feature_dimensionality": (1, 3 / 4, 2 / 3, 1 / 2, 2 / 5, 3 / 8, 1 / 4, 0)}
@@ -71,6 +72,10 @@ class Panel:
     def label(self) -> str:
         """The y axis: the quantity and its unit; "1" is no unit."""
         return with_units(self.title, self.units)
+
+    @property
+    def is_known(self) -> bool:
+        return any(self.series[0].name in names for _, names in TOGETHER)
 
     @property
     def has_units(self) -> bool:
@@ -164,6 +169,11 @@ def _panel(trajectories: xr.Dataset, title: str, units: str, names: list[str]) -
             note = f"the {len(kept)} of {values.shape[1]} that vary most"
         labels = index_labels(variable)
         series.extend(Series(name, labels[column], values[:, column]) for column in kept)
+    headroom = trajectories.get("llc_headroom")
+    if names == ["llc"] and headroom is not None and headroom.dims == ("step",):
+        # What the estimate would be from the bottom of the checkpoint's basin; both are to be read side by side.
+        total = trajectories["llc"].values.astype(float) + headroom.values.astype(float)
+        series.append(Series("llc_headroom", "LLC + headroom", total))
     return Panel(title, units, tuple(series), note, legend)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,8 +99,11 @@ def quantity(trajectories: xr.Dataset, metric: str, index: int | None) -> str:
 def changes(trajectories: xr.Dataset, transition: dict[str, Any]) -> list[str]:
     """'test accuracy 0.05 → 1.00', one for each quantity that moved, and the LLC whether it moved or not."""
     wanted = [(entry["metric"], entry.get("index")) for entry in transition.get("support", [])]
-    wanted = list(dict.fromkeys(wanted))[:CHANGES_SHOWN]
+    everything = list(dict.fromkeys(wanted))
+    more = len(everything) - CHANGES_SHOWN
+    wanted = everything[:CHANGES_SHOWN]
     if "llc" in trajectories and ("llc", None) not in wanted:
+        more -= ("llc", None) in everything
         wanted.append(("llc", None))
     texts = []
     for metric, index in wanted:
@@ -111,26 +115,24 @@ def changes(trajectories: xr.Dataset, transition: dict[str, Any]) -> list[str]:
         units = units_of(trajectories[metric])
         unit = f" {units}" if units not in ("", "1") else ""
         texts.append(f"{quantity(trajectories, metric, index)} {first} → {last}{unit}")
-    return texts
+    return texts + ([f"and {more} more"] if more > 0 else [])
 
 
 def sentence(trajectories: xr.Dataset, transition: dict[str, Any]) -> str:
-    """One transition in one sentence; its own description leads when it has one."""
+    """One transition in one sentence: what its description says happened, then the numbers."""
     onset, end = step_text(transition["onset"]), step_text(transition["end"])
     between = f"between steps {onset} and {end}" if onset != end else f"at step {onset}"
-    lead = str(transition.get("description") or "").strip().rstrip(".:")
+    # Numbers in a description give way to ours: all are read at the same two checkpoints, with units and errors.
+    told = str(transition.get("description") or "").strip()
+    lead = told.partition(": ")[0].rstrip(".:")
     if not lead:
         named = str(transition.get("label") or "")
         happened = HAPPENED.get(str(transition["type"]), f"there was a change of type {transition['type']}")
         lead = f"{between} {happened}" + (f" ({named})" if named else "")
     elif onset not in lead and end not in lead:
         lead = f"{between}, {lead}"
-    numbers = changes(trajectories, transition)
-    if "→" in lead:  # it brings its own numbers; the LLC is said whether it moved or not
-        numbers = [] if "LLC" in lead else [text for text in numbers if text.startswith("LLC ")]
-        text = lead + "".join(f"; {number}" for number in numbers) + "."
-    else:
-        text = lead + (": " + ", ".join(numbers) if numbers else "") + "."
+    numbers = ", ".join(changes(trajectories, transition)) or told.partition(": ")[2].rstrip(".")
+    text = lead + (f": {numbers}." if numbers else ".")
     if transition.get("exogenous"):
         text += f" It coincides with a declared event: {transition['exogenous']}."
     if transition.get("resolvable") is False:
@@ -163,17 +165,18 @@ def llc_sentence(trajectories: xr.Dataset) -> str:
     count, missing = len(values), int((~np.isfinite(values)).sum())
     flags = trajectories.get("llc_flags")
     flagged = 0 if flags is None else sum(bool(str(flag)) for flag in flags.values)
+    words = ", ".join(f"{word} {times}" for word, times in flag_words(trajectories))
     text = f"All {count} LLC estimates passed their own diagnostics."
     if flagged == count:
         text = (
-            f"All {count} LLC estimates are flagged by their own diagnostics:"
+            f"All {count} LLC estimates are flagged by their own diagnostics ({words}):"
             " do not read the LLC curve before you have seen why, below."
         )
     elif flagged:
         are, their = ("is", "its") if flagged == 1 else ("are", "their")
         text = (
-            f"{flagged} of {count} LLC estimates {are} flagged by {their} own diagnostics and drawn hollow;"
-            " the reasons are below."
+            f"{flagged} of {count} LLC estimates {are} flagged by {their} own diagnostics ({words}) and drawn hollow;"
+            " what that means is below."
         )
     elif flags is None:
         text = f"The {count} LLC estimates carry no diagnostics."
@@ -183,3 +186,11 @@ def llc_sentence(trajectories: xr.Dataset) -> str:
     if "llc_se" not in trajectories:
         text += " They have no standard error."
     return text
+
+
+def flag_words(trajectories: xr.Dataset) -> list[tuple[str, int]]:
+    """(flag, checkpoints whose LLC estimate carries it), most frequent first."""
+    if "llc_flags" not in trajectories:
+        return []
+    words = [word.strip() for flags in trajectories["llc_flags"].values for word in str(flags).split(",")]
+    return Counter(word for word in words if word).most_common()

@@ -7,8 +7,7 @@ import xarray as xr
 
 from devi.report import palette
 from devi.report.charts import Data, Spec, finished, number
-from devi.report.health_figure import thinned
-from devi.report.panels import units_of, with_units
+from devi.report.health_figure import thinned, trace_label
 
 
 def trace_chart(trajectories: xr.Dataset, index: int) -> Spec:
@@ -33,7 +32,7 @@ def trace_chart(trajectories: xr.Dataset, index: int) -> Spec:
             y=alt.Y(
                 "v:Q",
                 scale=alt.Scale(zero=False),
-                axis=alt.Axis(title=with_units("loss", units_of(trace)), tickCount=4, minExtent=44, gridOpacity=0.5),
+                axis=alt.Axis(title=trace_label(trace), tickCount=4, minExtent=44, gridOpacity=0.5),
             ),
             color=alt.Color("c:N", scale=alt.Scale(domain=names, range=colours), legend=None),
         )

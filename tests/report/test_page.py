@@ -139,7 +139,8 @@ def test_no_transition_no_llc_no_test_split_still_read_well(bare):
 def test_every_estimate_flagged_is_said_at_the_top(analysis):
     analysis.trajectories["llc_flags"][:] = "rhat,virial"
     text = Words(page(analysis)).text
-    assert text.index("All 8 LLC estimates are flagged by their own diagnostics") < text.index("Curves")
+    told = "All 8 LLC estimates are flagged by their own diagnostics (rhat 8, virial 8)"
+    assert text.index(told) < text.index("Curves")
     assert flag_counts(analysis.trajectories, {"rhat": "x"}) == [("rhat", 8, "x"), ("virial", 8, "")]
 
 
@@ -154,6 +155,20 @@ def test_values_that_are_not_finite_become_gaps(bare):
 def test_geometry_of_the_task_is_shown(task, bare, request):
     text = Words(page(bare(request.getfixturevalue(task)))).text
     assert {"superposition": "Columns of W", "modular": "Spectrum of the embedding"}[task] in text
+
+
+def test_shape_of_the_features_is_written_above_their_columns(superposition, bare):
+    superposition["polygon"] = ("step", np.array(["none", "1-gon", "2-gon", "2-gon"]))
+    seen = Words(page(bare(superposition)))
+    assert "Columns of W at the step pointed at 2-gon" in seen.text
+    assert any('"geometry-0":["none","1-gon","2-gon","2-gon"]' in script for script in seen.scripts)
+
+
+def test_context_that_is_not_searched_comes_after_what_is(trajectories, bare):
+    trajectories["distance"] = ("step", np.arange(8.0), {"detect": 0})
+    trajectories["mine"] = ("step", np.arange(8.0), {})
+    text = Words(page(bare(trajectories))).text
+    assert text.index("mine 7.00") < text.index("More curves") < text.index("distance 7.00")
 
 
 def test_nested_settings_become_rows():

@@ -50,11 +50,24 @@ def test_description_leads_and_gets_the_numbers(trajectories, transition):
     )
 
 
-def test_description_with_numbers_of_its_own_gets_the_llc_only(trajectories, transition):
-    told = dataclasses.replace(transition, description="between steps 120 and 900 it generalized: accuracy 0.05 → 1.00")
+def test_numbers_in_a_description_give_way_to_those_read_at_onset_and_end(trajectories, transition):
+    told = dataclasses.replace(transition, description="between steps 120 and 900 it generalized: accuracy 0.1 → 0.9")
     assert sentence(trajectories, records([told])[0]) == (
-        "Between steps 120 and 900 it generalized: accuracy 0.05 → 1.00; LLC 412 ± 9 → 138 ± 4."
+        "Between steps 120 and 900 it generalized: test accuracy 0.05 → 1.00, test loss 9.00 → 0.500 nats,"
+        " LLC 412 ± 9 → 138 ± 4."
     )
+    unread = dataclasses.replace(told, support=())
+    assert sentence(trajectories.drop_vars("llc"), records([unread])[0]) == (
+        "Between steps 120 and 900 it generalized: accuracy 0.1 → 0.9."
+    )
+
+
+def test_five_quantities_are_told_and_the_rest_counted(trajectories, transition):
+    for name in "abcde":
+        trajectories[name] = ("step", trajectories["test_loss"].values)
+    support = [{"metric": name, "index": None} for name in [*"abcde", "test_loss", "llc"]]
+    text = sentence(trajectories, records([transition])[0] | {"support": support})
+    assert text.endswith("e 9.00 → 0.500, LLC 412 ± 9 → 138 ± 4, and 1 more.")
 
 
 def test_declared_and_unresolvable_transitions_say_so(trajectories, transition):
@@ -99,11 +112,11 @@ def test_headline_counts_what_was_found_and_where(trajectories, transition):
 
 def test_llc_sentence_says_how_many_estimates_can_be_trusted(trajectories):
     assert llc_sentence(trajectories) == (
-        "1 of 8 LLC estimates is flagged by its own diagnostics and drawn hollow; the reasons are below."
+        "1 of 8 LLC estimates is flagged by its own diagnostics (rhat 1) and drawn hollow; what that means is below."
     )
     trajectories["llc_flags"][:] = "rhat"
     assert llc_sentence(trajectories).startswith(
-        "All 8 LLC estimates are flagged by their own diagnostics: do not read"
+        "All 8 LLC estimates are flagged by their own diagnostics (rhat 8): do not read"
     )
     trajectories["llc_flags"][:] = ""
     trajectories["llc"][2] = np.nan
