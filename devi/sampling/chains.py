@@ -11,10 +11,10 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from devi.sampling.calibration import Settings, calibrate, measured_virial, step_bias
+from devi.sampling.calibration import Settings, calibrate
 from devi.sampling.kernels import Kernel, kernel_named
 from devi.sampling.posterior import Posterior
-from devi.sampling.walk import walk
+from devi.sampling.walk import measured_virial, step_bias, walk
 
 if TYPE_CHECKING:
     from devi.checkpoints.reader import Run
@@ -41,7 +41,7 @@ def sample(
 ) -> xr.Dataset:
     """Losses along `chains` chains of `draws` draws at every checkpoint; what is None is chosen by `calibrate`.
 
-    loss                  (step, chain, draw)  loss on the whole training set, or its unbiased estimate from a minibatch:
+    loss                  (step, chain, draw)  loss on all training examples, or unbiased from a minibatch:
                                                L_B(w) − L_B(w*) + L_n(w*); burn-in already dropped
     base_loss             (step,)              L_n(w*), in float64
     virial_loss           (step, chain)        nβ·E[(w − w*)·∇L]/d; with virial_localization it adds up to V
@@ -89,6 +89,7 @@ def sample_posterior(
 ) -> xr.Dataset:
     """`sample` with every setting decided."""
     checkpoints, chains = len(posterior.centers), settings.chains
+    batch_size = min(settings.batch_size or posterior.examples, posterior.examples)
     rows = torch.arange(checkpoints, device=posterior.device).repeat_interleave(chains)
     keys = [(int(step), chain) for step in training_steps for chain in range(chains)]
 
@@ -105,7 +106,7 @@ def sample_posterior(
         localization=everywhere(settings.localization),
         burn_in=settings.burn_in,
         draws=settings.draws,
-        batch_size=settings.batch_size,
+        batch_size=batch_size,
         seed=seed,
         memory_bytes=memory_bytes,
         progress=progress,
@@ -150,7 +151,7 @@ def sample_posterior(
             "burn_in": settings.burn_in,
             "chains": chains,
             "draws": settings.draws,
-            "batch_size": settings.batch_size,
+            "batch_size": batch_size,
             "seed": seed,
             "device": str(posterior.device),
             "dtype": str(posterior.dtype).removeprefix("torch."),

@@ -9,11 +9,12 @@ Source: Lau et al. 2023, arXiv:2308.12108, section 4.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call, vmap
 
 from devi.errors import DeviError
@@ -40,8 +41,8 @@ class Posterior:
         data = run.task.data("train")
         if data is None or len(data.targets) == 0:
             raise DeviError(
-                f"task {type(run.task).__name__}: data('train') has no examples, and the learning coefficient is defined"
-                f" by them; return a Batch(inputs, targets) from it."
+                f"task {type(run.task).__name__}: data('train') has no examples, and the learning coefficient is"
+                f" defined by them; return a Batch(inputs, targets) from it."
             )
         self.device, self.dtype = torch.device(device), dtype
         self.data = _floats_as(data.to(self.device), dtype)
@@ -81,7 +82,7 @@ class Posterior:
         return loss.detach(), gradient
 
     def losses(self, flat: Tensor, fixed: dict[str, Tensor], data: Batch) -> Tensor:
-        """Loss of each example, (replica, example); `data` has a leading replica axis if it differs between replicas."""
+        """Loss of each example, (replica, example)."""
         rows = [value.view(-1, *shape) for value, shape in zip(flat.split(self.sizes, dim=1), self.shapes, strict=True)]
         parameters = dict(zip(self.names, rows, strict=True))
         if self.batched:
@@ -125,6 +126,12 @@ class Posterior:
         # position, center, gradient, noise and two temporaries
         buffers = 6 * self.dimension * self.centers.element_size()
         return max(1, int(memory_bytes // (saved + buffers)))
+
+    def for_thread(self) -> Posterior:
+        """The same, sharing all tensors, with a module of its own: `functional_call` swaps parameters in place."""
+        twin = copy.copy(self)
+        twin.model = copy.deepcopy(self.model)
+        return twin
 
     def minibatch(self, index: Tensor) -> Batch:
         """The examples `index` (example,) of the training set."""

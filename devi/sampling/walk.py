@@ -6,7 +6,9 @@ step), never on the place in the batch: two checkpoints together give the number
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -60,17 +62,20 @@ def walk(
     step_size     (replica, 1), localization likewise, in the dtype of the posterior
     batch_size    examples per gradient; all of them if it is the size of the training set
     """
-    at_once = posterior.replicas_at_once(batch_size, memory_bytes)
+    threads = torch.get_num_threads() if posterior.device.type == "cpu" and posterior.batched else 1
+    at_once = min(posterior.replicas_at_once(batch_size, memory_bytes), -(-len(rows) // threads))
     chunks = [slice(start, start + at_once) for start in range(0, len(rows), at_once)]
-    parts = []
-    for number, chunk in enumerate(chunks):
+    done = [0.0] * len(chunks)
 
-        def report(fraction: float, number: int = number) -> None:
+    def work(number: int, own: Posterior) -> Walk:
+        def report(fraction: float) -> None:
+            done[number] = fraction
             if progress is not None:
-                progress((number + fraction) / len(chunks))
+                progress(sum(done) / len(done))
 
-        part = _walk_chunk(
-            posterior,
+        chunk = slice(*chunks[number].indices(len(rows)))
+        return _walk_chunk(
+            own,
             kernel,
             rows[chunk],
             keys[chunk],
@@ -83,8 +88,36 @@ def walk(
             seed,
             report,
         )
-        parts.append(part)
+
+    if threads == 1 or len(chunks) == 1:
+        parts = [work(number, posterior) for number in range(len(chunks))]
+    else:
+        parts = _in_threads(work, posterior, len(chunks), threads)
     return Walk(*(torch.cat(pieces) for pieces in zip(*parts, strict=True)))
+
+
+def _in_threads(work: Callable[[int, Posterior], Walk], posterior: Posterior, count: int, threads: int) -> list[Walk]:
+    """`work(number, posterior)` for every number, each chunk on one thread with single-threaded operations.
+
+    Operations on a chunk are too short to be split well: with two threads inside them a step took as long as with one,
+    and 20 times as long when another process held a core; whole chunks side by side share nothing.
+    """
+    own: queue.SimpleQueue[Posterior] = queue.SimpleQueue()
+    for _ in range(threads):
+        own.put(posterior.for_thread())
+
+    def on_a_thread(number: int) -> Walk:
+        mine = own.get()
+        try:
+            return work(number, mine)
+        finally:
+            own.put(mine)
+
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(on_a_thread, range(count)))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _walk_chunk(
@@ -165,3 +198,23 @@ def _stream(seed: int, step: int, chain: int) -> int:
     """A seed of its own for each (seed, step, chain)."""
     words = [number % 2**64 for number in (seed, step, chain)]
     return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def squared_force(one: Walk, n_beta: float, localization: Tensor) -> Tensor:
+    """E‖∇U‖² of each replica, (replica,)."""
+    mixed = one.loss_force.sum(dim=1)
+    return n_beta**2 * one.force_force + 2 * n_beta * localization * mixed + localization**2 * one.distance
+
+
+def measured_virial(one: Walk, n_beta: float, localization: Tensor, dimension: int) -> Tensor:
+    """V = E[(w − w*)·∇U]/d of each replica, (replica,)."""
+    return (n_beta * one.loss_force.sum(dim=1) + localization * one.distance) / dimension
+
+
+def step_bias(one: Walk, n_beta: float, localization: Tensor, step_size: Tensor) -> Tensor:
+    """What the finite step of sgld adds to nβ·E[L − L(w*)], (replica,):  (ε/8)·E[nβ∇L·∇U].
+
+    For U = ½Σ h_i x_i², the stationary variance of sgld is 1/(h_i(1 − εh_i/4)), so with nβ·L = ½Σ a_i x_i² the mean
+    is ½Σ a_i/(h_i(1 − εh_i/4)) and the term above is exactly its excess over ½Σ a_i/h_i, whatever the step size.
+    """
+    return step_size / 8 * n_beta * (n_beta * one.force_force + localization * one.loss_force.sum(dim=1))

@@ -1,0 +1,79 @@
+import json
+import math
+
+import pytest
+
+from devi.errors import DeviError
+from devi.sampling.calibration import calibrate
+from tests.sampling.in_memory import Monomials, Regression
+
+GIVEN = {"chains": 3, "draws": 7, "burn_in": 2, "step_size": 0.01, "n_beta": 9.0, "localization": 0.5, "batch_size": 10}
+SHORT = {"burn_in": 60, "draws": 60, "chains": 4}
+
+
+def test_given_settings_are_kept_as_they_are():
+    settings = calibrate(Monomials().run(), **GIVEN)
+    assert {name: getattr(settings, name) for name in GIVEN} == GIVEN
+    assert set(settings.reasons.values()) == {"given"}
+
+
+def test_settings_given_as_0_count_as_given():
+    settings = calibrate(Monomials().run(), **{**GIVEN, "step_size": 0.0, "localization": 0.0, "burn_in": 0})
+    assert (settings.step_size, settings.localization, settings.burn_in) == (0.0, 0.0, 0)
+
+
+def test_n_beta_is_n_over_log_n():
+    assert calibrate(Monomials(examples=500).run(), **{**GIVEN, "n_beta": None}).n_beta == 500 / math.log(500)
+
+
+def test_the_step_of_a_quadratic_is_the_one_whose_virial_is_just_within_the_tolerance():
+    # V = 1/(1 − εh/4) = 1.05 at εh = 0.19; pilots add their localization to h, and the grid is coarse
+    settings = calibrate(Monomials((2,) * 8).run(), **SHORT)
+    assert 0.08 <= settings.step_size * settings.n_beta <= 0.2
+    chosen = [row for row in settings.tried if row["step_size"] == settings.step_size]
+    assert chosen[0]["virial_excess"] <= 0.05
+
+
+def test_the_step_follows_the_curvature():
+    soft, stiff = (calibrate(Monomials((2,) * 8, (scale,) * 20).run(), **SHORT).step_size for scale in (1.0, 100.0))
+    assert soft / stiff == pytest.approx(100, rel=0.01)
+
+
+def test_a_loss_that_is_flat_at_the_checkpoint_still_gets_a_step():
+    settings = calibrate(Monomials((4, 4)).run(), **SHORT)
+    assert 0.01 < settings.step_size * settings.n_beta < 10
+    assert any(row["passes"] for row in settings.tried)
+
+
+def test_a_regular_quadratic_loses_two_parts_in_a_thousand_to_the_localization():
+    settings = calibrate(Regression(5, condition=10.0).run(), **SHORT)
+    assert settings.localization < 0.01 * settings.n_beta
+    assert "no flat directions" in settings.reasons["localization"]
+
+
+def test_the_same_run_and_seed_give_the_same_settings():
+    first, again = (calibrate(Monomials().run(3), **SHORT) for _ in range(2))
+    assert {**first.as_dict(), "seconds_per_step": 0} == {**again.as_dict(), "seconds_per_step": 0}
+
+
+def test_settings_are_plain_json():
+    settings = calibrate(Monomials().run(), **SHORT)
+    assert json.loads(json.dumps(settings.as_dict())) == settings.as_dict()
+    assert set(settings.reasons) == set(GIVEN)
+
+
+def test_progress_ends_at_1():
+    seen = []
+    calibrate(Monomials().run(), **SHORT, progress=seen.append)
+    assert seen[-1] == 1.0
+    assert seen == sorted(seen)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "bound"),
+    [("chains", 0, "at least 1"), ("step_size", -1.0, "at least 0"), ("n_beta", 0.0, "greater than 0"),
+     ("localization", math.nan, "at least 0")],
+)  # fmt: skip
+def test_a_setting_out_of_range_is_named_with_its_bound(name, value, bound):
+    with pytest.raises(DeviError, match=f"{name} = {value} is out of range: it must be finite and {bound}; leave it"):
+        calibrate(Monomials().run(), **{name: value})

@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from devi.sampling.chains import sample
+from devi.tasks.superposition import Superposition
+from tests.sampling.in_memory import MemoryRun, Monomials, Regression
+
+FIXED = {"burn_in": 5, "step_size": 1e-3, "n_beta": 100.0, "localization": 1.0, "batch_size": 0}
+
+
+def superposition_run(checkpoints=3):
+    task = Superposition(init_scale=0.7)
+    models = []
+    for seed in range(checkpoints):
+        torch.manual_seed(seed)
+        models.append(task.model())
+    return MemoryRun.of(task, models, steps=10 * np.arange(checkpoints))
+
+
+def test_a_step_size_of_0_stays_at_the_checkpoints_loss_exactly():
+    draws = sample(superposition_run(), **{**FIXED, "step_size": 0.0}, draws=8)
+    assert (draws["loss"] == draws["base_loss"]).all()
+    draws = sample(superposition_run(), **{**FIXED, "step_size": 0.0, "batch_size": 64}, draws=8)
+    assert (draws["loss"] == draws["base_loss"]).all()
+
+
+@pytest.mark.parametrize("batch_size", [0, 100])
+def test_two_checkpoints_together_give_the_numbers_of_two_runs_of_one(batch_size):
+    run, settings = superposition_run(), {**FIXED, "batch_size": batch_size, "draws": 20}
+    together = sample(run, **settings)
+    apart = xr.concat([sample(run.select([row]), **settings) for row in range(3)], dim="step")
+    np.testing.assert_allclose(together["loss"], apart["loss"], rtol=2e-6)
+    np.testing.assert_allclose(together["virial_by_parameter"], apart["virial_by_parameter"], rtol=2e-5, atol=1e-6)
+
+
+def test_chunks_of_replicas_change_nothing():
+    run = superposition_run()
+    whole = sample(run, **FIXED, draws=12)
+    for memory_bytes in (1, 10**6):
+        np.testing.assert_allclose(
+            sample(run, **FIXED, draws=12, memory_bytes=memory_bytes)["loss"], whole["loss"], rtol=2e-6
+        )
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_other_draws():
+    run = superposition_run(1)
+    first, again, other = (sample(run, **FIXED, draws=6, seed=seed)["loss"] for seed in (0, 0, 1))
+    assert (first == again).all()
+    assert (first != other).all()
+
+
+def test_more_chains_leave_the_first_ones_as_they_are():
+    run = superposition_run(1)
+    few, many = (sample(run, **FIXED, draws=6, chains=chains)["loss"] for chains in (2, 5))
+    np.testing.assert_allclose(many[:, :2], few, rtol=2e-6)
+
+
+def test_the_global_random_state_is_left_alone():
+    before = torch.get_rng_state()
+    sample(superposition_run(1), **FIXED, draws=3)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_every_setting_used_is_in_the_attributes():
+    run = superposition_run(1)
+    attrs = sample(run, **FIXED, draws=3, seed=4).attrs
+    expected = {"sampler": "sgld", "step_size": 1e-3, "n_beta": 100.0, "localization": 1.0, "burn_in": 5, "draws": 3}
+    expected |= {
+        "chains": 4,
+        "batch_size": len(run.task.data("train").targets),
+        "seed": 4,
+        "device": "cpu",
+        "dtype": "float32",
+    }
+    assert expected.items() <= attrs.items()
+
+
+@pytest.mark.slow
+def test_a_quadratic_has_sglds_own_stationary_loss_and_the_step_bias_is_its_excess():
+    """E[nβL] = ½Σ a/(h(1 − εh/4)); 20 directions, 16 chains: error about 1%; false alarms at 4 errors: 1 in 15,000."""
+    a, gamma, step_size = 100.0, 10.0, 8e-3
+    draws = sample(
+        Monomials((2,) * 20).run(),
+        n_beta=a,
+        localization=gamma,
+        step_size=step_size,
+        burn_in=100,
+        draws=1000,
+        chains=16,
+        batch_size=0,
+    )
+    h = a + gamma
+    expected = 20 * 0.5 * a / (h * (1 - step_size * h / 4))
+    per_chain = a * (draws["loss"] - draws["base_loss"]).mean("draw").values[0]
+    error = per_chain.std(ddof=1) / 4
+    assert abs(per_chain.mean() - expected) < 4 * error
+    assert error < 0.02 * expected
+    corrected = per_chain.mean() - float(draws["step_bias"].mean())
+    assert abs(corrected - 20 * 0.5 * a / h) < 4 * error
+    virial = float((draws["virial_loss"] + draws["virial_localization"]).mean())
+    assert virial == pytest.approx(1 / (1 - step_size * h / 4), abs=0.04)
+
+
+@pytest.mark.slow
+def test_a_minibatch_estimates_the_full_loss_without_bias():
+    """Two estimates, each with its error; false alarms at 4 errors: 1 in 15,000. Batches of half the examples."""
+    settings = {"n_beta": 100.0, "localization": 1.0, "step_size": 5e-4, "burn_in": 300, "draws": 2000, "chains": 8}
+    run = Regression(10, examples=400).run()
+    full, half = (sample(run, **settings, batch_size=size) for size in (0, 200))
+    means = [(100 * (draws["loss"] - draws["base_loss"])).mean("draw").values[0] for draws in (full, half)]
+    error = np.hypot(*(mean.std(ddof=1) / np.sqrt(8) for mean in means))
+    assert abs(means[0].mean() - means[1].mean()) < 4 * error
+    assert error < 0.05 * means[0].mean()

@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+import xarray as xr
+
+from devi.sampling.diagnostics import (
+    FLAG_MEANINGS,
+    descended_loss,
+    flags,
+    non_finite,
+    rhat_and_ess,
+    standard_error,
+)
+from devi.sampling.posterior import Posterior
+from tests.sampling.in_memory import MemoryRun, Monomials
+
+NORMAL = np.random.default_rng(0).standard_normal((1, 4, 500))
+
+
+def test_the_descent_finds_the_minimum_of_a_quadratic_and_stays_at_a_minimum():
+    task = Monomials((2, 2), scales=(1.0, 9.0))
+    run = MemoryRun(task, {"w": np.float32([[1, 1], [0, 0], [0, 2]])})
+    posterior = Posterior(run)
+    np.testing.assert_allclose(posterior.base_loss, [5.0, 0.0, 18.0])
+    np.testing.assert_allclose(descended_loss(posterior, step=0.1), 0, atol=1e-5)
+    np.testing.assert_allclose(descended_loss(posterior, step=0.1, memory_bytes=1), 0, atol=1e-5)
+
+
+def test_independent_draws_are_all_effective_and_agree():
+    rhat, ess = rhat_and_ess(NORMAL)
+    assert rhat[0] == pytest.approx(1, abs=0.01)
+    assert ess[0] == pytest.approx(2000, rel=0.15)
+    assert standard_error(NORMAL, ess)[0] == pytest.approx(1 / np.sqrt(2000), rel=0.5)
+
+
+def test_chains_in_different_places_show_in_rhat_and_in_the_error_between_chains():
+    trace = NORMAL + 10 * np.arange(4)[None, :, None]
+    rhat, ess = rhat_and_ess(trace)
+    assert rhat[0] > 2
+    assert standard_error(trace, ess)[0] == pytest.approx(10 * np.std(range(4), ddof=1) / 2, rel=0.02)
+
+
+def test_what_all_chains_share_counts_once_in_the_error():
+    shared = np.repeat(NORMAL[:, :1], 4, axis=1)
+    _, ess = rhat_and_ess(shared)
+    assert standard_error(shared, ess)[0] == pytest.approx(1 / np.sqrt(500), rel=0.15)
+
+
+def test_a_trace_that_never_moves_has_no_error_and_no_diagnostics():
+    still = np.zeros((1, 4, 100))
+    rhat, ess = rhat_and_ess(still)
+    assert np.isnan(rhat).all()
+    assert np.isnan(ess).all()
+    assert standard_error(still, ess)[0] == 0
+
+
+def health(loss, **changes):
+    draws = xr.Dataset(
+        {"loss": (("step", "chain", "draw"), loss), "base_loss": (("step",), np.full(len(loss), -10.0))},
+        coords={"step": [1200]},
+        attrs={"step_size": 0.1},
+    )
+    values = {"llc": 5.0, "llc_se": 0.1, "llc_virial": 1.02, "llc_rhat": 1.01, "llc_ess": 400.0, "llc_headroom": 0.0}
+    return draws, xr.Dataset({name: (("step",), [value]) for name, value in {**values, **changes}.items()})
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, ""),
+        ({"llc_headroom": 0.3}, "headroom"),
+        ({"llc_headroom": np.nan}, ""),
+        ({"llc_virial": 1.11}, "virial"),
+        ({"llc_virial": 0.2}, "virial"),
+        ({"llc_virial": np.nan}, "virial"),
+        ({"llc_rhat": 1.2}, "rhat"),
+        ({"llc_ess": 10.0}, "ess"),
+        ({"llc": -3.0, "llc_headroom": 4.0}, "negative,headroom"),
+    ],
+)
+def test_each_flag_is_raised_by_what_it_names(changes, expected):
+    assert flags(*health(NORMAL, **changes)) == [expected]
+
+
+def test_every_flag_has_a_meaning_and_only_healthy_is_empty():
+    draws, estimates = health(NORMAL - 100, llc=-90.0, llc_virial=3.0, llc_rhat=2.0, llc_ess=3.0, llc_headroom=9.0)
+    assert set(flags(draws, estimates)[0].split(",")) == set(FLAG_MEANINGS) - {"non_finite", "one_chain"}
+    assert flags(*health(NORMAL[:, :1], llc_rhat=np.nan)) == ["one_chain"]
+
+
+def test_a_chain_that_left_the_numbers_is_named_with_chain_draw_and_step_size():
+    loss = NORMAL.copy()
+    loss[0, 2, 17:] = np.nan
+    draws, estimates = health(loss, llc=np.nan, llc_se=np.nan, llc_virial=np.nan, llc_rhat=np.nan, llc_ess=np.nan)
+    assert flags(draws, estimates) == ["non_finite"]
+    assert non_finite(draws) == ["step 1200, chain 2: the loss is not finite from draw 17 on (step_size 0.1)"]
