@@ -13,7 +13,7 @@ from devi.transitions.transition import Skipped
 FEWEST = 10  # checkpoints with finite values; below it a curve cannot tell a change (3 parameters) from a trend (4)
 NOISE_FLOOR = 0.025  # of the range: what a smooth null is allowed to miss on a noise-free run before it counts
 MATERIAL = {"nats": 0.02, "accuracy": 0.02}  # smaller ranges are no structure; only for metrics that declare a unit
-DIAGNOSTICS = frozenset({"llc_virial", "llc_rhat", "llc_ess", "llc_headroom", "llc_trace", "llc_flags"})
+DIAGNOSTICS = "llc_"  # llc_rhat, llc_ess, llc_headroom, …: about the sampler
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def curves_of(trajectories: xr.Dataset) -> tuple[list[Curve], list[Skipped]]:
 def _unsuitable(name: str, variable: xr.DataArray) -> str | None:
     if "step" not in variable.dims:
         return "has no dimension 'step'"
-    if name in DIAGNOSTICS:
+    if name.startswith(DIAGNOSTICS):
         return "a diagnostic of the sampler, not a property of the model"
     if not bool(variable.attrs.get("detect", True)):
         return "the metric asks not to be searched (attribute detect = False)"

@@ -153,3 +153,21 @@ def _moved(
         width = float(np.clip(width, SHARPEST * gap_at(x, centre), WIDEST))
         moved[k] = replace(one, centre=centre, width=width)
     return tuple(moved)
+
+
+def dates_of(x: np.ndarray, parts: list[Component], amplitudes: np.ndarray) -> tuple[float, float, float]:
+    """log10(step) where the sum of the parts has done 10, 50 and 90% of its way; a jump lies in one gap."""
+    if len(parts) == 1:
+        one = parts[0]
+        gap = gap_at(x, one.centre)
+        if one.shape in ("sigmoid", "ramp") and one.width < gap:
+            right = int(np.clip(np.searchsorted(x, one.centre), 1, len(x) - 1))
+            left_end, right_end = float(x[right - 1]), float(x[right])
+            return left_end, (left_end + right_end) / 2, right_end
+        return one.centre - one.width / 2, one.centre, one.centre + one.width / 2
+    low = min(one.centre - 2 * one.width for one in parts)
+    high = max(one.centre + 2 * one.width for one in parts)
+    fine = np.linspace(low, high, 2001)
+    done = sum(a * one.column(fine) for a, one in zip(amplitudes, parts, strict=True)) / np.sum(amplitudes)
+    onset, centre, end = np.interp([0.1, 0.5, 0.9], np.maximum.accumulate(done), fine)
+    return float(onset), float(centre), float(end)

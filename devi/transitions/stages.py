@@ -28,7 +28,7 @@ def stages_of(trajectories: xr.Dataset, transitions: Sequence[Transition], searc
         bounds[0] = (bounds[0][0], bounds[0][1], f"before {transitions[0].label}")
     stages = []
     for low, high, label in bounds:
-        inside = (steps >= low) & (steps <= high)
+        inside = (steps >= low * (1 - 1e-9)) & (steps <= high * (1 + 1e-9))  # dates went through log10 and back
         if high <= low or not inside.any():
             continue
         metrics = {}
