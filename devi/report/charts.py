@@ -42,7 +42,9 @@ def curve_chart(
     several = len(labels) > 1
     data = Data()
     legend = (
-        alt.Legend(title=panel.legend or None, orient="top", columns=10, symbolType="stroke", symbolSize=500)
+        alt.Legend(
+            title=panel.legend or None, orient="top", columns=10, symbolType="stroke", symbolSize=500, symbolOpacity=1
+        )
         if several
         else None
     )

@@ -31,8 +31,6 @@ def overview(trajectories: xr.Dataset, transitions: Iterable[Any] = ()) -> Figur
     chosen = [
         panel for panel in found if panel.title in OVERVIEW or panel.series[0].name in ("train_loss", "test_loss")
     ]
-    # λ̂ alone here; the figure 'llc' shows it with the headroom
-    chosen = [replace(p, series=p.series[:1]) if p.series[0].name == "llc" else p for p in chosen]
     chosen = chosen or [panel for panel in found if not panel.legend][:4]
     return _stacked(trajectories, transitions, _needed(chosen, "overview", "train_loss"))
 

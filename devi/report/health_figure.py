@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from devi.errors import DeviError
 from devi.report import palette
-from devi.report.canvas import COLUMN, curves, new_figure, shade, step_axis, styled
+from devi.report.canvas import COLUMN, curves, new_figure, shade, step_axis, styled, wrapped
 from devi.report.document import records
 from devi.report.panels import Panel, Series, is_drawable, units_of
 from devi.report.sentences import step_text
@@ -51,7 +51,17 @@ def diagnostics(trajectories: xr.Dataset) -> list[tuple[Panel, Diagnostic]]:
         if np.isfinite(values).any():
             panel = Panel(diagnostic.title, units_of(variable), (Series(name, diagnostic.title, values),))
             result.append((panel, diagnostic))
-    return result
+    return result + _from_the_bottom(trajectories)
+
+
+def _from_the_bottom(trajectories: xr.Dataset) -> list[tuple[Panel, Diagnostic]]:
+    """λ̂ beside λ̂ + headroom, the estimate from the bottom of the checkpoint's basin: both are to be read."""
+    pair = [trajectories.get(name) for name in ("llc", "llc_headroom")]
+    if any(variable is None or variable.dims != ("step",) for variable in pair):
+        return []
+    values, headroom = (variable.values.astype(float) for variable in pair if variable is not None)
+    series = (Series("llc_headroom", "LLC + headroom", values + headroom), Series("llc", "LLC", values))
+    return [(Panel("LLC + headroom", "1", series), Diagnostic("", (), "where they part, training is not at a minimum"))]
 
 
 def trace_steps(trajectories: xr.Dataset, limit: int = TRACES) -> list[int]:
@@ -117,7 +127,7 @@ def _trace(axes: Axes, trajectories: xr.Dataset, index: int, *, last: bool) -> N
     values, draws = thinned(trace.values[index].astype(float))
     for chain, losses in enumerate(values):
         axes.plot(draws, losses, lw=0.6, color=palette.style(chain).colour)
-    axes.set_ylabel(trace_label(trace))
+    axes.set_ylabel(wrapped(trace_label(trace), 10))
     axes.set_title(f"loss along the chains, step {step_text(trajectories['step'].values[index])}", loc="left", pad=2)
     axes.locator_params(axis="y", nbins=3)
     axes.ticklabel_format(axis="y", useOffset=False, style="sci", scilimits=(-3, 4), useMathText=True)

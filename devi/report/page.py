@@ -65,7 +65,7 @@ def page(analysis: Analysis) -> str:
         scalars=_last_values(trajectories),
         flags=flag_counts(trajectories, analysis.flag_meanings),
         stages=records(analysis.stages),
-        skipped=skipped(analysis.skipped),
+        skipped=_by_reason(skipped(analysis.skipped)),
         not_drawn=not_drawn(trajectories),
         settings=[(name, flat(value)) for name, value in plain(analysis.settings).items()],
         seconds={name: f"{value:,.1f}" for name, value in analysis.seconds.items()},
@@ -118,6 +118,14 @@ def flag_counts(trajectories: xr.Dataset, meanings: dict[str, str]) -> list[tupl
     return [(word, count, meanings.get(word, "")) for word, count in flag_words(trajectories)]
 
 
+def _by_reason(entries: list[dict[str, str]]) -> list[tuple[str, str]]:
+    """(metrics, reason): one row for all the metrics that share a reason."""
+    metrics: dict[str, list[str]] = {}
+    for entry in entries:
+        metrics.setdefault(entry["reason"], []).append(entry["metric"])
+    return [(", ".join(names), reason) for reason, names in metrics.items()]
+
+
 def _charts(trajectories: xr.Dataset, transitions: list[dict[str, Any]]) -> dict[str, list[Chart]]:
     """All charts by section; geometry stands beside the curves."""
     groups: dict[str, list[Chart]] = {
@@ -138,7 +146,9 @@ def _charts(trajectories: xr.Dataset, transitions: list[dict[str, Any]]) -> dict
         add("fourier" if panel.title in FOURIER else "more" if minor else "curves", panel)
     columns = columns_chart(trajectories)
     if columns:
-        shapes = tuple(map(str, trajectories["polygon"].values)) if "polygon" in trajectories else ()
+        shapes = (
+            tuple(f"polygon: {shape}" for shape in trajectories["polygon"].values) if "polygon" in trajectories else ()
+        )
         groups["geometry"].append(Chart("geometry-0", "Columns of W", *columns, shapes))
     for name, part in (("embedding_spectrum", "embedding"), ("unembedding_spectrum", "unembedding")):
         if name in trajectories and np.isfinite(trajectories[name].values.astype(float)).any():

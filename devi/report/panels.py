@@ -169,11 +169,6 @@ def _panel(trajectories: xr.Dataset, title: str, units: str, names: list[str]) -
             note = f"the {len(kept)} of {values.shape[1]} that vary most"
         labels = index_labels(variable)
         series.extend(Series(name, labels[column], values[:, column]) for column in kept)
-    headroom = trajectories.get("llc_headroom")
-    if names == ["llc"] and headroom is not None and headroom.dims == ("step",):
-        # What the estimate would be from the bottom of the checkpoint's basin; both are to be read side by side.
-        total = trajectories["llc"].values.astype(float) + headroom.values.astype(float)
-        series.append(Series("llc_headroom", "LLC + headroom", total))
     return Panel(title, units, tuple(series), note, legend)
 
 

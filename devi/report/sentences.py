@@ -37,6 +37,12 @@ def step_text(step: float) -> str:
 
 
 def value_text(value: float, error: float = math.nan, *, decimals: int | None = None) -> str:
+    """A value for a reader, with a true minus sign; see `_rounded`."""
+    text = _rounded(value, error, decimals)
+    return "−" + text[1:] if text.startswith("-") else text
+
+
+def _rounded(value: float, error: float, decimals: int | None) -> str:
     """A value with its standard error, rounded where the error starts: 412 ± 9, 7.03 ± 0.12; else 3 digits."""
     if not math.isfinite(value):
         return "not finite"
@@ -76,6 +82,12 @@ def readings(trajectories: xr.Dataset, metric: str, index: int | None, onset: fl
     return [Reading(float(steps[i]), float(values[i]), float(errors[i])) for i in (before[-1], after[0])]
 
 
+def is_count(variable: xr.DataArray) -> bool:
+    """Whether all values are whole numbers: 3 features, not 3.00."""
+    values = variable.values.astype(float)
+    return bool((values[np.isfinite(values)] % 1 == 0).all())
+
+
 def column(variable: xr.DataArray | None, index: int | None) -> xr.DataArray | None:
     """One curve (step,) of a numeric variable, or None if there is no such curve."""
     if variable is None or variable.dtype.kind not in "biuf" or variable.dims[:1] != ("step",):
@@ -110,7 +122,7 @@ def changes(trajectories: xr.Dataset, transition: dict[str, Any]) -> list[str]:
         pair = readings(trajectories, metric, index, transition["onset"], transition["end"])
         if not pair:
             continue
-        decimals = 2 if "accuracy" in metric else None
+        decimals = 2 if "accuracy" in metric else 0 if is_count(trajectories[metric]) else None
         first, last = (value_text(reading.value, reading.error, decimals=decimals) for reading in pair)
         units = units_of(trajectories[metric])
         unit = f" {units}" if units not in ("", "1") else ""

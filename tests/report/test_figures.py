@@ -93,6 +93,12 @@ def test_health_shows_limits_and_traces(trajectories):
     assert figure.axes[1].get_title(loc="left") == "loss along the chains, step 0"
 
 
+def test_llc_is_shown_beside_its_headroom_among_the_diagnostics(trajectories):
+    trajectories["llc_headroom"] = ("step", np.full(8, 10.0))
+    axes = next(axes for axes in plot.health(trajectories).axes if axes.get_ylabel() == "LLC + headroom")
+    assert [line.get_ydata()[0] for line in axes.lines[:2]] == [422.3, 412.3]
+
+
 @pytest.mark.parametrize("name", ["overview", "llc", "feature_geometry", "fourier", "tickets", "health"])
 def test_figure_without_its_curves_says_what_is_missing(name):
     empty = xr.Dataset({"words": ("step", np.array(["a", "b"]))}, coords={"step": [0, 1]})

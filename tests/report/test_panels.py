@@ -25,13 +25,6 @@ def test_train_and_test_share_a_panel_and_errors_are_no_curves(trajectories):
     assert llc.flagged.tolist() == [True] + [False] * 7
 
 
-def test_llc_is_shown_with_its_headroom(trajectories):
-    trajectories["llc_headroom"] = ("step", np.full(8, 10.0))
-    panel = next(panel for panel in panels(trajectories) if panel.series[0].name == "llc")
-    assert [series.label for series in panel.series] == ["LLC", "LLC + headroom"]
-    assert panel.series[1].values[0] == 422.3
-
-
 def test_two_units_never_share_an_axis():
     found = panels(
         of(train_loss=("step", np.ones(3), {"units": "nats"}), test_loss=("step", np.ones(3), {"units": "bits"}))

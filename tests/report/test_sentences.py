@@ -18,7 +18,7 @@ from devi.report.sentences import headline, llc_sentence, readings, sentence, si
         (7.034, 0.123, "7.03 ± 0.12"),
         (7.034, 0.5, "7.0 ± 0.5"),
         (12345.6, 230.0, "12,300 ± 200"),
-        (-0.52, 0.0034, "-0.520 ± 0.003"),
+        (-0.52, 0.0034, "−0.520 ± 0.003"),
         (0.0, float("nan"), "0"),
         (0.0626, float("nan"), "0.0626"),
         (3487.2, float("nan"), "3,487"),
@@ -88,6 +88,12 @@ def test_values_that_are_not_finite_are_passed_over(trajectories):
 def test_a_feature_is_named_by_its_dimension_and_number(superposition, transition):
     told = records([transition])[0] | {"support": [{"metric": "feature_norm", "index": 1}], "onset": 20.0, "end": 90.0}
     assert "feature norm (feature 1) 0.0200 → 1.00." in sentence(superposition, told)
+
+
+def test_counts_are_whole_numbers(trajectories, transition):
+    trajectories["features_represented"] = ("step", np.r_[np.full(5, 1.0), np.full(3, 2.0)])
+    told = records([transition])[0] | {"support": [{"metric": "features_represented", "index": None}]}
+    assert "features represented 1 → 2, LLC" in sentence(trajectories, told)
 
 
 def test_metric_that_is_gone_or_has_no_value_after_the_end_is_left_out(trajectories, transition):
