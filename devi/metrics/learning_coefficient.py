@@ -121,6 +121,7 @@ def learning_coefficient(draws: xr.Dataset, *, descended: np.ndarray | None = No
     n_beta = draws.attrs["n_beta"]
     base = draws["base_loss"].values
     trace = n_beta * (draws["loss"].values - base[:, None, None])  # (step, chain, draw)
+    trace[~np.isfinite(trace)] = np.nan  # an infinity would only become one on the way
     rhat, ess = rhat_and_ess(trace)
     bias = draws["step_bias"].values.mean(axis=1)
     virial = (draws["virial_loss"] + draws["virial_localization"]).values.mean(axis=1)

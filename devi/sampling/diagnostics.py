@@ -75,7 +75,7 @@ def rhat_and_ess(trace: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     steps, chains, draws = trace.shape
     rhat, ess = np.full(steps, np.nan), np.full(steps, np.nan)
-    usable = np.isfinite(trace).all(axis=(1, 2)) & (np.ptp(trace.reshape(steps, -1), axis=1) > 0)
+    usable = np.isfinite(trace).all(axis=(1, 2)) & (trace.max(axis=(1, 2)) > trace.min(axis=(1, 2)))
     if draws < 4 or not usable.any():
         return rhat, ess
     ess[usable] = array_stats.ess(trace[usable], chain_axis=1, draw_axis=2, method="mean")
@@ -111,7 +111,7 @@ def flags(draws: xr.Dataset, estimates: xr.Dataset) -> list[str]:
     llc, error = estimates["llc"].values, estimates["llc_se"].values
     below = (draws["loss"] < draws["base_loss"]).mean(dim=("chain", "draw")).values
     is_finite = np.isfinite(draws["loss"].values).all(axis=(1, 2))
-    still = np.ptp(draws["loss"].values.reshape(len(llc), -1), axis=1) == 0
+    still = draws["loss"].values.max(axis=(1, 2)) == draws["loss"].values.min(axis=(1, 2))
     with np.errstate(invalid="ignore"):
         holds = {
             "non_finite": ~is_finite,

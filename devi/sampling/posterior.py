@@ -66,7 +66,7 @@ class Posterior:
         self.fixed = {name: _float_as(value.to(self.device), dtype) for name, value in fixed.items()}
         self.batched = self._vmap_works()
         self.base_loss = self._exact_loss(exact, fixed, data)
-        # In the sampler's own arithmetic, so that a chain that stays at w* reads a difference of exactly 0.
+        # In the sampler's own precision: a minibatch is compared with the same examples here.
         self.base_losses = self._no_gradient(self.centers)  # (checkpoint, example)
 
     def loss_and_gradient(self, flat: Tensor, fixed: dict[str, Tensor], data: Batch) -> tuple[Tensor, Tensor]:

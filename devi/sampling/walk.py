@@ -139,8 +139,9 @@ def _walk_chunk(
     is_full = batch_size >= posterior.examples
     checkpoints, checkpoint_of = torch.unique(rows, return_inverse=True)
     base_losses = posterior.base_losses[checkpoints]  # (checkpoint, example)
-    base = base_losses.mean(dim=1, dtype=torch.float64)[checkpoint_of]  # (replica,)
     data = posterior.data
+    # By the same operations as along the chains: a chain that stays at w* then reads a difference of exactly 0
+    base = posterior.loss_and_gradient(center, fixed, data)[0] if is_full else torch.zeros(len(rows))  # (replica,)
     noise = Noise(seed, keys, center)
     examples = torch.Generator().manual_seed(_stream(seed, -1, -1))
 
