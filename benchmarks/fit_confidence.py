@@ -2,9 +2,10 @@
 
     python benchmarks/fit_confidence.py [--runs 50] [--dry]
 
-Events are collected, before any cut on confidence, on the generated cases of benchmarks/transitions.py with seeds
-0 … runs-1; an event is true if its midpoint matches a planted change. The coefficients minimize the log loss plus a
-small ridge, with every evidence standardized and the signs that are known held. Printed: the calibration on seeds 1000 … that were not fitted.
+Events are collected, before any cut on confidence, on the generated cases of benchmarks/transitions.py with seeds 0 …
+runs-1; an event is true if its midpoint matches a planted change. The coefficients minimize the log loss plus a small
+ridge, with every evidence standardized and the signs that are known held. Printed: the calibration on seeds 1000 …
+that were not fitted.
 """
 
 from __future__ import annotations

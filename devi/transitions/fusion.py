@@ -18,7 +18,7 @@ from devi.transitions.stages import stages_of
 from devi.transitions.transition import Detection, Support, Transition
 
 # Least confidence of a reported transition; measured recall and false alarms: benchmarks/transitions.py.
-OPERATING_POINTS: Mapping[str, float] = {"strict": 0.8, "exploratory": 0.4}
+OPERATING_POINTS: Mapping[str, float] = {"strict": 0.7, "exploratory": 0.4}
 LEAST_EVIDENCE = 3.0  # log Bayes factor ("strong", Kass & Raftery 1995) of a change worth weighing
 
 

@@ -37,14 +37,16 @@ def named(event: Event, kind: Kind, searched: Sequence[str]) -> str:
     leaving = _columns(event, "feature_norm", up=False)
     if kind == "instability":
         return "instability"
-    if _learns(event, "test_accuracy"):
+    train, test = _learned(event, "train_accuracy"), _learned(event, "test_accuracy")
+    # While the training set is being learned the test set gains a part; the rest of it is what generalizes.
+    if test >= CLEAR and (train < CLEAR or test >= 0.5):
         return "generalization"
     if entering:
         return f"{_features(entering)} {'enters' if len(entering) == 1 else 'enter'}"
     if leaving:
         return f"{_features(leaving)} {'leaves' if len(leaving) == 1 else 'leave'}"
-    memorizes = _learns(event, "train_accuracy") or _moves(event, "train_loss", up=False)
-    improves = _moves(event, "test_loss", up=False) or _moves(event, "test_accuracy", up=True)
+    memorizes = train >= CLEAR or _moves(event, "train_loss", up=False)
+    improves = train < CLEAR and (_moves(event, "test_loss", up=False) or _moves(event, "test_accuracy", up=True))
     tested = "test_loss" in searched or "test_accuracy" in searched
     if memorizes and tested and not improves and kind not in ("transient", "overfit_rise"):
         return "memorization"
@@ -110,10 +112,11 @@ def _moves(event: Event, metric: str, *, up: bool) -> bool:
     return any(one.curve.metric == metric and (one.amplitude > 0) == up for one in event.changes)
 
 
-def _learns(event: Event, metric: str) -> bool:
-    return event.fall is None and any(
-        one.curve.metric == metric and one.amplitude > 0 and one.share >= CLEAR for one in event.changes
-    )
+def _learned(event: Event, accuracy: str) -> float:
+    """Share of an accuracy's range that is gained here, 0 if it does not rise (or falls again)."""
+    if event.fall is not None:
+        return 0.0
+    return max((one.share for one in event.changes if one.curve.metric == accuracy and one.amplitude > 0), default=0.0)
 
 
 def _gains(event: Event) -> bool:
