@@ -13,6 +13,7 @@ import copy
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
@@ -56,8 +57,9 @@ class Posterior:
         self.sizes = [value.numel() for value in sampled.values()]
         self.dimension = sum(self.sizes)  # d, the number of sampled parameters
 
-        saved = {name: torch.as_tensor(value) for name, value in run.parameters(slice(None)).items()}
-        buffers = {name: torch.as_tensor(value) for name, value in run.buffers(slice(None)).items()}
+        # Copies: a run hands out read-only views of its file.
+        saved = {name: torch.from_numpy(np.array(value)) for name, value in run.parameters(slice(None)).items()}
+        buffers = {name: torch.from_numpy(np.array(value)) for name, value in run.buffers(slice(None)).items()}
         rows = [saved[name].reshape(len(run), -1).double() for name in self.names]
         exact = torch.cat(rows, dim=1).to(self.device)  # (checkpoint, parameter)
         known = {*dict(self.model.named_parameters()), *dict(self.model.named_buffers())}

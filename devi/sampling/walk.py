@@ -141,7 +141,7 @@ def _walk_chunk(
     base_losses = posterior.base_losses[checkpoints]  # (checkpoint, example)
     data = posterior.data
     # By the same operations as along the chains: a chain that stays at w* then reads a difference of exactly 0
-    base = posterior.loss_and_gradient(center, fixed, data)[0] if is_full else torch.zeros(len(rows))  # (replica,)
+    base = posterior.loss_and_gradient(center, fixed, data)[0]  # (replica,)
     noise = Noise(seed, keys, center)
     examples = torch.Generator().manual_seed(_stream(seed, -1, -1))
 

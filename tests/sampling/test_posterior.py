@@ -90,6 +90,16 @@ def test_only_parameters_that_require_gradients_are_sampled_and_each_checkpoint_
     assert posterior.base_loss.tolist() == [111.0**2, 222.0**2]
 
 
+def test_read_only_arrays_of_a_run_are_taken_without_a_warning_and_left_alone():
+    run = Regression(3).run()
+    array = run.parameters()["weight"]
+    array.setflags(write=False)
+    before = array.copy()
+    run._parameters["weight"] = array
+    Posterior(run).centers.zero_()
+    assert (array == before).all()
+
+
 def test_a_model_that_vmap_cannot_batch_runs_one_replica_at_a_time_with_a_notice():
     with pytest.warns(UserWarning, match="Branching cannot be batched over replicas .* one after another"):
         slow = Posterior(frozen_run(FrozenTask(branching=True)))
