@@ -49,7 +49,7 @@ class MemoryRun:
         with torch.random.fork_rng():
             model = self.task.model()
         saved = {**self.parameters(), **self.buffers()}
-        model.load_state_dict({name: torch.as_tensor(value[index]) for name, value in saved.items()})
+        model.load_state_dict({name: torch.from_numpy(np.array(value[index])) for name, value in saved.items()})
         return model.eval()
 
     def select(self, indices: Any) -> MemoryRun:
