@@ -19,7 +19,16 @@ from devi.report.figures import FIGURES, available
 from devi.report.geometry_charts import columns_chart, spectrum_bars, spectrum_map
 from devi.report.health_figure import diagnostics, trace_steps
 from devi.report.panels import Panel, not_drawn, panels
-from devi.report.sentences import flag_words, headline, llc_sentence, sentence, signed, step_text, value_text
+from devi.report.sentences import (
+    entry_name,
+    flag_words,
+    headline,
+    llc_sentence,
+    sentence,
+    signed,
+    step_text,
+    value_text,
+)
 from devi.report.step_axis import StepAxis
 from devi.report.trace_chart import trace_chart
 
@@ -28,7 +37,14 @@ if TYPE_CHECKING:
 
 FALLBACK_DOTS = 110  # of the pictures shown when scripts are off
 FALLBACK = ("overview", "feature_geometry", "fourier")
-FOURIER = ("restricted and excluded loss", "Gini coefficient")
+FOURIER = {  # first curve of the panels that belong to the section on Fourier structure
+    "restricted_loss",
+    "excluded_loss",
+    "excluded_loss_by_frequency",
+    "logit_variance_share",
+    "gini_embedding",
+    "frequency_entropy",
+}
 
 
 class Chart(NamedTuple):
@@ -52,7 +68,7 @@ def page(analysis: Analysis) -> str:
         headline=headline(trajectories, transitions),
         sentences=[sentence(trajectories, one) for one in transitions],
         llc_sentence=llc_sentence(trajectories),
-        transitions=transitions,
+        transitions=[one | {"moved": _moved(trajectories, one)} for one in transitions],
         charts=charts,
         steps=trajectories["step"].values.tolist(),
         axis_note=StepAxis.of(trajectories["step"].values).note,
@@ -118,6 +134,16 @@ def flag_counts(trajectories: xr.Dataset, meanings: dict[str, str]) -> list[tupl
     return [(word, count, meanings.get(word, "")) for word, count in flag_words(trajectories)]
 
 
+def _moved(trajectories: xr.Dataset, transition: dict[str, Any]) -> list[dict[str, Any]]:
+    """The support of a transition, each curve under the name that its chart gives it."""
+    rows = []
+    for entry in transition["support"]:
+        index = entry["index"]
+        label = "" if index is None else f"[{entry_name(trajectories, entry['metric'], index)[1]}]"
+        rows.append(entry | {"name": entry["metric"] + label})
+    return rows
+
+
 def _by_reason(entries: list[dict[str, str]]) -> list[tuple[str, str]]:
     """(metrics, reason): one row for all the metrics that share a reason."""
     metrics: dict[str, list[str]] = {}
@@ -143,7 +169,7 @@ def _charts(trajectories: xr.Dataset, transitions: list[dict[str, Any]]) -> dict
 
     for panel in panels(trajectories):
         minor = not panel.is_known and trajectories[panel.series[0].name].attrs.get("detect", 1) == 0
-        add("fourier" if panel.title in FOURIER else "more" if minor else "curves", panel)
+        add("fourier" if panel.series[0].name in FOURIER else "more" if minor else "curves", panel)
     columns = columns_chart(trajectories)
     if columns:
         shapes = (

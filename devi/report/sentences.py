@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from devi.report.panels import pretty, units_of
+from devi.report.panels import index_labels, pretty, units_of
 
 CHANGES_SHOWN = 5  # in one sentence; the table lists them all
 HAPPENED = {
@@ -101,19 +101,29 @@ def column(variable: xr.DataArray | None, index: int | None) -> xr.DataArray | N
 
 def quantity(trajectories: xr.Dataset, metric: str, index: int | None) -> str:
     """test accuracy · feature norm (feature 3)."""
-    variable = trajectories.get(metric)
     if index is None:
         return pretty(metric)
-    dim = str(variable.dims[1]) if variable is not None and variable.ndim > 1 else "entry"
-    return f"{pretty(metric)} ({dim} {index})"
+    dim, name = entry_name(trajectories, metric, index)
+    return f"{pretty(metric)} ({dim} {name})"
+
+
+def entry_name(trajectories: xr.Dataset, metric: str, index: int) -> tuple[str, str]:
+    """(dimension, label) of a column: column 0 of a spectrum is frequency 1, of layer norms a parameter's name."""
+    variable = trajectories.get(metric)
+    if variable is None or variable.ndim < 2 or not 0 <= int(index) < variable.shape[1]:
+        return "entry", str(index)
+    return str(variable.dims[1]), index_labels(variable)[int(index)]
 
 
 def changes(trajectories: xr.Dataset, transition: dict[str, Any]) -> list[str]:
     """'test accuracy 0.05 → 1.00', one for each quantity that moved, and the LLC whether it moved or not."""
     wanted = [(entry["metric"], entry.get("index")) for entry in transition.get("support", [])]
     everything = list(dict.fromkeys(wanted))
-    more = len(everything) - CHANGES_SHOWN
-    wanted = everything[:CHANGES_SHOWN]
+    metrics = [metric for metric, _ in everything]
+    # Two columns of one metric at most: ten frequencies that move alike say no more than two.
+    varied = [pair for place, pair in enumerate(everything) if metrics[:place].count(pair[0]) < 2]
+    wanted = varied[:CHANGES_SHOWN]
+    more = len(everything) - len(wanted)
     if "llc" in trajectories and ("llc", None) not in wanted:
         more -= ("llc", None) in everything
         wanted.append(("llc", None))

@@ -46,7 +46,7 @@ def test_page_tells_what_happened_before_it_shows_anything(html):
         "One transition was found in 8 checkpoints from step 0 to 4,000.",
         "Between steps 120 and 900 one level gave way to another (generalization): test accuracy 0.05 → 1.00",
         "120 100 to 150 300 250 to 350 900 800 to 1,000 step generalization 0.93",
-        "↑ test_accuracy +0.950, log BF 210 ↓ test_loss −8.50, log BF 88 weight_norm",
+        "↑ test_accuracy +0.950, log BF 210 ↓ test_loss −8.50, log BF 88 searched, did not move: 1 weight_norm",
         "The step axis is logarithmic; step 0, the initialization, is drawn apart at its left end.",
         "rhat 1 of 8 The chains disagree. Ask for more draws.",
         "before generalization , steps 0 to 120",

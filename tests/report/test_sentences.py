@@ -90,6 +90,12 @@ def test_a_feature_is_named_by_its_dimension_and_number(superposition, transitio
     assert "feature norm (feature 1) 0.0200 → 1.00." in sentence(superposition, told)
 
 
+def test_a_frequency_goes_by_its_own_number_and_not_by_its_column(modular, transition):
+    support = [{"metric": "embedding_spectrum", "index": 3}]
+    told = records([transition])[0] | {"support": support, "onset": 2.0, "end": 90.0}
+    assert "embedding spectrum (frequency 4) 3.00 → 5.00." in sentence(modular, told)
+
+
 def test_counts_are_whole_numbers(trajectories, transition):
     trajectories["features_represented"] = ("step", np.r_[np.full(5, 1.0), np.full(3, 2.0)])
     told = records([transition])[0] | {"support": [{"metric": "features_represented", "index": None}]}
