@@ -23,7 +23,7 @@ def ramp(midpoint: float, width: float) -> np.ndarray:
 
 
 def jump(midpoint: float) -> np.ndarray:
-    return (STEPS > midpoint).astype(float)
+    return (midpoint < STEPS).astype(float)
 
 
 def kink(midpoint: float) -> np.ndarray:
