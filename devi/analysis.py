@@ -16,13 +16,13 @@ import xarray as xr
 import devi
 from devi.cache import Cache
 from devi.checkpoints.reader import Run
-from devi.errors import DeviError
+from devi.errors import DeviError, unknown_name
 from devi.executors import Executor, Here
 from devi.metrics.metric import Metric
 from devi.plugins import load, name_of
 from devi.sampling.diagnostics import FLAG_MEANINGS
 from devi.task import settings_of, with_settings
-from devi.transitions.fusion import detect
+from devi.transitions.fusion import OPERATING_POINTS, detect
 
 Progress = Callable[[str, float], None]  # what is being done, and how much of it, 0 to 1
 
@@ -88,6 +88,8 @@ def analyze(
     cache      directory for finished blocks; None keeps none
     Raises DeviError for an unknown metric or setting, or when the run does not fit its task.
     """
+    if operating_point not in OPERATING_POINTS:  # now, not after minutes of sampling
+        raise unknown_name("operating point", operating_point, OPERATING_POINTS)
     tell = progress or (lambda what, share: None)
     run.check_matches(run.task)
     whole, notices = intact(run)

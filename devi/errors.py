@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import os
+import re
 from collections.abc import Iterable
 
 
@@ -10,9 +12,18 @@ class DeviError(Exception):
     """What is wrong with which value, what was expected, what to type next. Shown without a traceback (exit code 1)."""
 
 
+def system_error(error: BaseException) -> OSError | None:
+    """The operating system's refusal (a full disk, say) behind an error; libhdf5 hides it in a RuntimeError's text."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error
+    code = re.search(r"errno = (\d+)", str(error))
+    return OSError(int(code[1]), os.strerror(int(code[1]))) if code else None
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> DeviError:
     """The error for a name that is not among `known`, with the nearest one suggested."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    begins = [one for one in known if len(name) > 2 and one.startswith(name)]  # 'kept' for 'kept_fraction'
+    near = begins or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return DeviError(f"no {kind} is called '{name}'.{hint} Known: {', '.join(known)}.")

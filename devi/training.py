@@ -134,7 +134,7 @@ def resumed_settings(
         return {**(cls.presets.get(preset, {}) if preset else {}), **given}  # nothing there yet: a first start
     metadata = open_run(path, cls).metadata
     own = setting_names(cls)
-    stored = {**metadata.get("training", {}), **metadata.get("task_settings", {})}
+    stored = {**metadata.get("training", {}), **metadata.get("settings", {})}
     before = settings_of(planned(cls, stored)[0]) | settings_of(planned(cls, stored)[1])
     task, plan_ = planned(cls, {**stored, **given})
     now = settings_of(task) | settings_of(plan_)

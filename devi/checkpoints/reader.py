@@ -18,7 +18,7 @@ from devi.checkpoints.record import to_values
 from devi.checkpoints.segment import Finding
 from devi.errors import DeviError
 from devi.plugins import builtin_task
-from devi.task import Task, with_settings
+from devi.task import Task, setting_names, with_settings
 
 Index = int | np.integer | slice | np.ndarray
 
@@ -82,8 +82,18 @@ class Run:
     def task(self) -> Task:
         if self._task is None:
             cls = self._given if isinstance(self._given, type) else self._named_task()
-            self._task = with_settings(cls, self.metadata.get("settings") or {})
+            self._task = with_settings(cls, self._settings_for(cls))
         return self._task
+
+    def _settings_for(self, cls: type[Task]) -> dict[str, Any]:
+        settings = self.metadata.get("settings") or {}
+        foreign = [key for key in settings if key not in setting_names(cls)]
+        if foreign:
+            raise DeviError(
+                f"{self.path} was made with the task {self.metadata.get('task')!r}, whose setting '{foreign[0]}'"
+                f" {cls.__name__} has not; a run is read with the task it was made with. See: devi show {self.path}"
+            )
+        return settings
 
     def _named_task(self) -> type[Task]:
         name = self.metadata.get("task")

@@ -19,6 +19,8 @@ from typing import Any
 
 import h5py
 
+from devi.errors import system_error
+
 MAGIC = b"\x89devi\r\n\x1a"
 VERSION = 1
 _HEAD = struct.Struct("<8sII32s")
@@ -162,6 +164,9 @@ def replacing(path: Path) -> Iterator[Path]:
         finally:
             os.close(descriptor)
         os.replace(temporary, path)
+    except RuntimeError as error:
+        temporary.unlink(missing_ok=True)
+        raise (system_error(error) or error) from None
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

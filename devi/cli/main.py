@@ -11,7 +11,7 @@ import typer
 
 import devi
 from devi.cli import analyze, demo, names, show, train
-from devi.errors import DeviError
+from devi.errors import DeviError, system_error
 
 
 class Exit(IntEnum):
@@ -26,9 +26,11 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
+INTERRUPTED = "devi: interrupted; everything finished so far is kept."
+
 # What the operating system refuses and the user can change; anything else it refuses is a bug of ours.
 USERS_OWN = {
-    errno.ENOSPC: "Everything finished so far is kept. Free some space, then run it again; or give another place: --out.",
+    errno.ENOSPC: "Everything finished so far is kept. Free some space, then run it again, or give another --out.",
     errno.EDQUOT: "Everything finished so far is kept. Your quota is used up; give another place with --out.",
     errno.EFBIG: "Everything finished so far is kept. Files here may not grow so large; give another place with --out.",
     errno.EACCES: "You may not write or read there. Give another place with --out.",
@@ -63,26 +65,27 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. Tests call this."""
     try:
         code = app(list(arguments) if arguments is not None else None, prog_name="devi", standalone_mode=False)
+        if code == Exit.INTERRUPTED:
+            print(INTERRUPTED, file=sys.stderr)
         return int(code or Exit.DONE)
     except DeviError as error:
         print(f"devi: {error}", file=sys.stderr)
         return Exit.ERROR
     except (typer.Abort, KeyboardInterrupt):
-        print("devi: interrupted; everything finished so far is kept.", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         return Exit.INTERRUPTED
     except typer.Exit as stop:
         return stop.exit_code
     except typer.TyperException as error:
         print(f"devi: {error.format_message()} Try: devi --help", file=sys.stderr)
         return Exit.USAGE
-    except OSError as error:
-        reason = USERS_OWN.get(error.errno or 0)
-        if reason is None:
+    except Exception as error:
+        refusal = system_error(error)
+        reason = USERS_OWN.get(refusal.errno or 0) if refusal else None
+        if refusal is None or reason is None:
             return _bug()
-        print(f"devi: {error.filename or 'writing'}: {error.strerror}. {reason}", file=sys.stderr)
+        print(f"devi: {refusal.filename or 'writing'}: {refusal.strerror}. {reason}", file=sys.stderr)
         return Exit.ERROR
-    except Exception:
-        return _bug()
 
 
 def _bug() -> int:

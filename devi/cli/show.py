@@ -21,9 +21,10 @@ def show(
 
     found = open_run(run)
     size = sum(path.stat().st_size for path in run.iterdir() if path.is_file())
+    steps = {"first": int(found.steps[0]), "last": int(found.steps[-1]), "count": len(found)}
     summary = {
         "run": str(run),
-        "steps": {"first": int(found.steps[0]), "last": int(found.steps[-1]), "count": len(found)},
+        "steps": steps,
         "parameters": {
             name: {"shape": list(shape), "dtype": found.parameter_dtypes[name]}
             for name, shape in found.parameter_shapes.items()
@@ -37,7 +38,6 @@ def show(
     if as_json:
         print(json.dumps(summary, default=str))
         return
-    steps = summary["steps"]
     print(f"{run}: {steps['count']} checkpoints, steps {steps['first']:,} to {steps['last']:,}, {size:,} bytes on disk")
     print(f"still being written: {'yes' if found.is_live else 'no'}")
     for name, shape in found.parameter_shapes.items():

@@ -61,7 +61,7 @@ def train(
             progress=shown.count(f"train {short}", "steps"),
             notice=shown.note,
         )
-    last = {name: float(values[-1]) for name, values in run.scalars.data_vars.items()}
+    last = {str(name): float(values[-1]) for name, values in run.scalars.data_vars.items()}
     if as_json:
         print(json.dumps({"run": str(out), "checkpoints": len(run), "steps": plan.steps, "last": last}))
         return

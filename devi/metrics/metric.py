@@ -34,7 +34,10 @@ class Metric:
     )
 
     def at(self, model: nn.Module, task: Task) -> float | np.ndarray | dict[str, float | np.ndarray]:
-        """The value at one checkpoint: a number, an array, or several by name. `model` is in eval mode."""
+        """The value at one checkpoint: a number, an array, or several by name.
+
+        `model` is in eval mode and gradients are off; a metric of gradients opens `torch.enable_grad()` itself.
+        """
         raise DeviError(
             f"metric {type(self).__name__} defines neither at(model, task) nor over(run); write one of them."
         )
@@ -45,7 +48,10 @@ class Metric:
         `run` is a block: `len(run)` checkpoints, `run.steps` (step,), `run.parameters()`. `run.whole` is the run it
         was cut from and `run.start` its first checkpoint's place there. By default: `at`, checkpoint by checkpoint.
         """
-        values_at = [self.at(run.model_at(index), run.task) for index in range(len(run))]
+        import torch
+
+        with torch.no_grad():
+            values_at = [self.at(run.model_at(index), run.task) for index in range(len(run))]
         rows = [value if isinstance(value, dict) else {self.label(): value} for value in values_at]
         data = {}
         for name in rows[0]:

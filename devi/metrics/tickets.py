@@ -141,7 +141,10 @@ class Tickets(Metric):
         together = np.concatenate(list(sizes.values()))
         if not np.isfinite(together).all():
             return None
-        return Mask(largest(together, self.kept_fraction), {name: largest(size, self.kept_fraction) for name, size in sizes.items()})
+        return Mask(
+            largest(together, self.kept_fraction),
+            {name: largest(size, self.kept_fraction) for name, size in sizes.items()},
+        )
 
 
 def largest(sizes: np.ndarray, kept: float) -> np.ndarray:

@@ -14,6 +14,7 @@ from devi.cli.main import run
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--set", "features=3", "--steps", "60", "--checkpoints", "every:3"]
+QUICK = ["--draws", "40", "--burn-in", "20"]  # of the sampler, which else takes the seconds that accuracy needs
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def here(tmp_path, monkeypatch):
 def test_train_analyze_report_in_the_default_places(here, capsys):
     assert run(["train", "superposition", "--seed", "1", *SMALL]) == 0
     assert "next: devi analyze checkpoints/superposition-seed1" in capsys.readouterr().out
-    assert run(["analyze", "checkpoints/superposition-seed1"]) == 0
+    assert run(["analyze", "checkpoints/superposition-seed1", *QUICK]) == 0
     report = here / "reports" / "superposition-seed1"
     assert "report: reports/superposition-seed1/report.html" in capsys.readouterr().out
     for name in ("report.html", "analysis.h5", "transitions.json"):
@@ -48,7 +49,7 @@ def test_json_prints_one_document_and_nothing_else(here, capsys):
 def test_a_users_own_task_and_metric_from_their_files(here, capsys):
     line, rank = f"{ROOT}/examples/line.py:Line", f"{ROOT}/examples/stable_rank.py:StableRank"
     assert run(["train", line, "--set", "width=8", "--steps", "40", "--checkpoints", "log:15"]) == 0
-    assert run(["analyze", "checkpoints/line-seed0", "--task", line, "--metric", rank, "--workers", "2"]) == 0
+    assert run(["analyze", "checkpoints/line-seed0", "--task", line, "--metric", rank, "--workers", "2", *QUICK]) == 0
     assert "stable_rank" in (here / "reports/line-seed0/report.html").read_text()
     capsys.readouterr()
     assert run(["analyze", "checkpoints/line-seed0", "--out", "elsewhere"]) == 1
@@ -59,13 +60,13 @@ def test_a_users_own_task_and_metric_from_their_files(here, capsys):
 
 def test_a_users_own_loop_is_analyzed(here):
     subprocess.run([sys.executable, f"{ROOT}/examples/own_loop.py", "checkpoints/mine"], check=True)
-    assert run(["analyze", "checkpoints/mine", "--task", f"{ROOT}/examples/line.py:Line"]) == 0
+    assert run(["analyze", "checkpoints/mine", "--task", f"{ROOT}/examples/line.py:Line", *QUICK]) == 0
 
 
 def test_a_folder_of_runs_gives_a_report_each_and_an_index(here, capsys):
     for seed in ("0", "1"):
         run(["train", "superposition", "--seed", seed, *SMALL])
-    assert run(["analyze", "checkpoints"]) == 0
+    assert run(["analyze", "checkpoints", *QUICK]) == 0
     index = (here / "reports" / "index.html").read_text()
     for seed in ("0", "1"):
         assert f"superposition-seed{seed}/report.html" in index
@@ -73,17 +74,17 @@ def test_a_folder_of_runs_gives_a_report_each_and_an_index(here, capsys):
 
 def test_a_metrics_setting_is_reached_with_set_and_with_a_file(here, capsys):
     run(["train", "superposition", *SMALL])
-    assert run(["analyze", "checkpoints/superposition-seed0", "--set", "tickets.kept_fraction=0.2"]) == 0
+    assert run(["analyze", "checkpoints/superposition-seed0", "--set", "tickets.kept_fraction=0.2", *QUICK]) == 0
     settings = json.loads((here / "reports/superposition-seed0/transitions.json").read_text())["settings"]
     assert settings["tickets"]["kept_fraction"] == 0.2
     (here / "mine.toml").write_text("[tickets]\nkept_fraction = 0.3\n")
-    assert run(["analyze", "checkpoints/superposition-seed0", "--config", "mine.toml"]) == 0
+    assert run(["analyze", "checkpoints/superposition-seed0", "--config", "mine.toml", *QUICK]) == 0
 
 
 def test_strict_gives_3_when_an_estimate_is_flagged(here):
     run(["train", "superposition", *SMALL])
     # a step size far too large: the estimates cannot be healthy
-    assert run(["analyze", "checkpoints/superposition-seed0", "--step-size", "1.0", "--strict"]) == 3
+    assert run(["analyze", "checkpoints/superposition-seed0", "--step-size", "1.0", "--strict", *QUICK]) == 3
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_strict_gives_3_when_an_estimate_is_flagged(here):
         (["analyze", "absent"], 1, "absent"),
         (["analyze", "."], 1, "checkpoints"),
         (["analyze"], 2, "Missing argument"),
-        (["train", "superposition", "--steps", "x"], 2, "not a valid integer"),
+        (["train", "superposition", "--steps", "x"], 2, "valid integer"),
         (["fly"], 2, "No such command"),
     ],
 )
@@ -124,7 +125,7 @@ def test_wrong_arguments_of_analyze_leave_the_run_and_the_place_alone(here, caps
         ("--set", "tickets.kept=1"): "Did you mean 'kept_fraction'?",
         ("--chains", "0"): "chains",
         ("--step-size", "-1"): "step_size",
-        ("--task", "modular_addition"): "expects",
+        ("--task", "modular_addition"): "was made with the task 'superposition'",
         ("--operating-point", "lax"): "strict",
         ("--workers", "0"): "workers must be 1 or more",
     }
