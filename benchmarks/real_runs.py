@@ -106,7 +106,14 @@ def judge_grokking(analysis: Analysis) -> list[object]:
     width = widest(analysis)
     verdict = "pass" if not missed and width <= 1 else "FAIL"
     dates = " ".join(f"{label} {low:g}-{high:g}" for label, (low, high) in truth.items())
-    return [dates, found, " ".join(missed) or "-", " ".join(described(t) for t in others) or "-", f"{width:.2f}", verdict]
+    return [
+        dates,
+        found,
+        " ".join(missed) or "-",
+        " ".join(described(t) for t in others) or "-",
+        f"{width:.2f}",
+        verdict,
+    ]
 
 
 def judge_twin(analysis: Analysis) -> list[object]:
@@ -118,7 +125,9 @@ def judge_twin(analysis: Analysis) -> list[object]:
 
 
 def fits_feature(transition, feature: int, date: float) -> bool:
-    named = any(s.metric in ("feature_norm", "feature_dimensionality") and s.index == feature for s in transition.support)
+    named = any(
+        s.metric in ("feature_norm", "feature_dimensionality") and s.index == feature for s in transition.support
+    )
     return named and transition.onset / 1.1 <= date <= transition.end * 1.1
 
 

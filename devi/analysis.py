@@ -20,7 +20,7 @@ from devi.errors import DeviError, unknown_name
 from devi.executors import Executor, Here
 from devi.metrics.metric import Metric
 from devi.plugins import load, name_of
-from devi.sampling.diagnostics import FLAG_MEANINGS
+from devi.sampling.diagnostics import FLAG_MEANINGS, INFORMATION
 from devi.task import settings_of, with_settings
 from devi.transitions.fusion import OPERATING_POINTS, detect
 
@@ -64,11 +64,12 @@ class Analysis:
         return path
 
     @property
-    def flagged(self) -> list[int]:
-        """Steps whose learning-coefficient estimate carries a flag."""
+    def unhealthy(self) -> list[int]:
+        """Steps whose learning-coefficient estimate carries a flag that is more than information."""
         if "llc_flags" not in self.trajectories:
             return []
-        return self.trajectories["step"].values[self.trajectories["llc_flags"].values != ""].tolist()
+        words = [set(str(flags).split(",")) - {""} for flags in self.trajectories["llc_flags"].values]
+        return self.trajectories["step"].values[[bool(each - INFORMATION) for each in words]].tolist()
 
 
 def analyze(

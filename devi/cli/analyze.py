@@ -46,7 +46,7 @@ def analyze(
     ] = "strict",
     device: Annotated[str, Option(help="cpu, cuda, cuda:1, mps")] = "cpu",
     workers: Annotated[int, Option(help="Processes to work in")] = 1,
-    strict: Annotated[bool, Option("--strict", help="Exit with code 3 if an estimate is flagged")] = False,
+    strict: Annotated[bool, Option("--strict", help="Exit with code 3 if an estimate is unhealthy")] = False,
     as_json: Annotated[bool, Option("--json", help="Print one JSON document and nothing else")] = False,
 ) -> None:
     """Estimate learning coefficients, follow the metrics, find the transitions, write a report.
@@ -93,7 +93,7 @@ def analyze(
             print_summary(entry)
         if len(done) > 1:
             print(f"all runs: {index}")
-    if strict and any(entry["flagged"] for entry in done):
+    if strict and any(entry["unhealthy"] for entry in done):
         raise Exit(3)
 
 
@@ -198,7 +198,7 @@ def summary(analysis: Analysis, path: Path, place: Path) -> dict[str, Any]:
         "seed": analysis.run["seed"],
         "checkpoints": analysis.run["analyzed"],
         "transitions": [transition.to_json() for transition in analysis.transitions],
-        "flagged": len(analysis.flagged),
+        "unhealthy": len(analysis.unhealthy),
         "notices": analysis.notices,
     }
 
@@ -210,8 +210,6 @@ def print_summary(entry: dict[str, Any]) -> None:
         print(f"  notice: {notice}")
     for transition in entry["transitions"]:
         print(f"  {transition['id']}  {transition['description']}")
-    if entry["flagged"]:
-        print(
-            f"  llc: {entry['flagged']} of {entry['checkpoints']} estimates are flagged; the report says what it means"
-        )
+    if entry["unhealthy"]:
+        print(f"  llc: {entry['unhealthy']} of {entry['checkpoints']} estimates are unhealthy; the report says why")
     print(f"  report: {entry['report']}")

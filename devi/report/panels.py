@@ -165,7 +165,7 @@ def _panel(trajectories: xr.Dataset, title: str, units: str, names: list[str]) -
             continue
         legend = str(variable.dims[1])
         kept = most_varying(values)
-        if len(kept) < values.shape[1]:
+        if len(kept) == SERIES_LIMIT < values.shape[1]:
             note = f"the {len(kept)} of {values.shape[1]} that vary most"
         labels = index_labels(variable)
         series.extend(Series(name, labels[column], values[:, column]) for column in kept)
@@ -185,7 +185,8 @@ def most_varying(values: np.ndarray, limit: int = SERIES_LIMIT) -> list[int]:
     low = np.where(np.isfinite(finite), finite, np.inf).min(0)
     high = np.where(np.isfinite(finite), finite, -np.inf).max(0)
     span = np.where(high >= low, high - low, -1.0)
-    return sorted(np.argsort(-span, kind="stable")[:limit].tolist())
+    order = np.argsort(-span, kind="stable")[:limit]
+    return sorted(column for column in order.tolist() if span[column] >= 0)  # columns without a number are not drawn
 
 
 def _uncertainty(trajectories: xr.Dataset, name: str) -> tuple[np.ndarray | None, np.ndarray | None]:

@@ -29,6 +29,7 @@ FLAG_MEANINGS: dict[str, str] = {
     "non_finite": "A chain left the numbers (NaN or infinity), so there is no estimate: take a smaller --step-size.",
     "one_chain": "There is one chain, so there is no R-hat and no error between chains: take --chains 4.",
 }
+INFORMATION = frozenset({"headroom"})  # flags that say where the checkpoint is, not that the estimate is bad
 VIRIAL_TOLERANCE = 0.10  # found every one of 37 bad runs out of 68, those with R-hat 1.00 included
 RHAT_TOLERANCE = 1.1
 FEWEST_EFFECTIVE_DRAWS = 25  # the error is then itself known to about 1/√(2·25) = 14%
