@@ -1,0 +1,27 @@
+import os
+
+import pytest
+
+from devi.errors import DeviError
+from devi.executors import Here, Processes, executor_for
+
+
+def where(item: int) -> tuple[int, int]:
+    return item * item, os.getpid()
+
+
+def test_here_is_map_in_this_process():
+    assert list(Here().map(where, [1, 2, 3])) == [(1, os.getpid()), (4, os.getpid()), (9, os.getpid())]
+
+
+@pytest.mark.slow  # exact, no false alarms: it starts processes
+def test_processes_keep_the_order_and_are_others_than_this_one():
+    results = list(Processes(2).map(where, range(8)))
+    assert [square for square, _ in results] == [item * item for item in range(8)]
+    assert os.getpid() not in {process for _, process in results}
+
+
+def test_one_worker_is_here_and_none_is_refused():
+    assert isinstance(executor_for(1), Here)
+    with pytest.raises(DeviError, match=r"workers must be 1 or more, got 0\. Try: --workers"):
+        executor_for(0)
