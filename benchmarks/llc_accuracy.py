@@ -1,6 +1,6 @@
 """Accuracy of the automatic llc: devi's sgld, with every setting chosen by itself, against known coefficients.
 
-    python benchmarks/llc_accuracy.py
+    python benchmarks/llc_accuracy.py [--write]
 
 Prints truth, estimate ± standard error, error, and flags of each case. Sources of the truths: d/2 for regular models;
 Σ 1/p_i for monomials ½Σ w_i^{p_i}; half the rank of the Hessian, 17/2 and 14/2, for the hexagon and pentagon of
@@ -9,6 +9,7 @@ superposition (Chen et al. 2023, arXiv:2310.06301); Aoyagi & Watanabe 2005 for t
 
 from __future__ import annotations
 
+import argparse
 import math
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tables import put_table
 from torch import Tensor, nn
 
 from devi.metrics.learning_coefficient import LearningCoefficient
@@ -149,7 +151,7 @@ def polygon(corners: int) -> Callable[[nn.Module], None]:
 def cases() -> list[tuple[str, Task, nn.Module, float]]:
     superposition = Superposition(importance_decay=1.0, examples=1000)
     listed: list[tuple[str, Task, nn.Module, float]] = [
-        (f"quadratic, d = {d}", task, task.model(), d / 2) for d in (1, 2, 5, 20) for task in [Monomials((2,) * d)]
+        (f"quadratic, d = {d}", task, task.model(), d / 2) for d in (1, 2, 5, 20, 100) for task in [Monomials((2,) * d)]
     ]
     listed += [("monomials 2, 2, 4", t, t.model(), 1.25) for t in [Monomials((2, 2, 4))]]
     for d, condition, n in ((5, 10.0, 100), (20, 100.0, 1000), (100, 10.0, 1000), (20, 1.0, 10000)):
@@ -163,17 +165,25 @@ def cases() -> list[tuple[str, Task, nn.Module, float]]:
 
 
 def main() -> None:
-    began = time.perf_counter()
-    print(f"{'case':38} {'truth':>6} {'llc':>8} {'se':>6} {'error':>7}   V     R-hat  flags")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="put the table into benchmarks/README.md")
+    options = parser.parse_args()
+    header = ["case", "truth", "llc ± standard error", "error", "virial", "R-hat", "flags", "seconds"]
+    print(*header, sep=" | ")
+    rows = []
     for name, task, model, truth in cases():
+        began = time.perf_counter()
         found = LearningCoefficient().over(OneCheckpoint(task, model))
         llc, error = found["llc"].item(), found["llc_se"].item()
-        print(
-            f"{name:38} {truth:6.2f} {llc:8.3f} {error:6.3f} {100 * (llc / truth - 1):+6.1f}%"
-            f"   {found['llc_virial'].item():.3f} {found['llc_rhat'].item():.3f}  {found['llc_flags'].item()}",
-            flush=True,
-        )
-    print(f"{time.perf_counter() - began:.0f} s")
+        row = [
+            name, f"{truth:g}", f"{llc:.3f} ± {error:.3f}", f"{100 * (llc / truth - 1):+.1f}%",
+            f"{found['llc_virial'].item():.3f}", f"{found['llc_rhat'].item():.3f}", found["llc_flags"].item() or "-",
+            f"{time.perf_counter() - began:.0f}",
+        ]  # fmt: skip
+        print(*row, sep=" | ", flush=True)
+        rows.append(row)
+    if options.write:
+        put_table("llc accuracy", header, rows, "One seed, automatic settings, sgld.")
 
 
 if __name__ == "__main__":
