@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
 
 from devi.errors import DeviError
+from devi.transitions.ranks import is_context
 from devi.transitions.transition import Skipped
 
 FEWEST = 10  # checkpoints with finite values; below it a curve cannot tell a change (3 parameters) from a trend (4)
@@ -20,7 +21,8 @@ DIAGNOSTICS = "llc_"  # llc_rhat, llc_ess, llc_headroom, …: about the sampler
 class Curve:
     """x = log10(step) (n,), values y (n,), noise sigma (n,) in y's unit, spread = range of the metric.
 
-    gated: a column that is defined only once another metric is large enough, so that it follows and does not lead.
+    gated    a column that is defined only once another metric is large enough, so that it follows and does not lead
+    context  supports an event but makes none (ranks.py)
     """
 
     metric: str
@@ -30,6 +32,7 @@ class Curve:
     sigma: np.ndarray
     spread: float
     gated: bool = False
+    context: bool = False
 
     @property
     def name(self) -> str:
@@ -78,6 +81,8 @@ def curves_of(trajectories: xr.Dataset) -> tuple[list[Curve], list[Skipped]]:
             curves += found
         if reason is not None:
             skipped.append(Skipped(name, reason))
+    if all(curve.context for curve in curves):  # nothing else was measured: then they speak for themselves
+        curves = [replace(curve, context=False) for curve in curves]
     return curves, skipped
 
 
@@ -130,7 +135,8 @@ def _columns(
         se = np.where(np.isfinite(errors[keep, j]), errors[keep, j], 0.0)
         sigma = np.sqrt(np.maximum(_local_noise(x, y), se) ** 2 + (NOISE_FLOOR * widest) ** 2)
         gated = variable.ndim == 2 and ("gate" in variable.attrs or not keep[np.argmax(steps > 0)])
-        curves.append(Curve(name, j if variable.ndim == 2 else None, x, y, sigma, widest, gated))
+        context = is_context(name, table[keep, j])
+        curves.append(Curve(name, j if variable.ndim == 2 else None, x, y, sigma, widest, gated, context))
     return curves, None
 
 

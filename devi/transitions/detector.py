@@ -91,16 +91,17 @@ def changes_of(curve: Curve, *, least_evidence: float) -> list[Change]:
 
 
 def _rises(curve: Curve, best: Fit) -> list[list[int]]:
-    """Sigmoids of one sign that follow each other without a pause are one change: growth and saturation of one mode.
+    """Sigmoids and ramps of one sign that follow without a pause are one change: growth and saturation of one mode.
 
-    A pause: between the two centres the speed falls below half that of the slower one. Others stand alone.
+    Without a pause: one's midpoint lies in the other's span, or between the two centres (of sigmoids) the speed stays
+    above half that of the slower one. Others stand alone.
     """
     order = sorted(range(len(best.components)), key=lambda k: best.components[k].centre)
     groups: list[list[int]] = []
     for k in order:
         one = best.components[k]
         last = groups[-1] if groups else []
-        if last and one.shape == "sigmoid" and best.components[last[-1]].shape == "sigmoid":
+        if last and {one.shape, best.components[last[-1]].shape} <= {"sigmoid", "ramp"}:
             joint = [*last, k]
             signs = {bool(best.amplitudes[j] > 0) for j in joint}
             onset, _, end = dates_of(curve.x, [best.components[j] for j in joint], best.amplitudes[joint])
@@ -112,7 +113,13 @@ def _rises(curve: Curve, best: Fit) -> list[list[int]]:
 
 
 def _pauses(best: Fit, first: int, second: int) -> bool:
-    x = np.linspace(best.components[first].centre, best.components[second].centre, 41)
+    one, other = best.components[first], best.components[second]
+    distance = abs(other.centre - one.centre)
+    if distance <= max(one.width, other.width) / 2:
+        return False
+    if "ramp" in (one.shape, other.shape):
+        return True
+    x = np.linspace(one.centre, other.centre, 41)
     speed = sum(abs(best.amplitudes[j]) * -best.components[j].slopes(x)[:, 0] for j in (first, second))
     return bool(np.min(speed) < 0.5 * min(speed[0], speed[-1]))
 

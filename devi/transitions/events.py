@@ -2,7 +2,8 @@
 
 The clearest change starts an event; others join the nearest event whose 10-90% span holds their midpoint, or whose
 midpoint lies in theirs. Two columns of one metric (two features) share an event only if their midpoints fall between
-the same checkpoints: features that enter at distinguishable dates stay two transitions.
+the same checkpoints: features that enter at distinguishable dates stay two transitions. Context (ranks.py) comes last
+and joins what overlaps it, so that one change of the network is not reported twice.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from devi.transitions.detector import Change
 from devi.transitions.fit import WIDEST
 
+FOLLOWS_WITHIN = 0.1  # decades: what only follows an event may lag it by so much
 READJUSTMENT = 0.6  # of a column's largest change: smaller ones of the same column join an event or are dropped
 
 
@@ -27,6 +29,11 @@ class Event:
     @property
     def lead(self) -> Change:
         return self.changes[0]
+
+    @property
+    def is_context(self) -> bool:
+        """Whether nothing moved that may make an event by itself."""
+        return all(change.curve.context for change in self.changes)
 
     @property
     def onset(self) -> float:
@@ -52,18 +59,21 @@ def events_of(changes: Sequence[Change]) -> list[Event]:
     events: list[Event] = []
     for change in moves:
         key = (change.curve.metric, change.curve.index)
-        follows = change.curve.gated or (change.curve.index is not None and change.share < READJUSTMENT * largest[key])
-        # What only follows looks a little further for its event: readjustments lag.
-        near = [event for event in events if _together(event, change, slack=0.1 if follows else change.gap)]
+        curve = change.curve
+        small = curve.index is not None and change.share < READJUSTMENT * largest[key]
+        follows = curve.gated or curve.context or small
+        # What only follows looks a little further for its event; a kink there is where the event begins or ends.
+        slack = FOLLOWS_WITHIN if follows or change.shape == "kink" else change.gap
+        near = [event for event in events if _together(event, change, slack=slack)]
         if not follows:
             near = [event for event in near if not _apart(event, change)]
         if near:
             event = min(near, key=lambda event: abs(event.centre - change.centre))
             if all((one.curve.metric, one.curve.index) != key for one in event.changes):
                 event.changes.append(change)
-            elif not follows and change.curve.index is None and not _overlap(event, change):
+            elif not follows and curve.index is None and not _overlap(event, change):
                 events.append(Event([change]))
-        elif not follows or change.curve.gated:
+        elif not small or curve.gated:
             events.append(Event([change]))
     events = _transients(sorted(events, key=lambda event: event.centre))
     for event in events:
@@ -72,11 +82,11 @@ def events_of(changes: Sequence[Change]) -> list[Event]:
 
 
 def _clarity(change: Change) -> tuple[float, ...]:
-    """Order in which changes may lead: function (accuracy) before columns before scalars, gated columns last."""
+    """Order in which changes may lead: accuracy before columns before scalars, then gated columns, context last."""
     curve = change.curve
     rank = 0.0 if curve.gated else 3.0 if curve.metric.endswith("accuracy") else 2.0 if curve.index is not None else 1.0
     weight = min(change.share, 1.0) * change.log_bayes_factor / (change.log_bayes_factor + 10.0)
-    return rank * (change.share > 0.3), weight, change.centre, change.width
+    return float(not curve.context), rank * (change.share > 0.3), weight, change.centre, change.width
 
 
 def _together(event: Event, change: Change, *, slack: float) -> bool:

@@ -11,11 +11,13 @@ import xarray as xr
 from devi.errors import unknown_name
 from devi.transitions.confidence import confidence_of
 from devi.transitions.curves import curves_of
+from devi.transitions.descriptions import described
 from devi.transitions.detector import FEWEST_BESIDE, Change, changes_of
 from devi.transitions.events import Event, events_of
-from devi.transitions.labels import described, kind_of, named
+from devi.transitions.labels import kind_of, named, spikes_within
 from devi.transitions.stages import stages_of
 from devi.transitions.transition import Detection, Support, Transition
+from devi.transitions.words import column_of
 
 # Least confidence of a reported transition; measured recall and false alarms: benchmarks/transitions.py.
 OPERATING_POINTS: Mapping[str, float] = {"strict": 0.7, "exploratory": 0.4}
@@ -69,6 +71,8 @@ def detect(
     searched = tuple(dict.fromkeys(curve.metric for curve in curves))
     found = []
     for event in events_of(changes):
+        if event.is_context and operating_point == "strict":  # the function stayed as it was
+            continue
         transition = _transition(event, searched, trajectories, exogenous or {})
         if transition.confidence >= OPERATING_POINTS[operating_point]:
             found.append(transition)
@@ -88,15 +92,15 @@ def _transition(
     support = tuple(
         Support(
             change.curve.metric,
-            change.curve.index,
+            None if (at := change.curve.index) is None else column_of(trajectories[change.curve.metric], at).number,
             "up" if change.amplitude > 0 else "down",
             change.amplitude,
             change.log_bayes_factor,
         )
         for change in event.changes
     )
-    kind = kind_of(event)
-    label = named(event, kind, searched)
+    kind = kind_of(event, spiked=spikes_within(event, trajectories))
+    label = named(event, kind, searched, trajectories)
     moved = {one.metric for one in support}
     return Transition(
         id="",

@@ -1,4 +1,14 @@
-"""Names and sentences for events, from templates: what kind of change, what it is called, what moved how far."""
+"""What an event is called: its type and its label.
+
+    generalization      test accuracy closes at least half of what it lacked to 1
+    memorization        the training set is learned and the test set is not, or only in part
+    circuit formation   the restricted loss falls while test accuracy does not rise
+    instability         the training loss spikes and nothing is learned
+    overfitting         test loss rises and nothing is learned
+    feature 2 enters    its norm rises by a good part of its range
+
+Everything else is called by what moves, first rank first: "test loss and LLC".
+"""
 
 from __future__ import annotations
 
@@ -9,20 +19,24 @@ import xarray as xr
 
 from devi.transitions.detector import Change
 from devi.transitions.events import Event
+from devi.transitions.ranks import telling_order
 from devi.transitions.transition import Kind
+from devi.transitions.words import column_of, listed, name_of
 
-WORDS = {"llc": "LLC", "train_loss": "training loss", "test_loss": "test loss", "weight_norm": "weight norm"}
 CLEAR = 0.3  # of the range: an accuracy that moves less has not been learned
+LEARNED = 0.5  # of what test accuracy lacked to 1: a network that gains less has not understood the task
+SPIKE = 10.0  # times the loss before: an instability; smooth training does not raise its loss so far
+LOSS_FLOOR = 1e-6  # below it float32 decides the loss
 
 
-def kind_of(event: Event) -> Kind:
-    """The event's type."""
+def kind_of(event: Event, *, spiked: bool = False) -> Kind:
+    """The event's type. spiked: whether the training loss spikes within it."""
     lead = event.lead
     if event.fall is not None:
         return "transient"
-    if not _gains(event) and event.spikes and _moves(event, "weight_norm", up=True):
+    if not _gains(event) and (spiked or (event.spikes and _moves(event, "weight_norm", up=True))):
         return "instability"
-    if _moves(event, "test_loss", up=True) and not _gains(event) and lead.curve.metric == "test_loss":
+    if lead.curve.metric == "test_loss" and lead.amplitude > 0 and not _gains(event) and not _forms(event):
         return "overfit_rise"
     if lead.shape == "kink":
         return "kink"
@@ -31,81 +45,62 @@ def kind_of(event: Event) -> Kind:
     return "ramp" if lead.shape == "ramp" else "step"
 
 
-def named(event: Event, kind: Kind, searched: Sequence[str]) -> str:
+def spikes_within(event: Event, trajectories: xr.Dataset) -> bool:
+    """Whether the training loss rises SPIKE times over its lowest in the four checkpoints before, at any time here.
+
+    Seen on a log axis from LOSS_FLOOR on: a spike of 1e-2 nats is nothing beside the 4 nats a run starts from.
+    """
+    if "train_loss" not in trajectories or trajectories["train_loss"].ndim != 1:
+        return False
+    steps, loss = trajectories["step"].values.astype(float), trajectories["train_loss"].values.astype(float)
+    keep = np.isfinite(loss) & (steps > 0)
+    x, loss = np.log10(steps[keep]), np.maximum(loss[keep], LOSS_FLOOR)
+    gap = event.lead.gap
+    here = np.flatnonzero((x >= event.onset - 1.5 * gap) & (x <= event.end + 1e-9))
+    return any(loss[i] > SPIKE * np.min(loss[max(i - 4, 0) : i]) for i in here if i > 0)
+
+
+def named(event: Event, kind: Kind, searched: Sequence[str], trajectories: xr.Dataset) -> str:
     """The event's label. `searched`: without a test metric among them, nobody can tell memorization from learning."""
-    entering = _columns(event, "feature_norm", up=True)
-    leaving = _columns(event, "feature_norm", up=False)
     if kind == "instability":
         return "instability"
-    train, test = _learned(event, "train_accuracy"), _learned(event, "test_accuracy")
-    # While the training set is being learned the test set gains a part; the rest of it is what generalizes.
-    if test >= CLEAR and (train < CLEAR or test >= 0.5):
+    if _learned(event, "test_accuracy") >= CLEAR and _closed(event) >= LEARNED:
         return "generalization"
-    if entering:
-        return f"{_features(entering)} {'enters' if len(entering) == 1 else 'enter'}"
-    if leaving:
-        return f"{_features(leaving)} {'leaves' if len(leaving) == 1 else 'leave'}"
-    memorizes = train >= CLEAR or _moves(event, "train_loss", up=False)
+    for up, one, several in ((True, "enters", "enter"), (False, "leaves", "leave")):
+        features = _columns(event, "feature_norm", trajectories, up=up)
+        if features:
+            return f"feature{'s' * (len(features) > 1)} {listed(features)} {one if len(features) == 1 else several}"
+    train = _learned(event, "train_accuracy")
+    memorizes = train >= CLEAR or ("train_accuracy" not in searched and _moves(event, "train_loss", up=False))
     improves = train < CLEAR and (_moves(event, "test_loss", up=False) or _moves(event, "test_accuracy", up=True))
     tested = "test_loss" in searched or "test_accuracy" in searched
     if memorizes and tested and not improves and kind not in ("transient", "overfit_rise"):
         return "memorization"
+    if _forms(event):
+        return "circuit formation"
     if kind == "overfit_rise":
         return "overfitting"
-    word = "transient" if kind == "transient" else "kink" if kind == "kink" else "transition"
-    return f"{word} in {', '.join(dict.fromkeys(one.curve.name for one in event.changes[:3]))}"
+    words = listed(_subjects(event, trajectories))
+    return f"{kind} in {words}" if kind in ("transient", "kink") else words
 
 
-def described(event: Event, label: str, trajectories: xr.Dataset) -> str:
-    """One sentence: when, what, and from where to where for each metric that moves (at most five, then a count)."""
-    steps = trajectories["step"].values.astype(float)
-    verb = {
-        "generalization": "the network generalized",
-        "memorization": "the network memorized its training data",
-        "instability": "the training became unstable without a functional gain",
-        "overfitting": "the network overfitted",
-    }.get(label, label)
-    moves = [_from_to(one, event, steps, trajectories) for one in event.changes[:5]]
-    more = len(event.changes) - len(moves)
-    tail = f", and {more} more" if more else ""
-    return f"between steps {10**event.onset:,.0f} and {10**event.end:,.0f} {verb}: {', '.join(moves)}{tail}"
+def _subjects(event: Event, trajectories: xr.Dataset) -> list[str]:
+    """Names of the first two quantities that move; of one loss on several splits, and of columns, only the first."""
+    names: dict[str, str] = {}
+    for one in in_telling_order(event):
+        family = one.curve.metric.removesuffix("_train").removesuffix("_test")
+        names.setdefault(family, name_of(one.curve, trajectories))
+    return list(names.values())[:2]
 
 
-def _from_to(change: Change, event: Event, steps: np.ndarray, trajectories: xr.Dataset) -> str:
-    curve = change.curve
-    variable = trajectories[curve.metric].transpose("step", ...)
-    values = (variable if curve.index is None else variable[:, curve.index]).values.astype(float)
-    error = trajectories.get(f"{curve.metric}_se")
-    errors = None if error is None or curve.index is not None else error.values.astype(float)
-    finite = np.flatnonzero(np.isfinite(values) & (steps > 0))
-    x = np.log10(steps[finite])
-    # Where the change itself has hardly begun and is all but over, a little beyond 10 and 90%.
-    reach = 0.25 * change.width
-    before = finite[max(int(np.searchsorted(x, change.onset - reach, side="right")) - 1, 0)]
-    after = finite[min(int(np.searchsorted(x, change.end + reach)), len(finite) - 1)]
-    texts = []
-    for i in (before, after):
-        text = number(values[i])
-        if errors is not None and np.isfinite(errors[i]):
-            text += f" ± {errors[i]:,.2g}" if errors[i] < 100 else f" ± {errors[i]:,.0f}"
-        texts.append(text)
-    word = WORDS.get(curve.metric, curve.metric.replace("_", " "))
-    index = "" if curve.index is None else f" {curve.index}"
-    return f"{word}{index} {texts[0]} → {texts[1]}"
+def in_telling_order(event: Event) -> list[Change]:
+    """The event's changes, first rank first; within a metric the largest first."""
 
+    def place(change: Change) -> tuple[float, ...]:
+        order = telling_order(change.curve.metric, is_context=change.curve.context)
+        return order, -change.share, change.curve.index or 0
 
-def number(value: float) -> str:
-    """Two decimals or three digits, thousands separated."""
-    if value == 0 or not np.isfinite(value):
-        return f"{value:g}"
-    size = abs(value)
-    if size >= 100:
-        return f"{value:,.0f}"
-    if size >= 10:
-        return f"{value:.1f}"
-    if size >= 0.01:
-        return f"{value:.2f}"
-    return f"{value:.1e}"
+    return sorted(event.changes, key=place)
 
 
 def _moves(event: Event, metric: str, *, up: bool) -> bool:
@@ -119,26 +114,46 @@ def _learned(event: Event, accuracy: str) -> float:
     return max((one.share for one in event.changes if one.curve.metric == accuracy and one.amplitude > 0), default=0.0)
 
 
-def _gains(event: Event) -> bool:
-    """Whether some accuracy rises or some loss falls."""
+def _closed(event: Event) -> float:
+    """Share of what test accuracy lacked to 1 (to 100, in per cent) before the event that it gains here."""
+    for one in event.changes:
+        if one.curve.metric == "test_accuracy":
+            whole = 1.0 if np.max(one.curve.y) <= 1.5 else 100.0
+            before = float(np.interp(one.onset, one.curve.x, one.curve.y))
+            return one.amplitude / max(whole - before, 0.01 * whole)
+    return 0.0
+
+
+def _forms(event: Event) -> bool:
+    """Whether the restricted loss falls, where there is a circuit at all, and test accuracy does not follow yet.
+
+    Not on the training pairs alone: there every frequency gains while they are memorized.
+    """
+    if event.fall is not None or _learned(event, "test_accuracy") >= CLEAR:
+        return False
     return any(
-        (one.curve.metric.endswith("accuracy") and one.amplitude > 0)
-        or (one.curve.metric.endswith("loss") and one.amplitude < 0)
+        one.curve.metric in ("restricted_loss", "restricted_loss_test")
+        and not one.curve.context
+        and one.amplitude < -CLEAR * one.curve.spread
+        and one.shape != "kink"
         for one in event.changes
     )
 
 
-def _columns(event: Event, metric: str, *, up: bool) -> list[int]:
-    """Columns whose change here is most of their range: a readjustment is no entry."""
-    return sorted(
+def _gains(event: Event) -> bool:
+    """Whether some accuracy rises, or the training or test loss falls."""
+    return any(
+        (one.curve.metric.endswith("accuracy") and one.amplitude > 0)
+        or (one.curve.metric in ("train_loss", "test_loss") and one.amplitude < 0)
+        for one in event.changes
+    )
+
+
+def _columns(event: Event, metric: str, trajectories: xr.Dataset, *, up: bool) -> list[str]:
+    """Names of the columns whose change here is most of their range: a readjustment is no entry."""
+    moved: Iterable[int] = sorted(
         one.curve.index
         for one in event.changes
         if one.curve.metric == metric and one.curve.index is not None and (one.amplitude > 0) == up and one.share > 0.4
     )
-
-
-def _features(columns: Iterable[int]) -> str:
-    names = [str(column) for column in columns]
-    if len(names) == 1:
-        return f"feature {names[0]}"
-    return f"features {', '.join(names[:-1])} and {names[-1]}"
+    return [column_of(trajectories[metric], index).name for index in moved]

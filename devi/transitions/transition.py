@@ -14,7 +14,9 @@ Direction = Literal["up", "down"]
 class Support:
     """One curve that changes at a transition.
 
-    metric            name of the variable; index its column (feature, frequency), None for a scalar metric
+    metric            name of the variable
+    index             of its column: the coordinate if that is a whole number (frequencies start at 1), else the
+                      position; None for a scalar metric
     amplitude         size of the fitted change, signed, in the metric's unit (for a kink: change of slope per decade)
     log_bayes_factor  log evidence for the change against the run's slow trend without it, nats
     """

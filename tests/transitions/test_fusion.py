@@ -135,7 +135,7 @@ def test_grokking_is_memorization_and_then_generalization_with_its_numbers():
 
 
 def test_memorization_is_not_claimed_where_nobody_measured_the_test_set():
-    assert only(run(train_loss=4 - 4 * sigmoid(300, 0.3))).label == "transition in train_loss"
+    assert only(run(train_loss=4 - 4 * sigmoid(300, 0.3))).label == "train loss"
 
 
 def test_a_change_beside_which_checkpoints_are_few_is_reported_as_unresolvable():
