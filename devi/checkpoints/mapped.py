@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from devi.checkpoints.record import DIGEST_BYTES, Layout
-from devi.checkpoints.segment import Finding, Header, Scan, read_header, scan, segment_paths
+from devi.checkpoints.header import Finding, Header, read_header, segment_paths
+from devi.checkpoints.layout import DIGEST_BYTES, Layout
+from devi.checkpoints.scan import Scan, scan
 from devi.checkpoints.userblock import BlockError, open_regular
 from devi.errors import DeviError
 

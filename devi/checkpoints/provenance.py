@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import devi
-from devi.checkpoints.record import to_stored
+from devi.checkpoints.tensors import to_stored
 from devi.checkpoints.userblock import json_bytes
 from devi.errors import DeviError
 from devi.plugins import name_of

@@ -12,10 +12,10 @@ import xarray as xr
 from torch import nn
 
 from devi.checkpoints import rebuild
+from devi.checkpoints.header import Finding
 from devi.checkpoints.lock import holder_of
 from devi.checkpoints.mapped import Records
-from devi.checkpoints.record import to_values
-from devi.checkpoints.segment import Finding
+from devi.checkpoints.tensors import to_values
 from devi.errors import DeviError
 from devi.plugins import builtin_task
 from devi.task import Task, setting_names, with_settings

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from devi.checkpoints.record import Layout, from_stored, named_tensors, unwrapped
+from devi.checkpoints.layout import Layout
 from devi.checkpoints.state import random_states, set_random_states
+from devi.checkpoints.tensors import from_stored, named_tensors, unwrapped
 from devi.errors import DeviError
 from devi.plugins import name_of
 from devi.task import Task, settings_of

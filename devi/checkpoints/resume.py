@@ -15,12 +15,11 @@ import h5py
 import numpy as np
 from torch import nn
 
+from devi.checkpoints.hdf5 import contiguous, create_hdf5
 from devi.checkpoints.state import decode, encode, get_state, random_states, set_random_states, set_state
 from devi.checkpoints.userblock import (
     UNKNOWN_OFFSET,
     BlockError,
-    contiguous,
-    create_hdf5,
     open_regular,
     packed,
     read_front,

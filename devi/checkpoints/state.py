@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from devi.checkpoints.record import from_stored, stored_dtype, to_stored
+from devi.checkpoints.layout import stored_dtype
+from devi.checkpoints.tensors import from_stored, to_stored
 from devi.errors import DeviError
 
 _DICTS: dict[str, Callable[[list[Any]], Any]] = {

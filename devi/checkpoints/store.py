@@ -7,19 +7,11 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from devi.checkpoints.record import DIGEST_BYTES, Layout, RecordBuffer
-from devi.checkpoints.segment import (
-    Finding,
-    Header,
-    read_header,
-    records_in,
-    scan,
-    segment_name,
-    segment_paths,
-    write_segment,
-)
+from devi.checkpoints.header import Finding, Header, read_header, segment_name, segment_paths
+from devi.checkpoints.layout import DIGEST_BYTES, Layout
+from devi.checkpoints.record import RecordBuffer
+from devi.checkpoints.scan import scan
+from devi.checkpoints.segment import records_in, write_segment
 from devi.checkpoints.userblock import BlockError, open_regular, write_all
 from devi.errors import DeviError
 
@@ -169,12 +161,3 @@ class Store:
                 write_segment(path, self._number, self._used, self._header.layout, self._header.metadata, copied=exact)
         finally:
             self._leave()
-
-
-def same_bytes(buffer: RecordBuffer, stored: bytes) -> bool:
-    return buffer.bytes[:-DIGEST_BYTES].tobytes() == stored
-
-
-def as_record(layout: Layout, stored: bytes) -> np.void:
-    """A record without its digest as named fields."""
-    return np.frombuffer(stored + bytes(DIGEST_BYTES), layout.dtype)[0]

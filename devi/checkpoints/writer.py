@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import operator
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -11,18 +10,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 from torch import Tensor, nn
 
+from devi.checkpoints.folder import check_usable, refusal
 from devi.checkpoints.keeper import SlotKeeper
-from devi.checkpoints.lock import NAME as LOCK_NAME
 from devi.checkpoints.lock import WriterLock
 from devi.checkpoints.provenance import provenance
-from devi.checkpoints.record import Layout, describe_difference, layout_of, to_stored, unwrapped
-from devi.checkpoints.resume import SLOTS, apply, newest_slot
-from devi.checkpoints.segment import SEGMENT_BYTES, segment_paths
+from devi.checkpoints.rerun import check_same_bytes, check_same_layout, check_same_run
+from devi.checkpoints.resume import apply, newest_slot
+from devi.checkpoints.segment import SEGMENT_BYTES
+from devi.checkpoints.source import Source
 from devi.checkpoints.state import get_state
-from devi.checkpoints.store import Store, as_record, same_bytes
+from devi.checkpoints.store import Store
+from devi.checkpoints.tensors import unwrapped
 from devi.errors import DeviError
 from devi.task import Task
 
@@ -65,18 +65,16 @@ class Recorder:
             get_state(name, thing)  # raises DeviError now rather than at the first checkpoint
         self._previous: int | None = None  # the last step recorded here
         self._resume, self._restored = resume, False
-        self._model: nn.Module | None = None
-        self._signature: tuple[list[nn.Module], int] | None = None
+        self._source: Source | None = None
         self._names: frozenset[str] = frozenset()
-        self._places: list[tuple[dict[str, Any], str]] = []
         self._has_told_bits_differ = self._is_closed = False
         with self._told_in_words():
-            _check_usable(self.path, resume)
+            check_usable(self.path, resume)
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = WriterLock(self.path, self._notice)
         try:
             with self._told_in_words():
-                _check_usable(self.path, resume)  # again: another writer may have come and gone before we held the lock
+                check_usable(self.path, resume)  # again: another writer may have come and gone before we held the lock
                 for leftover in self.path.glob(".*.h5.*.tmp"):
                     leftover.unlink()
                 self._store = Store(self.path, segment_bytes=segment_bytes, expected=expected)
@@ -98,8 +96,9 @@ class Recorder:
 
         A step that is stored already (after a resume) must give the stored bytes.
         """
-        if model is not self._model or _signature(unwrapped(model)) != self._signature:
-            self._bind(model, tuple(scalars))
+        source = self._source
+        if source is None or not source.is_still(model):
+            source = self._bind(model, tuple(scalars))
         if scalars.keys() != self._names:
             self._refuse_scalars(scalars)
         store, buffer = self._store, self._store.buffer
@@ -107,14 +106,10 @@ class Recorder:
         if self._previous is not None and step <= self._previous:
             raise DeviError(f"{self.path}: step {step} was recorded after step {self._previous}. Steps must increase.")
         buffer.step[...] = step
-        for view, name in zip(buffer.scalars, store.layout.scalars, strict=True):  # type: ignore[union-attr]
+        for view, name in zip(buffer.scalars, source.layout.scalars, strict=True):
             value = scalars[name]
             view[...] = value.detach().item() if isinstance(value, Tensor) else float(value)
-        for view, (owner, key) in zip(buffer.tensors, self._places, strict=True):
-            source = to_stored(owner[key])
-            if source.shape != view.shape or source.dtype != view.dtype:  # copyto would broadcast and convert
-                raise self._changed(key, source, view)
-            np.copyto(view, source)
+        source.copy_to(buffer.tensors, self.path)
         with self._told_in_words():
             if store.last_step is None or step > store.last_step:
                 store.append()
@@ -167,7 +162,7 @@ class Recorder:
         """Write the last state that was copied and the last segment at its exact size, and let the run go."""
         if self._is_closed:
             return
-        self._is_closed = True
+        self._is_closed, self._source = True, None
         try:
             with self._told_in_words():
                 if self._keeper is not None:
@@ -189,22 +184,21 @@ class Recorder:
                 raise
             self._notice(str(problem))  # what broke the loop is what the user must see
 
-    def _bind(self, model: nn.Module, scalars: tuple[str, ...]) -> None:
+    def _bind(self, model: nn.Module, scalars: tuple[str, ...]) -> Source:
         """Fix where each field comes from; at the first record, the layout."""
         if self._is_closed:
             raise DeviError(f"{self.path}: this Recorder is closed. To go on: Recorder(path, ..., resume=True).")
-        inner, store = unwrapped(model), self._store
+        store = self._store
         if store.layout is None:
-            layout, self._places = layout_of(inner, scalars)
-            store.start(layout, provenance(self._task, inner, self._given))
+            source = Source(model, scalars)
+            store.start(source.layout, provenance(self._task, unwrapped(model), self._given))
         else:
-            layout, self._places = layout_of(inner, store.layout.scalars)
-            if layout != store.layout:
-                raise DeviError(f"{self.path}: {_layout_change(store.layout, layout)}")
-            if self._model is None:
-                self._check_same_run(inner)
-        self._names = frozenset(layout.scalars)
-        self._model, self._signature = model, _signature(inner)
+            source = Source(model, store.layout.scalars)
+            check_same_layout(self.path, store.layout, source.layout)
+            if self._source is None:
+                self._check_same_run(unwrapped(model))
+        self._names, self._source = frozenset(source.layout.scalars), source
+        return source
 
     def _check_same_run(self, model: nn.Module) -> None:
         if not self._restored and self._state is not None and newest_slot(self.path, self._store.run_id)[0]:
@@ -212,17 +206,7 @@ class Recorder:
                 f"{self.path}: this run has a resume slot. Before the first checkpoint: start = record.restore(model)"
             )
         self._now = provenance(self._task, model, self._given)
-        stored = self._store.metadata
-        pairs = {name: (stored.get(name), self._now.get(name)) for name in ("task", "seed", "data_hash")}
-        old, new = stored.get("settings") or {}, self._now.get("settings") or {}
-        # `steps` alone may grow: training is then prolonged
-        pairs |= {name: (old.get(name), new.get(name)) for name in {*old, *new} - {"steps"}}
-        for name, (was, given) in sorted(pairs.items()):
-            if was != given:
-                raise DeviError(
-                    f"{self.path} was recorded with {name} = {was!r}; now it is {given!r}."
-                    f" Resume with {name} = {was!r}, or record to another --out."
-                )
+        check_same_run(self.path, self._store.metadata, self._now)
 
     def _compare(self, step: int) -> None:
         """A step that is not after the last one must be stored already, with these bytes."""
@@ -236,28 +220,11 @@ class Recorder:
                 f"{self.path}: step {step} was recorded after step {store.last_step}, and is not stored."
                 " Steps must increase; after a resume the checkpoint schedule must be the same as before."
             )
-        if same_bytes(store.buffer, stored):
-            return
         assert store.layout is not None
-        where = describe_difference(store.layout, as_record(store.layout, stored), store.buffer.record)
-        text = f"{self.path}: step {step}, computed again, differs from what is stored: {where}."
-        keys = ("versions", "device", "hardware", "threads")
-        then, now = store.metadata, self._now
-        changed = [f"{key}: {then.get(key)} then, {now[key]} now" for key in keys if then.get(key) != now[key]]
-        if not changed:
-            raise DeviError(
-                f"{text} On the same versions and device it should be equal to the last bit: is something random or"
-                " stateful missing from `state`, or was the code changed? Record to another --out to start over."
-            )
-        if not self._has_told_bits_differ:
+        notice = check_same_bytes(self.path, step, store.buffer, store.layout, stored, store.metadata, self._now)
+        if notice is not None and not self._has_told_bits_differ:
             self._has_told_bits_differ = True
-            self._notice(f"{text} The stored one is kept. The run was made elsewhere ({'; '.join(changed)}).")
-
-    def _changed(self, key: str, source: np.ndarray, view: np.ndarray) -> DeviError:
-        return DeviError(
-            f"{self.path}: parameter '{key}' is now {source.dtype} of shape {source.shape}; the run began with"
-            f" {view.dtype} of shape {view.shape}, and a run has one layout. Record the changed model to another path."
-        )
+            self._notice(notice)
 
     def _refuse_scalars(self, scalars: Mapping[str, float]) -> None:
         given, fixed = sorted(scalars), sorted(self._names)
@@ -280,47 +247,4 @@ class Recorder:
             yield
         except OSError as error:
             store = getattr(self, "_store", None)
-            last = None if store is None else store.last_step
-            safe = "Nothing was recorded yet." if last is None else f"Every checkpoint up to step {last} is safe."
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise DeviError(
-                    f"{self.path}: the disk is full. {safe} Free some space, then go on with --resume."
-                ) from None
-            raise DeviError(
-                f"{self.path}: cannot write here: {error.strerror or error}. {safe}"
-                " Expected a directory that you may write to: give another --out."
-            ) from None
-
-
-def _check_usable(path: Path, resume: bool) -> None:
-    """A path is used if it is free, or if it holds a run and that is to be resumed."""
-    if path.exists() and not path.is_dir():
-        raise DeviError(f"{path} is a file; a run is a directory. Give another --out.")
-    if not path.exists():
-        return
-    names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")} - {LOCK_NAME}
-    if segment_paths(path) or names & set(SLOTS):
-        if not resume:
-            raise DeviError(f"{path} already holds a run. To go on with it: --resume. To keep it: give another --out.")
-    elif names:
-        some = ", ".join(sorted(names)[:3])
-        raise DeviError(f"{path} holds something that is no run ({some}). Nothing was touched; give another --out.")
-
-
-def _signature(model: nn.Module) -> tuple[list[nn.Module], int]:
-    """Changes when a module is replaced or a parameter or buffer comes or goes; a few tenths of a µs per module."""
-    modules = [model]
-    for module in modules:  # grows while it is walked
-        modules.extend(child for child in module._modules.values() if child is not None)
-    return modules, sum(len(module._parameters) + len(module._buffers) for module in modules)
-
-
-def _layout_change(stored: Layout, now: Layout) -> str:
-    old, new = ({t.name: f"{t.dtype} {t.shape}" for t in layout.tensors} for layout in (stored, now))
-    for name in [*old, *new]:
-        if old.get(name) != new.get(name):
-            return (
-                f"'{name}' is {new.get(name, 'not in the model')} now and {old.get(name, 'absent')} in the run so far."
-                " One run has one layout: build the model as before, or record to another --out."
-            )
-    return "the model's parameters changed their order or ties. Build it as before, or record to another --out."
+            raise refusal(self.path, None if store is None else store.last_step, error) from None

@@ -320,6 +320,15 @@ def test_misuse_is_told_in_words(path, call, text):
             call(record, model)
 
 
+def test_a_closed_recorder_records_nothing(path):
+    model = nn.Linear(2, 2)
+    with Recorder(path, notice=quiet) as record:
+        record(0, model)
+    with pytest.raises(DeviError, match=r"this Recorder is closed. To go on: Recorder\(path, ..., resume=True\)"):
+        record(1, model)
+    assert open_run(path).steps.tolist() == [0]
+
+
 def test_a_path_that_holds_something_is_left_alone(path):
     train(path, 3)
     with pytest.raises(DeviError, match=r"already holds a run. To go on with it: --resume"):

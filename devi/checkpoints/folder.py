@@ -1,0 +1,37 @@
+"""Folder: whether a run may be written at a path, and the words for what the system refuses there."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+from devi.checkpoints.header import segment_paths
+from devi.checkpoints.lock import NAME as LOCK_NAME
+from devi.checkpoints.resume import SLOTS
+from devi.errors import DeviError
+
+
+def check_usable(path: Path, resume: bool) -> None:
+    """A path is used if it is free, or if it holds a run and that is to be resumed."""
+    if path.exists() and not path.is_dir():
+        raise DeviError(f"{path} is a file; a run is a directory. Give another --out.")
+    if not path.exists():
+        return
+    names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")} - {LOCK_NAME}
+    if segment_paths(path) or names & set(SLOTS):
+        if not resume:
+            raise DeviError(f"{path} already holds a run. To go on with it: --resume. To keep it: give another --out.")
+    elif names:
+        some = ", ".join(sorted(names)[:3])
+        raise DeviError(f"{path} holds something that is no run ({some}). Nothing was touched; give another --out.")
+
+
+def refusal(path: Path, last_step: int | None, error: OSError) -> DeviError:
+    """The error that says what is safe; `last_step` is the last one recorded."""
+    safe = "Nothing was recorded yet." if last_step is None else f"Every checkpoint up to step {last_step} is safe."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return DeviError(f"{path}: the disk is full. {safe} Free some space, then go on with --resume.")
+    return DeviError(
+        f"{path}: cannot write here: {error.strerror or error}. {safe}"
+        " Expected a directory that you may write to: give another --out."
+    )

@@ -1,0 +1,84 @@
+"""Rerun: what a resumed run must share with the stored one, and the words for what it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from devi.checkpoints.layout import DIGEST_BYTES, Layout
+from devi.checkpoints.record import RecordBuffer
+from devi.checkpoints.tensors import to_values
+from devi.errors import DeviError
+
+_ENVIRONMENT = ("versions", "device", "hardware", "threads")  # what may decide the last bits
+
+
+def check_same_run(path: Path, stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise DeviError unless task, seed, data and settings are those in the run's metadata."""
+    pairs = {name: (stored.get(name), now.get(name)) for name in ("task", "seed", "data_hash")}
+    old, new = stored.get("settings") or {}, now.get("settings") or {}
+    # `steps` alone may grow: training is then prolonged
+    pairs |= {name: (old.get(name), new.get(name)) for name in {*old, *new} - {"steps"}}
+    for name, (was, given) in sorted(pairs.items()):
+        if was != given:
+            raise DeviError(
+                f"{path} was recorded with {name} = {was!r}; now it is {given!r}."
+                f" Resume with {name} = {was!r}, or record to another --out."
+            )
+
+
+def check_same_layout(path: Path, stored: Layout, now: Layout) -> None:
+    if now == stored:
+        return
+    old, new = ({t.name: f"{t.dtype} {t.shape}" for t in layout.tensors} for layout in (stored, now))
+    for name in [*old, *new]:
+        if old.get(name) != new.get(name):
+            raise DeviError(
+                f"{path}: '{name}' is {new.get(name, 'not in the model')} now and {old.get(name, 'absent')} in the run"
+                " so far. One run has one layout: build the model as before, or record to another --out."
+            )
+    raise DeviError(
+        f"{path}: the model's parameters changed their order or ties. Build it as before, or record to another --out."
+    )
+
+
+def check_same_bytes(
+    path: Path,
+    step: int,
+    buffer: RecordBuffer,
+    layout: Layout,
+    stored: bytes,
+    then: Mapping[str, Any],
+    now: Mapping[str, Any],
+) -> str | None:
+    """What differs between a stored record (without its digest) and the same step computed again.
+
+    None if nothing does, a notice if the run was made on other versions or another device, else DeviError.
+    """
+    if buffer.bytes[:-DIGEST_BYTES].tobytes() == stored:
+        return None
+    old = np.frombuffer(stored + bytes(DIGEST_BYTES), layout.dtype)[0]
+    where = _difference(layout, old, buffer.record)
+    text = f"{path}: step {step}, computed again, differs from what is stored: {where}."
+    changed = [f"{key}: {then.get(key)} then, {now[key]} now" for key in _ENVIRONMENT if then.get(key) != now[key]]
+    if not changed:
+        raise DeviError(
+            f"{text} On the same versions and device it should be equal to the last bit: is something random or"
+            " stateful missing from `state`, or was the code changed? Record to another --out to start over."
+        )
+    return f"{text} The stored one is kept. The run was made elsewhere ({'; '.join(changed)})."
+
+
+def _difference(layout: Layout, stored: np.void, new: np.void) -> str:
+    """Which fields differ, and by how much, in words: 'W by up to 1e-7, train_loss by up to 3e-9'."""
+    words = []
+    kinds: Mapping[str | None, str] = {t.field: t.dtype for t in layout.tensors}
+    for name in (layout.dtype.names or ())[1:-1]:
+        a, b = (np.asarray(record[name]) for record in (stored, new))
+        if a.tobytes() != b.tobytes():
+            a, b = (np.atleast_1d(to_values(x, kinds.get(name, "float64"))).astype(complex) for x in (a, b))
+            words.append(f"{name} by up to {np.nanmax(np.abs(a - b), initial=0.0):.1e}")
+    return ", ".join(words[:3]) + (f" and {len(words) - 3} more" if len(words) > 3 else "")
