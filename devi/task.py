@@ -6,13 +6,15 @@ import dataclasses
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import pydantic
-import torch
-from torch import Tensor, nn
 
 from devi.errors import DeviError, unknown_name
+
+if TYPE_CHECKING:  # a run is opened and shown without waiting for torch
+    import torch
+    from torch import Tensor, nn
 
 Split = Literal["train", "test"]
 T = TypeVar("T")

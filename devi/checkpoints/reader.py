@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import xarray as xr
-from torch import nn
 
-from devi.checkpoints import rebuild
 from devi.checkpoints.header import Finding
 from devi.checkpoints.lock import holder_of
 from devi.checkpoints.mapped import Records
-from devi.checkpoints.tensors import to_values
 from devi.errors import DeviError
 from devi.plugins import builtin_task
 from devi.task import Task, setting_names, with_settings
+
+if TYPE_CHECKING:  # torch and xarray are loaded where a model or a Dataset is asked for: opening a run is quick
+    import xarray as xr
+    from torch import nn
 
 Index = int | np.integer | slice | np.ndarray
 
@@ -119,6 +119,8 @@ class Run:
     @property
     def scalars(self) -> xr.Dataset:
         """What was recorded beside the model, each along `step`."""
+        import xarray as xr
+
         about = {"units": "1", "source": "recorded during training"}
         columns = self._records.columns(self._places, list(self._records.layout.scalars))
         data = {name: ("step", values, {**about, "long_name": name}) for name, values in columns.items()}
@@ -149,6 +151,8 @@ class Run:
         return self._tensors(index, None, is_buffer=True)
 
     def _tensors(self, index: Index, names: Iterable[str] | None, *, is_buffer: bool) -> dict[str, np.ndarray]:
+        from devi.checkpoints.tensors import to_values
+
         known = {t.name: t for t in self._records.layout.tensors if t.is_buffer == is_buffer}
         wanted = list(known) if names is None else list(names)
         for name in wanted:
@@ -170,6 +174,8 @@ class Run:
 
     def model_at(self, index: int) -> nn.Module:
         """The task's model with the weights and buffers of one checkpoint, in eval mode; no global RNG is touched."""
+        from devi.checkpoints import rebuild
+
         self.check_matches(self.task)
         model = rebuild.built(self.task, self.metadata.get("seed"))
         place = int(self._places[index])
@@ -180,6 +186,8 @@ class Run:
         """Raise DeviError if names or shapes of task.model() are not the run's. Checked once for the run's own task."""
         if task is self._task and (self._has_checked or self.whole._has_checked):
             return
+        from devi.checkpoints import rebuild
+
         model = rebuild.built(task, self.metadata.get("seed"))
         step = int(self.steps[0]) if len(self) else 0
         rebuild.check(model, task, self._records.layout, str(self.path), step, self.metadata)

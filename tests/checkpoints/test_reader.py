@@ -8,6 +8,8 @@ import os
 import random
 import socket
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -189,3 +191,16 @@ def test_a_damaged_resume_slot_gives_way_to_the_other(tmp_path):
     with Recorder(path, state={}, resume=True, notice=lambda text: None) as record:
         assert record.restore(nn.Linear(2, 2)) in (0, 1)
         assert any("is damaged and was not used" in notice for notice in record.notices)
+
+
+def test_opening_and_showing_a_run_imports_neither_torch_nor_xarray(place):
+    (place[0] / "segment-000000.h5").write_bytes(place[1])
+    code = (
+        "import sys; from devi.cli.main import run; code = run(['show', sys.argv[1]]);"
+        "heavy = [m for m in ('torch', 'xarray', 'h5py', 'matplotlib') if m in sys.modules];"
+        "sys.exit(f'imported {heavy}' if heavy else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(place[0])], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"{RECORDS} checkpoints, steps 0 to {RECORDS - 1}" in done.stdout
+    assert "weight  2×2  float32" in done.stdout
