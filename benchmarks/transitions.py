@@ -8,6 +8,10 @@ spike and its recovery), and backgrounds with a log-periodic oscillation.
 
 A prediction matches a planted change if its midpoint lies in [onset / 1.1, end · 1.1], one to one; every other
 prediction is a false alarm. `--seed` gives fresh cases: those of fit_confidence.py have seeds below 2000.
+Expected calibration error: over five bins of confidence, the mean distance between the confidence and the share of
+predictions that match, on all predictions of the exploratory point; a null run counts as any other.
+
+`--write` puts the table into benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 from scipy.optimize import linear_sum_assignment
+from tables import put_table
 
 from devi.transitions.fusion import OPERATING_POINTS, find_transitions
 from devi.transitions.transition import Transition
@@ -166,26 +171,67 @@ def measure(cases: list[Case], found: list[list[Transition]], least_confidence: 
     return counts
 
 
+def calibration_error(cases: list[Case], found: list[list[Transition]]) -> tuple[float, int]:
+    """Expected calibration error over five bins, and the number of predictions."""
+    confidence, true = [], []
+    for one, transitions in zip(cases, found, strict=True):
+        pairs = matched([t.midpoint for t in transitions], one.planted)
+        confidence += [t.confidence for t in transitions]
+        true += [float(i in pairs) for i in range(len(transitions))]
+    p, t = np.array(confidence), np.array(true)
+    place = np.minimum((p * 5).astype(int), 4)
+    gaps = [np.mean(place == k) * abs(p[place == k].mean() - t[place == k].mean()) for k in set(place)]
+    return float(sum(gaps)), len(p)
+
+
+def row_of(operating_point: str, counts: dict[str, Counter]) -> list[str]:
+    """F1 over all cases, recall by kind of change, false alarms per run with changes and by kind of null."""
+    total = sum(counts.values(), Counter())
+    precision = total["found"] / max(total["found"] + total["false"], 1)
+    recall = total["found"] / total["planted"]
+    planted = sum((counts[kind] for kind in KINDS), Counter())
+    nulls = sum((counts[kind] for kind in NULLS), Counter())
+    return [
+        operating_point,
+        f"{2 * precision * recall / max(precision + recall, 1e-9):.2f}",
+        *(f"{counts[kind]['found'] / counts[kind]['planted']:.2f}" for kind in KINDS),
+        f"{planted['false'] / planted['runs']:.2f}",
+        f"{nulls['false'] / nulls['runs']:.2f}",
+        *(f"{counts[kind]['false'] / counts[kind]['runs']:.2f}" for kind in NULLS),
+    ]
+
+
+HEADER = (
+    ["operating point", "F1"]
+    + [f"recall, {kind}" for kind in KINDS]
+    + ["false, per run with changes", "false, per null run"]
+    + [f"{kind} null" for kind in NULLS]
+)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=5000, help="first seed of the cases")
     parser.add_argument("--runs", type=int, default=25, help="cases of each kind")
+    parser.add_argument("--write", action="store_true", help="put the table into README.md")
     settings = parser.parse_args()
     cases = [case(kind, settings.seed + i) for kind in KINDS + NULLS for i in range(settings.runs)]
     start = time.perf_counter()
     found = [find_transitions(one.trajectories, operating_point="exploratory") for one in cases]
-    print(f"{len(cases)} runs, {(time.perf_counter() - start) / len(cases):.2f} s each")
-    for operating_point in ("exploratory", "strict"):  # strict keeps those of the exploratory that are surer
-        counts = measure(cases, found, OPERATING_POINTS[operating_point])
-        print(operating_point)
-        total = Counter()
-        for kind, count in counts.items():
-            total += count
-            recall = f"recall {count['found'] / count['planted']:.2f}  " if count["planted"] else " " * 13
-            print(f"  {kind:12s} {recall} false alarms a run {count['false'] / count['runs']:.2f}")
-        precision = total["found"] / max(total["found"] + total["false"], 1)
-        recall = total["found"] / total["planted"]
-        print(f"  F1 {2 * precision * recall / max(precision + recall, 1e-9):.2f} over all cases")
+    seconds = (time.perf_counter() - start) / len(cases)
+    rows = []
+    for operating_point in OPERATING_POINTS:  # strict keeps those of the exploratory that are surer
+        rows.append(row_of(operating_point, measure(cases, found, OPERATING_POINTS[operating_point])))
+        print(*(f"{name}: {cell}" for name, cell in zip(HEADER, rows[-1], strict=True)), sep="\n  ")
+    error, predictions = calibration_error(cases, found)
+    note = (
+        f"Seeds {settings.seed} to {settings.seed + settings.runs - 1} of each kind, {len(cases)} runs,"
+        f" {sum(len(one.planted) for one in cases)} planted changes."
+        f" Expected calibration error {error:.3f} over {predictions} predictions."
+    )
+    print(note, f"{seconds:.2f} s a run.")
+    if settings.write:
+        put_table("transitions", HEADER, rows, note)
 
 
 if __name__ == "__main__":

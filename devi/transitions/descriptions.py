@@ -24,8 +24,10 @@ def described(event: Event, label: str, trajectories: xr.Dataset) -> str:
     """between steps 1,090 and 2,726 the network generalized: test accuracy 0.02 → 1.00, LLC 249 ± 1 → 138 ± 4, …"""
     order = in_telling_order(event)
     if label.startswith("feature"):
-        order.sort(key=lambda change: change.curve.metric != "feature_norm")
-    told = order[:TOLD]
+        largest = max(change.share for change in order if change.curve.metric == "feature_norm")
+        order.sort(key=lambda change: change.curve.metric != "feature_norm" or change.share < 0.5 * largest)
+    # Context is counted only, unless there is nothing else to tell.
+    told = [change for change in order if not change.curve.context][:TOLD] or order[:TOLD]
     left = [change for change in order if change not in told]
     if any(change.curve.metric == "llc" for change in left):
         told[-1] = next(change for change in left if change.curve.metric == "llc")

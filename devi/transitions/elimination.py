@@ -14,6 +14,7 @@ from devi.transitions.growth import LARGEST_SHARE, Grid, refit
 
 SMALLEST_SHARE = 0.1  # of the curve's range
 SMALLEST_SIGNAL = 2.5  # times the noise
+TOO_WIDE = 0.97 * WIDEST  # a width this near its bound was stopped by it: the change is slower than a transition
 
 
 def eliminate(
@@ -47,7 +48,7 @@ def _unfit(curve: Curve, full: Fit, k: int) -> float:
     size = amplitude * max(float(curve.x[-1]) - one.centre, 0.0) if one.shape == "kink" else amplitude
     noise = float(np.interp(one.centre, curve.x, curve.sigma))
     small = size < SMALLEST_SHARE * curve.spread or size < SMALLEST_SIGNAL * noise
-    wide = one.width >= 0.999 * WIDEST
+    wide = one.width >= TOO_WIDE
     cancels = size > LARGEST_SHARE * np.ptp(curve.y) or _undone(curve, full, k)
     outside = min(np.sum(curve.x < one.centre), np.sum(curve.x > one.centre)) < 2
     return 1e6 if small or wide or cancels or outside else 0.0

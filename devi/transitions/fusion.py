@@ -100,7 +100,7 @@ def _transition(
         for change in event.changes
     )
     kind = kind_of(event, spiked=spikes_within(event, trajectories))
-    label = named(event, kind, searched, trajectories)
+    label = named(event, kind, trajectories)
     moved = {one.metric for one in support}
     return Transition(
         id="",

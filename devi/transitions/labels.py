@@ -12,7 +12,7 @@ Everything else is called by what moves, first rank first: "test loss and LLC".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import xarray as xr
@@ -60,8 +60,8 @@ def spikes_within(event: Event, trajectories: xr.Dataset) -> bool:
     return any(loss[i] > SPIKE * np.min(loss[max(i - 4, 0) : i]) for i in here if i > 0)
 
 
-def named(event: Event, kind: Kind, searched: Sequence[str], trajectories: xr.Dataset) -> str:
-    """The event's label. `searched`: without a test metric among them, nobody can tell memorization from learning."""
+def named(event: Event, kind: Kind, trajectories: xr.Dataset) -> str:
+    """The event's label. Without a test metric in the trajectories nobody can tell memorization from learning."""
     if kind == "instability":
         return "instability"
     if _learned(event, "test_accuracy") >= CLEAR and _closed(event) >= LEARNED:
@@ -71,9 +71,9 @@ def named(event: Event, kind: Kind, searched: Sequence[str], trajectories: xr.Da
         if features:
             return f"feature{'s' * (len(features) > 1)} {listed(features)} {one if len(features) == 1 else several}"
     train = _learned(event, "train_accuracy")
-    memorizes = train >= CLEAR or ("train_accuracy" not in searched and _moves(event, "train_loss", up=False))
+    memorizes = train >= CLEAR or ("train_accuracy" not in trajectories and _moves(event, "train_loss", up=False))
     improves = train < CLEAR and (_moves(event, "test_loss", up=False) or _moves(event, "test_accuracy", up=True))
-    tested = "test_loss" in searched or "test_accuracy" in searched
+    tested = "test_loss" in trajectories or "test_accuracy" in trajectories  # one that stays where it was says most
     if memorizes and tested and not improves and kind not in ("transient", "overfit_rise"):
         return "memorization"
     if _forms(event):
@@ -88,6 +88,8 @@ def _subjects(event: Event, trajectories: xr.Dataset) -> list[str]:
     """Names of the first two quantities that move; of one loss on several splits, and of columns, only the first."""
     names: dict[str, str] = {}
     for one in in_telling_order(event):
+        if one.curve.context and names:
+            break
         family = one.curve.metric.removesuffix("_train").removesuffix("_test")
         names.setdefault(family, name_of(one.curve, trajectories))
     return list(names.values())[:2]

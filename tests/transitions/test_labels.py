@@ -1,0 +1,87 @@
+"""Names of events: what was learned, formed, spoiled, or merely moved."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from devi.transitions.fusion import find_transitions
+from tests.transitions.planted import BACKGROUNDS, X, jump, kink, run, sigmoid
+
+LEARNS = 0.02 + 0.98 * sigmoid(30, 0.3)  # train accuracy
+TRAIN_LOSS = 4 - 4 * sigmoid(30, 0.3)
+
+
+def labels(**curves):
+    return [one.label for one in find_transitions(run(**curves))]
+
+
+@pytest.mark.parametrize("partial", [0.0, 0.2, 0.4])
+def test_memorization_with_a_part_of_the_test_set_is_memorization_still(partial):
+    assert labels(train_accuracy=LEARNS, test_accuracy=0.02 + partial * sigmoid(33, 0.3)) == ["memorization"]
+
+
+@pytest.mark.parametrize("gained", [0.6, 0.97])
+def test_generalization_closes_at_least_half_of_what_was_lacking(gained):
+    found = labels(train_accuracy=LEARNS, test_accuracy=0.02 + gained * sigmoid(1500, 0.3))
+    assert found == ["memorization", "generalization"]
+
+
+def test_the_second_half_of_the_test_set_is_generalization_too():
+    both = 0.02 + 0.4 * sigmoid(33, 0.3) + 0.57 * sigmoid(1500, 0.3)
+    assert labels(train_accuracy=LEARNS, test_accuracy=both) == ["memorization", "generalization"]
+
+
+def test_accuracy_in_per_cent_is_judged_against_a_hundred():
+    assert labels(train_accuracy=100 * LEARNS, test_accuracy=35 * sigmoid(33, 0.3)) == ["memorization"]
+    assert labels(train_accuracy=100 * LEARNS, test_accuracy=97 * sigmoid(1500, 0.3))[-1] == "generalization"
+
+
+def test_a_falling_restricted_loss_is_circuit_formation_until_test_accuracy_moves():
+    restricted = 4 - 4 * sigmoid(300, 0.3)
+    assert labels(restricted_loss=restricted, test_accuracy=sigmoid(2000, 0.3)) == [
+        "circuit formation",
+        "generalization",
+    ]
+    assert labels(restricted_loss=restricted, test_accuracy=sigmoid(310, 0.3)) == ["generalization"]
+
+
+def test_a_restricted_loss_that_rises_forms_no_circuit():
+    y = 1 + 3 * np.exp(-((X / 0.5) ** 2)) + 2 * sigmoid(1500, 0.3)
+    assert "circuit formation" not in labels(restricted_loss=y, test_loss=2 * sigmoid(1500, 0.3))
+
+
+def test_a_spike_of_a_tiny_training_loss_makes_a_jump_an_instability():
+    """1e-2 nats where the run started from 4: invisible on a linear axis, ten thousand times the loss before."""
+    at = int(np.argmax(jump(2000)))
+    spiked = np.maximum(TRAIN_LOSS, 1e-6)
+    spiked[at : at + 3] = 1e-2
+    curves = {"test_loss": 10 + 20 * jump(2000), "train_accuracy": LEARNS}
+    assert labels(train_loss=spiked, **curves) == ["memorization", "instability"]
+    assert labels(train_loss=TRAIN_LOSS, **curves) == ["memorization", "overfitting"]
+
+
+def test_generalization_beside_a_spike_is_no_instability():
+    at = int(np.argmax(jump(2000)))
+    spiked = np.maximum(TRAIN_LOSS, 1e-6)
+    spiked[at : at + 3] = 1e-2
+    assert labels(train_loss=spiked, test_accuracy=sigmoid(2000, 0.2))[-1] == "generalization"
+
+
+def test_other_changes_are_called_by_readable_names():
+    assert labels(test_loss=4 + BACKGROUNDS["power"] + sigmoid(400, 0.3), llc=-90 * sigmoid(400, 0.25)) == [
+        "test loss and LLC"
+    ]
+    (bent,) = find_transitions(run(llc=30 * kink(400), other=3 * kink(400)), operating_point="exploratory")
+    assert bent.label == "kink in LLC and other"
+
+
+def test_one_loss_on_several_splits_is_named_once():
+    y = 3 - 0.7 * sigmoid(400, 0.3) - 2.3 * sigmoid(6, 0.3)
+    (early, late) = find_transitions(run(restricted_loss=y, restricted_loss_test=y, restricted_loss_train=y, a=X))
+    assert (early.label, late.label) == ("circuit formation", "restricted loss")
+
+
+def test_a_rise_of_two_parts_without_a_pause_is_one_event():
+    ramp = np.clip(0.5 + 0.8 * (X - np.log10(38)) / 0.17, 0, 1)
+    assert labels(train_accuracy=0.4 * sigmoid(23, 0.48) + 0.6 * ramp, test_accuracy=0 * X) == ["memorization"]
