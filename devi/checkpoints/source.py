@@ -1,13 +1,14 @@
-"""Source: copies a model's tensors into a record, for as long as they are those that the layout was made of."""
+"""Source: copies a model into records, for as long as its tensors are those that the layout was made of."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
+from devi.checkpoints.record import RecordBuffer
 from devi.checkpoints.tensors import layout_of, to_stored, unwrapped
 from devi.errors import DeviError
 
@@ -16,18 +17,36 @@ class Source:
     """A model as the origin of records: its layout, and where it keeps the tensor of each field."""
 
     def __init__(self, model: nn.Module, scalars: Sequence[str]) -> None:
+        self.inner = unwrapped(model)
+        self.layout, self._places = layout_of(self.inner, scalars)
         self._model = model
-        self._inner = unwrapped(model)
-        self.layout, self._places = layout_of(self._inner, scalars)
-        self._signature = _signature(self._inner)
+        modules = list(model.modules())
+        self._families = [module._modules for module in modules]
+        self._children = self._present()
+        self._holders = [holder for module in modules for holder in (module._parameters, module._buffers)]
+        self._count = sum(map(len, self._holders))
 
     def is_still(self, model: nn.Module) -> bool:
         """Whether this is the same model, with the same modules and as many parameters and buffers."""
-        return model is self._model and _signature(unwrapped(model)) == self._signature
+        return (
+            model is self._model and self._present() == self._children and sum(map(len, self._holders)) == self._count
+        )
 
-    def copy_to(self, views: Sequence[np.ndarray], path: Path) -> None:
-        """Copy each tensor to its field. Raises DeviError for one that changed its dtype or shape."""
-        for view, (owner, key) in zip(views, self._places, strict=True):
+    def _present(self) -> list[nn.Module | None]:
+        return [child for family in self._families for child in family.values()]
+
+    def copy_to(self, buffer: RecordBuffer, scalars: Mapping[str, float], path: Path) -> None:
+        """Copy numbers and tensors to their fields. Raises DeviError for other names or a changed dtype or shape."""
+        names = self.layout.scalars
+        if scalars.keys() != set(names):
+            raise DeviError(
+                f"{path}: got scalars {sorted(scalars)}; the first checkpoint fixed them as {sorted(names)}."
+                " Give the same ones each time, float('nan') where there is no value."
+            )
+        for view, name in zip(buffer.scalars, names, strict=True):
+            value = scalars[name]
+            view[...] = value.item() if isinstance(value, Tensor) else float(value)
+        for view, (owner, key) in zip(buffer.tensors, self._places, strict=True):
             tensor = to_stored(owner[key])
             if tensor.shape != view.shape or tensor.dtype != view.dtype:  # copyto would broadcast and convert
                 raise DeviError(
@@ -36,11 +55,3 @@ class Source:
                     " Record the changed model to another path."
                 )
             np.copyto(view, tensor)
-
-
-def _signature(model: nn.Module) -> tuple[list[nn.Module], int]:
-    """Changes when a module is replaced or a parameter or buffer comes or goes; a few tenths of a µs per module."""
-    modules = [model]
-    for module in modules:  # grows while it is walked
-        modules.extend(child for child in module._modules.values() if child is not None)
-    return modules, sum(len(module._parameters) + len(module._buffers) for module in modules)

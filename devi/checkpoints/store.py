@@ -110,8 +110,8 @@ class Store:
         finally:
             os.close(descriptor)
 
-    def append(self) -> None:
-        """Commit the record in `buffer`: one hash, one pwrite."""
+    def append(self, step: int) -> None:
+        """Commit the record of `step`, which is in `buffer`: one hash, one pwrite."""
         if self._header is None or self._used == self._header.records:
             self._leave()
             self._open_next()
@@ -121,7 +121,7 @@ class Store:
         buffer.seal(self._used)
         write_all(self._descriptor, buffer.bytes.data, header.data_offset + self._used * len(buffer.bytes))
         self._used += 1
-        self.last_step = int(buffer.step)
+        self.last_step = step
         self._unsynced = True
         self._count += 1
         if self._used == header.records or time.monotonic() >= self._next_sync:

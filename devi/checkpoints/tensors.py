@@ -18,10 +18,10 @@ _UNSIGNED = {1: torch.uint8, 2: torch.uint16, 4: torch.uint32}
 def to_stored(tensor: Tensor) -> np.ndarray:
     """The tensor's values, or bits where numpy lacks its dtype, on the CPU; shares memory with a CPU tensor."""
     tensor = tensor.detach()
-    if tensor.device.type != "cpu":
-        tensor = tensor.cpu()
-    if tensor.is_conj() or tensor.is_neg():
-        tensor = tensor.resolve_conj().resolve_neg()
+    try:
+        return tensor.numpy()  # first, because it is the usual case and runs for every tensor of every checkpoint
+    except (TypeError, RuntimeError):  # on a device, lazily conjugated or negated, or of a dtype unknown to numpy
+        tensor = tensor.cpu().resolve_conj().resolve_neg()
     try:
         return tensor.numpy()
     except TypeError:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from torch import Tensor, nn
+from torch import nn
 
 from devi.checkpoints.folder import check_usable, refusal
 from devi.checkpoints.keeper import SlotKeeper
@@ -66,7 +66,6 @@ class Recorder:
         self._previous: int | None = None  # the last step recorded here
         self._resume, self._restored = resume, False
         self._source: Source | None = None
-        self._names: frozenset[str] = frozenset()
         self._has_told_bits_differ = self._is_closed = False
         with self._told_in_words():
             check_usable(self.path, resume)
@@ -99,24 +98,21 @@ class Recorder:
         source = self._source
         if source is None or not source.is_still(model):
             source = self._bind(model, tuple(scalars))
-        if scalars.keys() != self._names:
-            self._refuse_scalars(scalars)
         store, buffer = self._store, self._store.buffer
         step = operator.index(step)
         if self._previous is not None and step <= self._previous:
             raise DeviError(f"{self.path}: step {step} was recorded after step {self._previous}. Steps must increase.")
         buffer.step[...] = step
-        for view, name in zip(buffer.scalars, source.layout.scalars, strict=True):
-            value = scalars[name]
-            view[...] = value.detach().item() if isinstance(value, Tensor) else float(value)
-        source.copy_to(buffer.tensors, self.path)
-        with self._told_in_words():
+        source.copy_to(buffer, scalars, self.path)
+        try:
             if store.last_step is None or step > store.last_step:
-                store.append()
+                store.append(step)
             else:
                 self._compare(step)
             if self._keeper is not None:
-                self._keeper.keep_if_due(step, unwrapped(model))
+                self._keeper.keep_if_due(step, source.inner)
+        except OSError as error:
+            raise refusal(self.path, store.last_step, error) from None
         self._previous = step
 
     record = __call__
@@ -197,7 +193,7 @@ class Recorder:
             check_same_layout(self.path, store.layout, source.layout)
             if self._source is None:
                 self._check_same_run(unwrapped(model))
-        self._names, self._source = frozenset(source.layout.scalars), source
+        self._source = source
         return source
 
     def _check_same_run(self, model: nn.Module) -> None:
@@ -225,13 +221,6 @@ class Recorder:
         if notice is not None and not self._has_told_bits_differ:
             self._has_told_bits_differ = True
             self._notice(notice)
-
-    def _refuse_scalars(self, scalars: Mapping[str, float]) -> None:
-        given, fixed = sorted(scalars), sorted(self._names)
-        raise DeviError(
-            f"{self.path}: got scalars {given}; the first checkpoint fixed them as {fixed}."
-            " Give the same ones each time, float('nan') where there is no value."
-        )
 
     def _notice(self, text: str) -> None:
         self.notices.append(text)

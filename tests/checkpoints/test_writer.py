@@ -320,6 +320,38 @@ def test_misuse_is_told_in_words(path, call, text):
             call(record, model)
 
 
+def test_a_replaced_layer_is_the_one_that_is_recorded(path):
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    with Recorder(path, notice=quiet) as record:
+        record(0, model)
+        model[1] = nn.Linear(2, 2)
+        model[0].weight = nn.Parameter(torch.full((2, 2), 7.0))
+        record(1, model)
+    last = open_run(path).parameters(1)
+    np.testing.assert_array_equal(last["1.weight"], model[1].weight.detach())
+    np.testing.assert_array_equal(last["0.weight"], 7.0)
+
+
+def test_a_layer_added_below_a_layer_without_any_is_refused(path):
+    model = nn.Sequential(nn.Linear(2, 2))
+    with Recorder(path, notice=quiet) as record:
+        record(0, model)
+        model[0].more = nn.Linear(2, 2)
+        with pytest.raises(DeviError, match=r"'0.more.weight' is float32 \(2, 2\) now and absent in the run so far"):
+            record(1, model)
+
+
+def test_lazily_conjugated_and_negated_buffers_are_stored_as_their_values(path):
+    model = nn.Linear(1, 1)
+    number = torch.tensor([1 + 2j])
+    model.register_buffer("conjugated", number.conj())
+    model.register_buffer("negated", number.conj().imag)
+    with Recorder(path, notice=quiet) as record:
+        record(0, model)
+    buffers = open_run(path).buffers(0)
+    assert (buffers["conjugated"].item(), buffers["negated"].item()) == (1 - 2j, -2.0)
+
+
 def test_a_closed_recorder_records_nothing(path):
     model = nn.Linear(2, 2)
     with Recorder(path, notice=quiet) as record:
