@@ -36,7 +36,7 @@ class LearningCoefficient(Metric):
     llc_virial    (step,)              1 in equilibrium
     llc_rhat      (step,)              llc_ess likewise: convergence and effective draws of the loss trace
     llc_headroom  (step,)              nβ·(L(w*) − loss after a short descent): llc + llc_headroom is free of it
-    llc_trace     (step, chain, draw)  nβ·(L(w) − L(w*)) along the chains
+    llc_trace     (step, chain, draw)  nβ·(L(w) − L(w*)) along the chains; `trace_draws` of each, evenly spaced
     llc_flags     (step,)              words of `FLAG_MEANINGS`, comma-separated; empty when healthy
 
     Source: Lau et al. 2023, arXiv:2308.12108, definition of the estimator.
@@ -52,6 +52,9 @@ class LearningCoefficient(Metric):
     batch_size: Annotated[int | None, Field(ge=0)] = None
     seed: int = 0
     device: str = "cpu"
+    trace_draws: Annotated[int, Field(ge=1)] = (
+        250  # of each chain kept in llc_trace, evenly spaced; all count otherwise
+    )
 
     name: ClassVar[str] = "llc"
     units: ClassVar[str] = "1"
@@ -102,16 +105,19 @@ class LearningCoefficient(Metric):
             posterior, run.steps, settings, kernel=kernel_named(self.sampler), seed=self.seed, progress=progress
         )
         descended = descended_loss(posterior, step=0.5 * settings.step_size * settings.n_beta)
-        return learning_coefficient(draws, descended=descended)
+        return learning_coefficient(draws, descended=descended, trace_draws=self.trace_draws)
 
 
-def learning_coefficient(draws: xr.Dataset, *, descended: np.ndarray | None = None) -> xr.Dataset:
+def learning_coefficient(
+    draws: xr.Dataset, *, descended: np.ndarray | None = None, trace_draws: int | None = None
+) -> xr.Dataset:
     """Local learning coefficient, its error and its health at each checkpoint.
 
         llc(t) = n_beta · (mean of loss(t, c, d) over chains c, draws d − base_loss(t)) − mean of step_bias(t, c) over c
 
     draws      from `devi.sample`: loss (step, chain, draw), base_loss (step,), both on the training set
     descended  (step,) loss after a descent from the checkpoint; without it llc_headroom is NaN
+    trace_draws  draws of each chain that llc_trace keeps, evenly spaced; None keeps all. The estimate uses all of them.
     returns    the variables that `LearningCoefficient` lists; no unit
 
     Source: Lau et al. 2023, arXiv:2308.12108, definition of the estimator.
@@ -128,6 +134,9 @@ def learning_coefficient(draws: xr.Dataset, *, descended: np.ndarray | None = No
     headroom = np.full(len(base), np.nan) if descended is None else n_beta * (base - descended)
     source = LearningCoefficient.source
 
+    count = trace.shape[2]
+    kept = np.unique(np.linspace(0, count - 1, min(count, trace_draws or count)).round().astype(int))
+
     def along(values: np.ndarray, long_name: str) -> tuple[str, np.ndarray, dict[str, Any]]:
         return "step", values, labels("1", long_name, source)
 
@@ -142,11 +151,11 @@ def learning_coefficient(draws: xr.Dataset, *, descended: np.ndarray | None = No
             "llc_step_bias": along(bias, "subtracted from the estimate: what the finite step size adds"),
             "llc_trace": (
                 ("step", "chain", "draw"),
-                trace.astype(np.float32),
+                trace[:, :, kept].astype(np.float32),
                 labels("1", "n_beta × (loss − loss at the checkpoint) along the chains", source),
             ),
         },
-        coords={"step": draws["step"]},
+        coords={"step": draws["step"], "draw": ("draw", kept, {"long_name": "draw after burn-in"})},
         attrs={**draws.attrs, "non_finite": json.dumps(non_finite(draws))},
     )
     result["llc_flags"] = along(np.asarray(flags(draws, result), dtype=str), "what is unhealthy about the estimate")

@@ -84,10 +84,10 @@ def trace_steps(trajectories: xr.Dataset, limit: int = TRACES) -> list[int]:
     return sorted(wanted[:limit])
 
 
-def thinned(trace: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def thinned(trace: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
     """Every k-th draw of a trace (chain, draw), and their numbers."""
-    kept = np.arange(0, trace.shape[1], max(1, trace.shape[1] // TRACE_POINTS))
-    return trace[:, kept], kept
+    kept = np.arange(0, trace.sizes["draw"], max(1, trace.sizes["draw"] // TRACE_POINTS))
+    return trace.values[:, kept].astype(float), trace["draw"].values[kept]
 
 
 def trace_label(trace: xr.DataArray) -> str:
@@ -124,7 +124,7 @@ def health(trajectories: xr.Dataset, transitions: Iterable[Any] = ()) -> Figure:
 
 def _trace(axes: Axes, trajectories: xr.Dataset, index: int, *, last: bool) -> None:
     trace = trajectories["llc_trace"]
-    values, draws = thinned(trace.values[index].astype(float))
+    values, draws = thinned(trace[index])
     for chain, losses in enumerate(values):
         axes.plot(draws, losses, lw=0.6, color=palette.style(chain).colour)
     axes.set_ylabel(wrapped(trace_label(trace), 10))

@@ -13,7 +13,7 @@ from devi.report.health_figure import thinned, trace_label
 def trace_chart(trajectories: xr.Dataset, index: int) -> Spec:
     """One line a chain; draws thinned to what a screen can show."""
     trace = trajectories["llc_trace"]
-    values, draws = thinned(trace.values[index].astype(float))
+    values, draws = thinned(trace[index])
     names = [str(chain) for chain in range(len(values))]
     rows = [
         {"c": name, "d": draws.tolist(), "v": [number(loss) for loss in losses]}

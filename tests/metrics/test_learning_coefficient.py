@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -25,6 +27,16 @@ def test_every_variable_is_labelled_and_the_settings_are_attributes():
     assert found["llc_trace"].dims == ("step", "chain", "draw")
     assert found["llc_trace"].dtype == np.float32
     assert found.attrs["n_beta"] == 100.0
+
+
+def test_the_trace_keeps_evenly_spaced_draws_and_the_estimate_uses_all_of_them():
+    whole = dataclasses.replace(SHORT, trace_draws=1000).over(Monomials().run())
+    thin = dataclasses.replace(SHORT, trace_draws=5).over(Monomials().run())
+    assert whole["draw"].values.tolist() == list(range(400))
+    assert thin["draw"].values.tolist() == [0, 100, 200, 299, 399]
+    np.testing.assert_array_equal(thin["llc_trace"], whole["llc_trace"].sel(draw=thin["draw"]))
+    assert thin["llc"].item() == whole["llc"].item()
+    assert whole["llc"].item() == pytest.approx((whole["llc_trace"].mean() - whole["llc_step_bias"]).item(), rel=1e-5)
 
 
 def test_blocks_give_the_rows_of_the_whole_run():
