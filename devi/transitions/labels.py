@@ -2,7 +2,7 @@
 
     generalization      test accuracy closes at least half of what it lacked to 1
     memorization        the training set is learned and the test set is not, or only in part
-    circuit formation   the restricted loss falls while test accuracy does not rise
+    circuit formation   the restricted loss falls to half or less while test accuracy does not rise
     instability         the training loss spikes and nothing is learned
     overfitting         test loss rises and nothing is learned
     feature 2 enters    its norm rises by a good part of its range
@@ -19,7 +19,7 @@ import xarray as xr
 
 from devi.transitions.detector import Change
 from devi.transitions.events import Event
-from devi.transitions.ranks import telling_order
+from devi.transitions.ranks import CIRCUIT, telling_order
 from devi.transitions.transition import Kind
 from devi.transitions.words import column_of, listed, name_of
 
@@ -127,19 +127,18 @@ def _closed(event: Event) -> float:
 
 
 def _forms(event: Event) -> bool:
-    """Whether the restricted loss falls, where there is a circuit at all, and test accuracy does not follow yet.
+    """Whether the restricted loss falls to half or less between onset and end, and test accuracy does not follow yet.
 
     Not on the training pairs alone: there every frequency gains while they are memorized.
     """
     if event.fall is not None or _learned(event, "test_accuracy") >= CLEAR:
         return False
-    return any(
-        one.curve.metric in ("restricted_loss", "restricted_loss_test")
-        and not one.curve.context
-        and one.amplitude < -CLEAR * one.curve.spread
-        and one.shape != "kink"
-        for one in event.changes
-    )
+    for one in event.changes:
+        if one.curve.metric in ("restricted_loss", "restricted_loss_test") and one.shape != "kink":
+            before, after = np.interp([one.onset, one.end], one.curve.x, one.curve.y)
+            if after <= CIRCUIT * before and not one.curve.context:
+                return True
+    return False
 
 
 def _gains(event: Event) -> bool:
