@@ -92,4 +92,7 @@ def test_one_loss_on_several_splits_is_named_once():
 
 def test_a_rise_of_two_parts_without_a_pause_is_one_event():
     ramp = np.clip(0.5 + 0.8 * (X - np.log10(38)) / 0.17, 0, 1)
-    assert labels(train_accuracy=0.4 * sigmoid(23, 0.48) + 0.6 * ramp, test_accuracy=0 * X) == ["memorization"]
+    curves = run(train_accuracy=0.4 * sigmoid(23, 0.48) + 0.6 * ramp, test_accuracy=0 * X)
+    (one,) = find_transitions(curves, operating_point="exploratory")
+    assert one.label == "memorization"
+    assert np.log10(one.end / one.onset) == pytest.approx(0.5, abs=0.1)  # of the whole, not of a part
