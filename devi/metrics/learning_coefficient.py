@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
@@ -31,9 +31,10 @@ CALIBRATED = ("chains", "draws", "burn_in", "step_size", "n_beta", "localization
 class LearningCoefficient(Metric):
     """llc ± llc_se of every checkpoint, from `sample`; settings that are None are chosen from the run by `calibrate`.
 
-    llc           (step,)              λ̂ less what the finite step size adds (llc_step_bias)
-    llc_se        (step,)              its standard error, see `devi.sampling.diagnostics.standard_error`
-    llc_virial    (step,)              1 in equilibrium
+    llc           (step,)              λ̂ less what the finite step size adds: the raw λ̂ is llc + llc_step_bias
+    llc_se        (step,)              error of llc, its correction included, see `standard_error` of the diagnostics
+    llc_virial    (step,)              1 in equilibrium; the sum of llc_virial_loss and llc_virial_localization (step,)
+    llc_virial_by_parameter (step, parameter)  part of llc_virial_loss from each parameter; NaN for a frozen one
     llc_rhat      (step,)              llc_ess likewise: convergence and effective draws of the loss trace
     llc_headroom  (step,)              nβ·(L(w*) − loss after a short descent): llc + llc_headroom is free of it
     llc_trace     (step, chain, draw)  nβ·(L(w) − L(w*)) along the chains; `trace_draws` of each, evenly spaced
@@ -58,13 +59,16 @@ class LearningCoefficient(Metric):
 
     name: ClassVar[str] = "llc"
     units: ClassVar[str] = "1"
-    long_name: ClassVar[str] = "local learning coefficient"
+    long_name: ClassVar[str] = "local learning coefficient, corrected for the step size"
     source: ClassVar[str] = "Lau et al. 2023, arXiv:2308.12108"
     progresses: ClassVar[bool] = True
     gives: ClassVar[tuple[str, ...]] = (
         "llc",
         "llc_se",
         "llc_virial",
+        "llc_virial_loss",
+        "llc_virial_localization",
+        "llc_virial_by_parameter",
         "llc_rhat",
         "llc_ess",
         "llc_headroom",
@@ -105,11 +109,16 @@ class LearningCoefficient(Metric):
             posterior, run.steps, settings, kernel=kernel_named(self.sampler), seed=self.seed, progress=progress
         )
         descended = descended_loss(posterior, step=0.5 * settings.step_size * settings.n_beta)
-        return learning_coefficient(draws, descended=descended, trace_draws=self.trace_draws)
+        names = list(run.parameters(slice(0, 1)))
+        return learning_coefficient(draws, descended=descended, trace_draws=self.trace_draws, parameters=names)
 
 
 def learning_coefficient(
-    draws: xr.Dataset, *, descended: np.ndarray | None = None, trace_draws: int | None = None
+    draws: xr.Dataset,
+    *,
+    descended: np.ndarray | None = None,
+    trace_draws: int | None = None,
+    parameters: Sequence[str] | None = None,
 ) -> xr.Dataset:
     """Local learning coefficient, its error and its health at each checkpoint.
 
@@ -118,6 +127,7 @@ def learning_coefficient(
     draws      from `devi.sample`: loss (step, chain, draw), base_loss (step,), both on the training set
     descended  (step,) loss after a descent from the checkpoint; without it llc_headroom is NaN
     trace_draws  draws of each chain that llc_trace keeps, evenly spaced; None keeps all. The estimate uses all of them.
+    parameters  all names of the run, in its order, for llc_virial_by_parameter; None: those that were sampled
     returns    the variables that `LearningCoefficient` lists; no unit
 
     Source: Lau et al. 2023, arXiv:2308.12108, definition of the estimator.
@@ -129,22 +139,35 @@ def learning_coefficient(
     trace = n_beta * (draws["loss"].values - base[:, None, None])  # (step, chain, draw)
     trace[~np.isfinite(trace)] = np.nan  # an infinity would only become one on the way
     rhat, ess = rhat_and_ess(trace)
-    bias = draws["step_bias"].values.mean(axis=1)
-    virial = (draws["virial_loss"] + draws["virial_localization"]).values.mean(axis=1)
+    bias = draws["step_bias"].values  # (step, chain)
+    # The correction is an estimate too: it can add to what the chains differ by as well as take from it.
+    error = np.fmax(standard_error(trace, ess), standard_error(trace - bias[:, :, None], ess))
+    bias = bias.mean(axis=1)
+    loss_part, pull_part = (draws[name].values.mean(axis=1) for name in ("virial_loss", "virial_localization"))
+    names = list(draws["parameter"].values if parameters is None else parameters)
+    by_parameter = draws["virial_by_parameter"].reindex(parameter=names).values
     headroom = np.full(len(base), np.nan) if descended is None else n_beta * (base - descended)
     source = LearningCoefficient.source
 
     count = trace.shape[2]
     kept = np.unique(np.linspace(0, count - 1, min(count, trace_draws or count)).round().astype(int))
 
-    def along(values: np.ndarray, long_name: str) -> tuple[str, np.ndarray, dict[str, Any]]:
-        return "step", values, labels("1", long_name, source)
+    def along(values: np.ndarray, long_name: str, *, detect: bool = True) -> tuple[str, np.ndarray, dict[str, Any]]:
+        return "step", values, labels("1", long_name, source, detect=detect)
 
     result = xr.Dataset(
         {
             "llc": along(trace.mean(axis=(1, 2)) - bias, LearningCoefficient.long_name),
-            "llc_se": along(standard_error(trace, ess), "standard error of the local learning coefficient"),
-            "llc_virial": along(virial, "virial (1 in equilibrium)"),
+            "llc_se": along(error, "standard error of the local learning coefficient"),
+            "llc_virial": along(loss_part + pull_part, "virial (1 in equilibrium)"),
+            # Parts of the virial above: searching each would multiply the chances of a false alarm.
+            "llc_virial_loss": along(loss_part, "virial, loss part", detect=False),
+            "llc_virial_localization": along(pull_part, "virial, localization part", detect=False),
+            "llc_virial_by_parameter": (
+                ("step", "parameter"),
+                by_parameter,
+                labels("1", "virial, loss part, by parameter", source, detect=False),
+            ),
             "llc_rhat": along(rhat, "R-hat of the loss along the chains"),
             "llc_ess": along(ess, "effective draws of all chains"),
             "llc_headroom": along(headroom, "n_beta × loss to be gained by descending from the checkpoint"),
@@ -155,7 +178,7 @@ def learning_coefficient(
                 labels("1", "n_beta × (loss − loss at the checkpoint) along the chains", source),
             ),
         },
-        coords={"step": draws["step"], "draw": ("draw", kept, {"long_name": "draw after burn-in"})},
+        coords={"step": draws["step"], "draw": ("draw", kept, {"long_name": "draw after burn-in"}), "parameter": names},
         attrs={**draws.attrs, "non_finite": json.dumps(non_finite(draws))},
     )
     result["llc_flags"] = along(np.asarray(flags(draws, result), dtype=str), "what is unhealthy about the estimate")

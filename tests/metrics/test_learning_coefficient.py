@@ -2,8 +2,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
+import xarray as xr
+from torch import nn
 
-from devi.metrics.learning_coefficient import CALIBRATED, LearningCoefficient
+from devi.metrics.learning_coefficient import CALIBRATED, LearningCoefficient, learning_coefficient
+from devi.metrics.norms import Norms
 from tests.sampling.in_memory import MemoryRun, Monomials, Regression
 
 SHORT = LearningCoefficient(
@@ -37,6 +41,72 @@ def test_the_trace_keeps_evenly_spaced_draws_and_the_estimate_uses_all_of_them()
     np.testing.assert_array_equal(thin["llc_trace"], whole["llc_trace"].sel(draw=thin["draw"]))
     assert thin["llc"].item() == whole["llc"].item()
     assert whole["llc"].item() == pytest.approx((whole["llc_trace"].mean() - whole["llc_step_bias"]).item(), rel=1e-5)
+
+
+def test_the_virials_parts_add_up_to_it():
+    found = SHORT.over(Regression(3).run(2))
+    parts = found["llc_virial_loss"] + found["llc_virial_localization"]
+    np.testing.assert_allclose(parts, found["llc_virial"], rtol=1e-6)
+    np.testing.assert_allclose(found["llc_virial_by_parameter"].sum("parameter"), found["llc_virial_loss"], rtol=1e-6)
+    for name in ("llc_virial_loss", "llc_virial_localization", "llc_virial_by_parameter"):
+        assert found[name].attrs["detect"] == 0
+
+
+class Offset(nn.Module):
+    """Outputs w plus an offset that is not trained."""
+
+    def __init__(self):
+        super().__init__()
+        self.offset = nn.Parameter(torch.zeros(2), requires_grad=False)
+        self.w = nn.Parameter(torch.zeros(2))
+
+    def forward(self, inputs):
+        return (self.offset + self.w).expand(len(inputs), -1)
+
+
+class WithOffset(Monomials):
+    def model(self):
+        return Offset()
+
+
+def test_a_frozen_parameter_has_no_virial_and_keeps_its_place_beside_the_norms():
+    run = MemoryRun(WithOffset(), {"offset": np.zeros((1, 2), np.float32), "w": np.zeros((1, 2), np.float32)})
+    found = SHORT.over(run)
+    assert found["parameter"].values.tolist() == ["offset", "w"]
+    assert np.isnan(found["llc_virial_by_parameter"].values).tolist() == [[True, False]]
+    together = xr.merge([found, Norms().over(run)], join="exact", compat="no_conflicts", combine_attrs="drop_conflicts")
+    assert together["layer_norms"].dims == together["llc_virial_by_parameter"].dims
+
+
+def drawn(step_bias):
+    """Draws of four chains at one checkpoint, made up: the loss is noise of the same kind in each."""
+    noise = np.random.default_rng(0).standard_normal((1, 4, 500)) * 0.01
+    zeros = np.zeros((1, 4))
+    return xr.Dataset(
+        {
+            "loss": (("step", "chain", "draw"), 0.05 + noise),
+            "base_loss": (("step",), [0.0]),
+            "step_bias": (("step", "chain"), [step_bias]),
+            "virial_loss": (("step", "chain"), zeros + 1),
+            "virial_localization": (("step", "chain"), zeros),
+            "virial_by_parameter": (("step", "parameter"), [[1.0]]),
+        },
+        coords={"step": [0], "parameter": ["w"]},
+        attrs={"n_beta": 100.0, "step_size": 0.1},
+    )
+
+
+def test_the_raw_estimate_is_the_corrected_one_plus_the_step_bias():
+    found = learning_coefficient(drawn([0.2, 0.2, 0.2, 0.2]))
+    assert (found["llc"] + found["llc_step_bias"]).item() == pytest.approx(found["llc_trace"].mean().item(), rel=1e-5)
+    assert "corrected for the step size" in found["llc"].attrs["long_name"]
+
+
+def test_the_error_counts_what_the_step_correction_differs_by_between_chains():
+    same, apart = (learning_coefficient(drawn(bias)) for bias in ([0.2] * 4, [0.0, 1.0, 2.0, 3.0]))
+    alike = learning_coefficient(drawn([0.0] * 4))
+    assert same["llc_se"].item() == pytest.approx(alike["llc_se"].item(), rel=1e-12)
+    assert apart["llc_se"].item() == pytest.approx(np.std(range(4), ddof=1) / 2, rel=0.1)
 
 
 def test_blocks_give_the_rows_of_the_whole_run():
