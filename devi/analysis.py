@@ -21,7 +21,7 @@ from devi.executors import Executor, Here
 from devi.metrics.metric import Metric
 from devi.plugins import load, name_of
 from devi.sampling.diagnostics import FLAG_MEANINGS, INFORMATION
-from devi.task import settings_of, with_settings
+from devi.task import setting_names, settings_of, with_settings
 from devi.transitions.fusion import OPERATING_POINTS, detect
 
 Progress = Callable[[str, float], None]  # what is being done, and how much of it, 0 to 1
@@ -77,6 +77,7 @@ def analyze(
     *,
     metrics: Sequence[str | type[Metric] | Metric] = (),
     settings: Mapping[str, Mapping[str, Any]] | None = None,
+    device: str | None = None,
     cache: Path | str | None = None,
     executor: Executor | None = None,
     operating_point: str = "strict",
@@ -86,6 +87,7 @@ def analyze(
     """Run the task's metrics and `metrics` over every checkpoint of `run`, and find the transitions.
 
     settings   metric name -> settings that differ from its defaults
+    device     where metrics compute that can choose; None leaves it to each
     cache      directory for finished blocks; None keeps none
     Raises DeviError for an unknown metric or setting, or when the run does not fit its task.
     """
@@ -94,7 +96,7 @@ def analyze(
     tell = progress or (lambda what, share: None)
     run.check_matches(run.task)
     whole, notices = intact(run)
-    planned = plan(run, metrics, settings or {})
+    planned = plan(run, metrics, settings or {}, device=device)
     store = Cache(Path(cache)) if cache is not None else None
     results, used, seconds = [], {}, {}
     for metric in planned:
@@ -148,20 +150,32 @@ def intact(run: Run) -> tuple[Run, list[str]]:
 
 
 def plan(
-    run: Run, extra: Sequence[str | type[Metric] | Metric], settings: Mapping[str, Mapping[str, Any]]
+    run: Run,
+    extra: Sequence[str | type[Metric] | Metric],
+    settings: Mapping[str, Mapping[str, Any]],
+    *,
+    device: str | None = None,
 ) -> list[Metric]:
-    """The metrics to run, each with its settings; one of each name, the user's own last."""
+    """The metrics to run, each with its settings; one of each name, the user's own last.
+
+    device   for every metric that has such a setting
+    """
     chosen: dict[str, Metric] = {}
     for wanted in [*run.task.metrics(), *extra]:
         if isinstance(wanted, Metric):
             chosen[wanted.label()] = wanted
             continue
         cls: type[Metric] = load("metric", wanted) if isinstance(wanted, str) else wanted
-        chosen[cls.label()] = with_settings(cls, settings.get(cls.label(), {}), kind="metric")
+        given = dict(settings.get(cls.label(), {}))
+        if device is not None and "device" in setting_names(cls):
+            given["device"] = device
+        called = wanted if isinstance(wanted, str) else cls.label()
+        chosen[cls.label()] = with_settings(cls, given, kind="metric", called=called)
     for name in settings:
         if name not in chosen:
             raise DeviError(
                 f"settings are given for metric '{name}', which is not among those run here: {', '.join(chosen)}."
+                f" To run it too: --metric {name}"
             )
     return list(chosen.values())
 

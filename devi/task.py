@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_type_hints
 
 import pydantic
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:  # a run is opened and shown without waiting for torch
     from torch import Tensor, nn
 
 Split = Literal["train", "test"]
+Positive = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, pydantic.Field(allow_inf_nan=False)]
 T = TypeVar("T")
 
 
@@ -94,16 +98,22 @@ def settings_of(thing: object) -> dict[str, Any]:
     }
 
 
-def with_settings(cls: type[T], settings: Mapping[str, Any], *, kind: str = "task") -> T:
+def with_settings(cls: type[T], settings: Mapping[str, Any], *, kind: str = "task", called: str | None = None) -> T:
     """`cls` built from settings given as values or as text (`--set key=value`), checked one by one.
 
+    called   what the user calls it: `devi tasks NAME` must understand it, the messages say it
     Raises DeviError for an unknown key (with the nearest known one) or a value of the wrong type or range.
     """
-    known = setting_names(cls)
+    called = called or cls.__name__
+    known, types = setting_names(cls), _types(cls)
     for key in settings:
         if key not in known:
-            raise unknown_name(f"setting of {kind} {cls.__name__}", key, known)
-    values = {known[key]: _parsed(value) for key, value in settings.items()}
+            raise unknown_name(f"setting of {kind} {called}", key, known)
+    values = {known[key]: _parsed(value, types.get(known[key])) for key, value in settings.items()}
+    more = f" Its settings and defaults: devi {kind}s {called}"
+    for key in settings:
+        if _has_nan(values[known[key]]):
+            raise DeviError(f"{kind} {called}: setting '{key}' = {settings[key]!r} is not a number.{more}")
     try:
         if issubclass(cls, pydantic.BaseModel):
             return cls(**values)
@@ -113,23 +123,51 @@ def with_settings(cls: type[T], settings: Mapping[str, Any], *, kind: str = "tas
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         setting_of = {field: setting for setting, field in known.items()}
-        key = ".".join(setting_of.get(str(part), str(part)) for part in first["loc"]) or cls.__name__
+        key = ".".join(setting_of.get(str(part), str(part)) for part in first["loc"]) or called
         raise DeviError(
-            f"{kind} {cls.__name__}: setting '{key}' = {first['input']!r} is not valid: {first['msg']}."
-            f" Its settings and defaults: devi {kind}s {cls.__name__}"
+            f"{kind} {called}: setting '{key}' = {first['input']!r} is not valid: {first['msg']}.{more}"
         ) from None
 
 
-def _parsed(value: Any) -> Any:
-    """Text that spells a JSON list, object or null becomes it, and 'a,b,c' a list; other text is left for pydantic."""
+def _types(cls: type) -> dict[str, Any]:
+    """The annotations of a class, resolved; none where they name what only a function knows."""
+    try:
+        return get_type_hints(cls, include_extras=True)
+    except NameError:
+        return {}
+
+
+def _parsed(value: Any, kind: Any) -> Any:
+    """Text as the setting's type reads it: itself where it will do, else null, JSON, or a list 'a,b,c'."""
     if not isinstance(value, str):
         return value
     text = value.strip()
-    if text[:1] in "[{" or text in ("null", "None"):
+    if text in ("null", "None"):
+        return None
+    if kind is not None and _accepts(kind, text):
+        return text
+    if text[:1] in ("[", "{"):
         try:
-            return json.loads(text.replace("None", "null"))
+            return json.loads(text)
         except json.JSONDecodeError:
             return value
     if "," in text:
         return [part.strip() for part in text.split(",") if part.strip()]
     return value
+
+
+def _accepts(kind: Any, text: str) -> bool:
+    try:
+        pydantic.TypeAdapter(kind).validate_python(text)
+    except pydantic.ValidationError:
+        return False
+    return True
+
+
+def _has_nan(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(_has_nan(part) for part in value)
+    try:
+        return math.isnan(float(value))
+    except (TypeError, ValueError, OverflowError):
+        return False

@@ -22,7 +22,7 @@ from devi.devices import device_of
 from devi.errors import DeviError, unknown_name
 from devi.plugins import name_of
 from devi.schedules import schedule
-from devi.task import Batch, Task, setting_names, settings_of, with_settings
+from devi.task import Batch, NotNegative, Positive, Task, setting_names, settings_of, with_settings
 
 EVALUATION_CHUNK = 8192  # examples a forward pass, so that a large test set does not need its activations all at once
 
@@ -32,10 +32,10 @@ class TrainingPlan:
     """How a task is trained. Each value is the user's, else the task's field of that name, else the default here."""
 
     optimizer: str = "AdamW"  # any class of torch.optim
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] | None = None  # None: the optimizer's own default, as below
+    learning_rate: Positive = 1e-3
+    weight_decay: NotNegative | None = None  # None: the optimizer's own default, as below
     betas: tuple[float, float] | None = None
-    momentum: Annotated[float, Field(ge=0)] | None = None
+    momentum: NotNegative | None = None
     optimizer_options: dict[str, Any] = dataclasses.field(default_factory=dict)
     scheduler: str | None = None  # any class of torch.optim.lr_scheduler
     scheduler_options: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -45,20 +45,26 @@ class TrainingPlan:
     seed: int = 0
 
 
-def planned(cls: type[Task], settings: Mapping[str, Any], *, preset: str | None = None) -> tuple[Task, TrainingPlan]:
-    """Task and plan from settings: defaults < the task's fields < the preset < `settings`. Unknown keys are errors."""
+def planned(
+    cls: type[Task], settings: Mapping[str, Any], *, preset: str | None = None, called: str | None = None
+) -> tuple[Task, TrainingPlan]:
+    """Task and plan from settings: defaults < the task's fields < the preset < `settings`. Unknown keys are errors.
+
+    called   what the user calls the task, for the messages
+    """
+    called = called or name_of("task", cls)
     if preset is not None:
         if preset not in cls.presets:
-            raise unknown_name(f"preset of {name_of('task', cls)}", preset, cls.presets)
+            raise unknown_name(f"preset of {called}", preset, cls.presets)
         settings = {**cls.presets[preset], **settings}
     own, plan_keys = setting_names(cls), setting_names(TrainingPlan)
     for key in settings:
         if key not in own and key not in plan_keys:
-            raise unknown_name(f"setting of task {name_of('task', cls)}", key, {*own, *plan_keys})
-    task = with_settings(cls, {key: value for key, value in settings.items() if key in own})
+            raise unknown_name(f"setting of task {called}", key, {*own, *plan_keys})
+    task = with_settings(cls, {key: value for key, value in settings.items() if key in own}, called=called)
     values = {key: getattr(task, key) for key in plan_keys if hasattr(task, key) and not callable(getattr(task, key))}
     values |= {key: value for key, value in settings.items() if key not in own}
-    return task, with_settings(TrainingPlan, values, kind="training plan")
+    return task, with_settings(TrainingPlan, values, called=called)
 
 
 def train(
@@ -101,8 +107,13 @@ def train(
         ) as record:
             step = record.restore(model) if resume else None
             if step is None:
-                step = 0
-                record(step, model, **measured(task, model, train_split, test_split))
+                step, scalars = 0, measured(task, model, train_split, test_split)
+                if not np.isfinite(scalars["train_loss"]):
+                    raise DeviError(
+                        f"{path}: train_loss is {scalars['train_loss']} before the first step; nothing was written."
+                        f" Look at the data, the loss and the initialization of {name or type(task).__name__}."
+                    )
+                record(step, model, **scalars)
             while step < plan.steps:
                 batch = _on(task.batch(step, order), place) or minibatch(train_split, plan.batch_size, order)
                 loss = update(task, model, optimizer, batch)

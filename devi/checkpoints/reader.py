@@ -13,7 +13,7 @@ from devi.checkpoints.header import Finding
 from devi.checkpoints.lock import holder_of
 from devi.checkpoints.mapped import Records
 from devi.errors import DeviError
-from devi.plugins import builtin_task
+from devi.plugins import builtin_task, name_of
 from devi.task import Task, setting_names, with_settings
 
 if TYPE_CHECKING:  # torch and xarray are loaded where a model or a Dataset is asked for: opening a run is quick
@@ -82,7 +82,7 @@ class Run:
     def task(self) -> Task:
         if self._task is None:
             cls = self._given if isinstance(self._given, type) else self._named_task()
-            self._task = with_settings(cls, self._settings_for(cls))
+            self._task = with_settings(cls, self._settings_for(cls), called=name_of("task", cls))
         return self._task
 
     def _settings_for(self, cls: type[Task]) -> dict[str, Any]:

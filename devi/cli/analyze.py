@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Exit, Option
 
+from devi.cli.exit_codes import Exit as Code
 from devi.errors import DeviError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def analyze(
     operating_point: Annotated[
         str, Option(help="strict, or exploratory: more transitions, more false alarms")
     ] = "strict",
-    device: Annotated[str, Option(help="cpu, cuda, cuda:1, mps")] = "cpu",
+    device: Annotated[str | None, Option(help="cpu, cuda, cuda:1, mps  [default: cpu]")] = None,
     workers: Annotated[int, Option(help="Processes to work in")] = 1,
     strict: Annotated[bool, Option("--strict", help="Exit with code 3 if an estimate is unhealthy")] = False,
     as_json: Annotated[bool, Option("--json", help="Print one JSON document and nothing else")] = False,
@@ -58,11 +59,10 @@ def analyze(
     from devi.cli.progress import progress
     from devi.cli.settings import by_metric, read_settings
 
-    settings = by_metric(read_settings(config, set_ or []))
+    settings = by_metric(read_settings(config, set_ or [], example="tickets.kept_fraction = 0.3"))
     sampling = {
         "sampler": sampler, "chains": chains, "draws": draws, "step_size": step_size, "n_beta": n_beta,
         "localization": localization, "batch_size": batch_size, "burn_in": burn_in,
-        "device": None if device == "cpu" else device,
     }  # fmt: skip
     sampling = {key: value for key, value in sampling.items() if value is not None}
     if sampling:
@@ -71,30 +71,39 @@ def analyze(
         settings["tickets"] = {**settings.get("tickets", {}), "keep_masks": True}
     found = found_runs(runs)
     places = output_places(found, out)
-    analyses = []
+    analyses, failed = [], []
     with progress() as shown:
         for path, place in zip(found, places, strict=True):
             if len(found) > 1:
                 shown.note(f"{path} → {place}")
-            analysis = report_on(
-                path, place, task=task, metrics=metric or [], settings=settings, device=device,
-                operating_point=operating_point, workers=workers, shown=shown,
-            )  # fmt: skip
-            analyses.append(analysis)
-    done = [summary(*each) for each in zip(analyses, found, places, strict=True)]
-    if len(done) > 1:
+            try:
+                analysis = report_on(
+                    path, place, task=task, metrics=metric or [], settings=settings, device=device,
+                    operating_point=operating_point, workers=workers, shown=shown,
+                )  # fmt: skip
+            except DeviError as error:
+                if len(found) == 1:
+                    raise
+                failed.append(f"{path}: {error}")
+                shown.note(f"{path} is left out: {error}")
+                continue
+            analyses.append((analysis, path, place))
+    done = [summary(*each) for each in analyses]
+    if len(found) > 1:
         from devi import report
 
-        index = report.write_index(list(zip(analyses, places, strict=True)), out or Path("reports"))
+        index = report.write_index([(analysis, place) for analysis, _, place in analyses], out or Path("reports"))
     if as_json:
-        print(json.dumps({"runs": done}))
+        print(json.dumps({"runs": done, "failed": failed}))
     else:
         for entry in done:
             print_summary(entry)
-        if len(done) > 1:
+        if len(found) > 1:
             print(f"all runs: {index}")
+    if failed:
+        raise DeviError(f"{len(failed)} of {len(found)} runs could not be analyzed: {'; '.join(failed)}")
     if strict and any(entry["unhealthy"] for entry in done):
-        raise Exit(3)
+        raise Exit(Code.UNHEALTHY)
 
 
 def report_on(
@@ -105,7 +114,7 @@ def report_on(
     task: str | None = None,
     metrics: list[str] | None = None,
     settings: dict[str, dict[str, Any]] | None = None,
-    device: str = "cpu",
+    device: str | None = None,
     operating_point: str = "strict",
     workers: int = 1,
 ) -> Analysis:
@@ -117,13 +126,14 @@ def report_on(
     from devi.executors import executor_for
     from devi.plugins import load
 
-    device_of(device)
+    device_of(device or "cpu")
     run = open_run(path, load("task", task) if task else None)
     claim(place, str(run.metadata.get("run_id", run.path.resolve())), path)
     analysis = analyze_run(
         run,
         metrics=metrics or [],
         settings=settings,
+        device=device,
         cache=place / "cache",
         executor=executor_for(workers),
         operating_point=operating_point,

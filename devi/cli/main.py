@@ -5,26 +5,13 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Sequence
-from enum import IntEnum
 
 import typer
 
 import devi
 from devi.cli import analyze, demo, names, show, train
+from devi.cli.exit_codes import Exit
 from devi.errors import DeviError, system_error
-
-
-class Exit(IntEnum):
-    """Exit codes of every command."""
-
-    DONE = 0
-    ERROR = 1  # a DeviError: one readable message, no traceback
-    USAGE = 2
-    UNHEALTHY = 3  # done, but estimates are flagged and --strict was given
-    WRONG = 4  # checked and found wrong
-    BUG = 70
-    INTERRUPTED = 130
-
 
 INTERRUPTED = "devi: interrupted; everything finished so far is kept."
 
@@ -36,6 +23,8 @@ USERS_OWN = {
     errno.EACCES: "You may not write or read there. Give another place with --out.",
     errno.EPERM: "You may not write or read there. Give another place with --out.",
     errno.EROFS: "That file system is read-only. Give another place with --out.",
+    errno.ENOENT: "There is no such place to write to. Give another --out.",
+    errno.ELOOP: "Its links lead in a circle. Give another --out.",
     errno.ENOTDIR: "A part of that path is a file, not a directory. Give another place with --out.",
     errno.EEXIST: "Something else has that name. Give another place with --out.",
 }

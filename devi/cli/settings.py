@@ -9,9 +9,12 @@ from typing import Any
 from devi.errors import DeviError
 
 
-def read_settings(config: Path | None, assignments: list[str]) -> dict[str, Any]:
-    """One mapping of what the user gave; later words win. Raises DeviError for what cannot be read."""
-    return {**_from_file(config), **dict(_assigned(text) for text in assignments)}
+def read_settings(config: Path | None, assignments: list[str], *, example: str = "features = 5") -> dict[str, Any]:
+    """One mapping of what the user gave; later words win. Raises DeviError for what cannot be read.
+
+    example   a line that the file could hold, for the message
+    """
+    return {**_from_file(config, example), **dict(_assigned(text, example) for text in assignments)}
 
 
 def by_metric(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -30,17 +33,17 @@ def by_metric(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return grouped
 
 
-def _assigned(text: str) -> tuple[str, str]:
+def _assigned(text: str, example: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise DeviError(f"--set {text!r} is not a setting. Expected KEY=VALUE, e.g. --set features=5")
+        raise DeviError(f"--set {text!r} is not a setting. Expected KEY=VALUE, e.g. --set {example.replace(' ', '')}")
     return key.strip(), value
 
 
-def _from_file(config: Path | None) -> dict[str, Any]:
+def _from_file(config: Path | None, example: str) -> dict[str, Any]:
     if config is None:
         return {}
     try:
         return tomllib.loads(config.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DeviError(f"--config {config}: {error}. Expected a TOML file of lines like: features = 5") from None
+        raise DeviError(f"--config {config}: {error}. Expected a TOML file of lines like: {example}") from None

@@ -8,6 +8,8 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from devi.errors import DeviError
+
 
 def train(
     task: Annotated[str, Argument(help="superposition, modular_addition, or your own: file.py:Name, pkg.mod:Name")],
@@ -41,7 +43,11 @@ def train(
     cls = load("task", task)
     given = read_settings(config, set_ or [])
     named = {"seed": seed, "steps": steps, "checkpoints": checkpoints}
-    given |= {key: value for key, value in named.items() if value is not None}
+    for key, value in named.items():
+        if value is not None and str(given.get(key, value)) != str(value):
+            raise DeviError(f"--{key} {value} and --set {key}={given[key]} differ; give one of them.")
+        if value is not None:
+            given[key] = value
     short = name_of("task", cls)
     if out is None:
         wanted = given.get("seed", getattr(cls, "seed", 0))
@@ -49,7 +55,7 @@ def train(
     if resume:
         given = resumed_settings(out, cls, given, preset=preset)
         preset = None
-    chosen, plan = planned(cls, given, preset=preset)
+    chosen, plan = planned(cls, given, preset=preset, called=task)
     with progress() as shown:
         run = train_run(
             chosen,

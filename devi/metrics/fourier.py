@@ -44,7 +44,7 @@ class Fourier(Metric):
     key_frequencies             (step, frequency)  bool
     embedding_spectrum, unembedding_spectrum  (step, frequency)  √(cos² + sin²), over tokens and over classes
     gini_embedding, gini_unembedding          (step,)  Gini coefficient of these norms over frequencies
-    frequency_entropy                         (step,)  nats; of the embedding's power (norm²) over frequencies
+    frequency_entropy                         (step,)  nats; of the embedding's norms over frequencies
     """
 
     frequencies: tuple[int, ...] | None = None  # None: from the last checkpoint
@@ -197,8 +197,8 @@ def _spectra(parameters: Mapping[str, np.ndarray], p: int) -> dict:
             labels("1", f"Gini coefficient of frequencies in {words}", section),
         )
         if name == "embedding":
-            attributes = labels("nats", "entropy of the embedding's power over frequencies", section)
-            data["frequency_entropy"] = ("step", entropy(norms**2), attributes)
+            attributes = labels("nats", "entropy of the embedding's norms over frequencies", section)
+            data["frequency_entropy"] = ("step", entropy(norms), attributes)
     return data
 
 

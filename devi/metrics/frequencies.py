@@ -39,7 +39,7 @@ def spectrum(table: np.ndarray) -> np.ndarray:
 
 
 def votes(activations: Tensor) -> np.ndarray:
-    """Share of the neurons that vote for each frequency, (frequency,), of activations (p, p, neuron) over (a, b).
+    """Share of all neurons that votes for each frequency, (frequency,), of activations (p, p, neuron) over (a, b).
 
     A neuron votes for the k whose waves {1, cos w_k a, sin w_k a} × {1, cos w_k b, sin w_k b}, without the constant,
     explain most of its variance over all pairs. Constant (dead) neurons do not vote; without any vote all are 0.
@@ -61,7 +61,7 @@ def votes(activations: Tensor) -> np.ndarray:
     )
     chosen = explained.argmax(0)[lively]
     counts = torch.bincount(chosen, minlength=len(k)).cpu().numpy()
-    return counts / max(1, counts.sum())
+    return counts / activations.shape[-1]
 
 
 def key_frequencies(activations: Tensor) -> tuple[int, ...]:

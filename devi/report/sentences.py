@@ -94,9 +94,17 @@ def column(variable: xr.DataArray | None, index: int | None) -> xr.DataArray | N
         return None
     if variable.ndim == 1:
         return variable
-    if variable.ndim > 2 or index is None or not 0 <= int(index) < variable.shape[1]:
-        return None
-    return variable[:, int(index)]
+    place = None if variable.ndim > 2 or index is None else position(variable, int(index))
+    return None if place is None else variable[:, place]
+
+
+def position(variable: xr.DataArray, index: int) -> int | None:
+    """Column that a transition's `index` names: the one of that coordinate value if these are whole numbers."""
+    dim = variable.dims[1]
+    if dim in variable.coords and variable.coords[dim].dtype.kind in "iu":
+        found = np.flatnonzero(variable.coords[dim].values == index)
+        return int(found[0]) if len(found) else None
+    return index if 0 <= index < variable.shape[1] else None
 
 
 def quantity(trajectories: xr.Dataset, metric: str, index: int | None) -> str:
@@ -108,11 +116,12 @@ def quantity(trajectories: xr.Dataset, metric: str, index: int | None) -> str:
 
 
 def entry_name(trajectories: xr.Dataset, metric: str, index: int) -> tuple[str, str]:
-    """(dimension, label) of a column: column 0 of a spectrum is frequency 1, of layer norms a parameter's name."""
+    """(dimension, label) of the column that a transition's `index` names: frequency 1, or a parameter's name."""
     variable = trajectories.get(metric)
-    if variable is None or variable.ndim < 2 or not 0 <= int(index) < variable.shape[1]:
+    place = None if variable is None or variable.ndim < 2 else position(variable, int(index))
+    if variable is None or place is None:
         return "entry", str(index)
-    return str(variable.dims[1]), index_labels(variable)[int(index)]
+    return str(variable.dims[1]), index_labels(variable)[place]
 
 
 def changes(trajectories: xr.Dataset, transition: dict[str, Any]) -> list[str]:

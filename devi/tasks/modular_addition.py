@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from devi.errors import DeviError
-from devi.task import Batch, Split, Task
+from devi.task import Batch, NotNegative, Positive, Split, Task
 from devi.tasks.modular_transformer import Transformer
 
 Operation = Literal["add", "subtract", "x²+xy+y²", "x2+xy+y2"]
@@ -39,8 +39,8 @@ class ModularAddition(Task):
     layer_norm: bool = False
     shuffle_labels: bool = False  # the twin that cannot generalize
     optimizer: str = "AdamW"
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-2
-    weight_decay: Annotated[float, Field(ge=0)] = 0.5
+    learning_rate: Positive = 1e-2
+    weight_decay: NotNegative = 0.5
     betas: tuple[float, float] = (0.9, 0.98)
     batch_size: Annotated[int, Field(ge=0)] = 0
     steps: Annotated[int, Field(ge=1)] = 4000

@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from devi.errors import DeviError
-from devi.task import Batch, Split, Task
+from devi.task import Batch, Finite, NotNegative, Positive, Split, Task
 
 # Runs on fresh data are measured on a fixed set of this size: fresh batches make a curve that fools a detector.
 EVALUATION_EXAMPLES = 1000
@@ -34,15 +34,15 @@ class Superposition(Task):
     hidden: Annotated[int, Field(ge=1)] = 2
     distribution: Literal["one_hot", "sparse"] = field(default="one_hot", metadata={"setting": "data"})
     density: Annotated[float, Field(gt=0, le=1)] = 0.1  # of sparse data: the chance that a feature is present
-    importance_decay: Annotated[float, Field(gt=0)] = 0.5  # I_i = importance_decay^i, unless `importance` lists them
-    importance: tuple[float, ...] | None = None
+    importance_decay: Positive = 0.5  # I_i = importance_decay^i, unless `importance` lists them
+    importance: tuple[NotNegative, ...] | None = None
     output: Literal["relu", "linear"] = "relu"
-    init_scale: Annotated[float, Field(ge=0)] = 1e-3
-    bias_init: float = 0.05  # slightly positive: a feature whose bias is at or below 0 never comes to life
+    init_scale: NotNegative = 1e-3
+    bias_init: Finite = 0.05  # slightly positive: a feature whose bias is at or below 0 never comes to life
     start_polygon: Annotated[int, Field(ge=0)] = 0  # k > 0: the first k features start as a regular k-gon
     examples: Annotated[int, Field(ge=0)] = 0  # size of the fixed training set; 0: fresh examples at every step
     optimizer: str = "SGD"
-    learning_rate: Annotated[float, Field(gt=0)] = 0.3
+    learning_rate: Positive = 0.3
     batch_size: Annotated[int, Field(ge=0)] = 128
     steps: Annotated[int, Field(ge=1)] = 4000
     checkpoints: str = "log:250"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import xarray as xr
 
@@ -19,11 +21,13 @@ HAPPENED = {
     "overfitting": "the network overfitted",
 }
 
+FEATURES = re.compile(r"features? \d")  # 'feature 3 enters', 'features 2 and 4 enter'; not 'features represented'
+
 
 def described(event: Event, label: str, trajectories: xr.Dataset) -> str:
     """between steps 1,090 and 2,726 the network generalized: test accuracy 0.02 → 1.00, LLC 249 ± 1 → 138 ± 4, …"""
     order = in_telling_order(event)
-    if label.startswith("feature"):
+    if FEATURES.match(label):
         largest = max(change.share for change in order if change.curve.metric == "feature_norm")
         order.sort(key=lambda change: change.curve.metric != "feature_norm" or change.share < 0.5 * largest)
     # Context is counted only, unless there is nothing else to tell.
@@ -38,7 +42,7 @@ def described(event: Event, label: str, trajectories: xr.Dataset) -> str:
 
 
 def _happened(label: str) -> str:
-    if label in HAPPENED or label.startswith("feature"):
+    if label in HAPPENED or FEATURES.match(label):
         return HAPPENED.get(label, label)
     shape, _, where = label.partition(" in ")
     return f"there was a {shape} in {where}" if shape in ("kink", "transient") else f"{label} changed"

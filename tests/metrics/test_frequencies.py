@@ -54,7 +54,7 @@ def test_fewer_than_one_in_twenty_make_no_key_frequency():
 
 
 def test_constant_neurons_do_not_vote():
-    dead = torch.cat([torch.zeros(23, 23, 500), torch.full((23, 23, 500), 0.3)], dim=-1)
+    dead = torch.cat([torch.zeros(23, 23, 9), torch.full((23, 23, 9), 0.3)], dim=-1)
     assert key_frequencies(torch.cat([dead, neurons_of(23, 3, 2)], dim=-1)) == (3,)
     assert key_frequencies(dead) == ()
 

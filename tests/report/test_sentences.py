@@ -91,7 +91,7 @@ def test_a_feature_is_named_by_its_dimension_and_number(superposition, transitio
 
 
 def test_a_frequency_goes_by_its_own_number_and_not_by_its_column(modular, transition):
-    support = [{"metric": "embedding_spectrum", "index": 3}]
+    support = [{"metric": "embedding_spectrum", "index": 4}]
     told = records([transition])[0] | {"support": support, "onset": 2.0, "end": 90.0}
     assert "embedding spectrum (frequency 4) 3.00 → 5.00." in sentence(modular, told)
 
