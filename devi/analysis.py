@@ -15,6 +15,7 @@ import xarray as xr
 
 import devi
 from devi.cache import Cache
+from devi.checkpoints.provenance import data_hash
 from devi.checkpoints.reader import Run
 from devi.errors import DeviError, unknown_name
 from devi.executors import Executor, Here
@@ -96,6 +97,11 @@ def analyze(
     tell = progress or (lambda what, share: None)
     run.check_matches(run.task)
     whole, notices = intact(run)
+    if run.metadata.get("data_hash") not in (None, data_hash(run.task)):
+        notices.append(
+            "the task's training data are not those the run was made with (their hash differs): losses, and what is"
+            " computed from them, are on today's data."
+        )
     planned = plan(run, metrics, settings or {}, device=device)
     store = Cache(Path(cache)) if cache is not None else None
     results, used, seconds = [], {}, {}

@@ -12,31 +12,35 @@ import numpy as np
 import xarray as xr
 
 import devi
+from devi.checkpoints.provenance import data_hash
 from devi.checkpoints.reader import Run
 from devi.metrics.metric import Metric
 from devi.plugins import source_digest
-from devi.task import settings_of
+from devi.task import Split, Task, settings_of
+
+SPLITS: tuple[Split, ...] = ("train", "test")
 
 
 class Cache:
     """One file per metric and block, named by a digest of everything the result depends on.
 
-    That is: the metric's resolved settings and source file, devi's version, the task's settings and source file, and
-    the digests of the block's checkpoints and of the one before them. A changed setting changes only the names of its
-    own metric's files.
+    That is: the metric's resolved settings and source, devi's version, the task's settings, source and data, and the
+    digests of the block's checkpoints and of the one before them. A changed setting changes only the names of its own
+    metric's files.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.used: set[str] = set()
+        self._data: dict[int, str] = {}
 
     def block(self, metric: Metric, block: Run) -> Path:
         before = block.whole.digests[block.start - 1] if block.start else np.zeros(16, np.uint8)
-        key = _digest(_identity(metric), _identity(block.task), block.digests.tobytes(), before.tobytes())
+        key = _digest(_identity(metric), self._task(block.task), block.digests.tobytes(), before.tobytes())
         return self._place(f"{metric.label()}-{key}.nc")
 
     def resolution(self, metric: Metric, run: Run) -> Path:
-        key = _digest(_identity(metric), _identity(run.task), run.digests.tobytes())
+        key = _digest(_identity(metric), self._task(run.task), run.digests.tobytes())
         return self._place(f"{metric.label()}-{key}.json")
 
     def load(self, path: Path) -> xr.Dataset:
@@ -61,6 +65,12 @@ class Cache:
         for path in self.directory.iterdir():
             if path.name not in self.used:
                 path.unlink()
+
+    def _task(self, task: Task) -> str:
+        """Settings, source and data: what a file that the task reads holds today counts, not only its name."""
+        if id(task) not in self._data:
+            self._data[id(task)] = _identity(task) + "".join(data_hash(task, split) or "" for split in SPLITS)
+        return self._data[id(task)]
 
     def _place(self, name: str) -> Path:
         self.directory.mkdir(parents=True, exist_ok=True)

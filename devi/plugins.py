@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import importlib.metadata
@@ -9,6 +10,7 @@ import importlib.util
 import inspect
 import re
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -78,12 +80,41 @@ def snake_case(name: str) -> str:
 
 
 def source_digest(cls: type) -> str:
-    """Digest of the file that defines `cls`, so that results of an edited plug-in are not taken from the cache."""
-    try:
-        path = inspect.getsourcefile(cls)
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16] if path else ""
-    except (OSError, TypeError):
-        return ""
+    """Digest of the code behind `cls`, so that results of edited code are not taken from the cache.
+
+    devi's own tasks, metrics and sampling; of a plug-in, the file that defines it and those it imports from beside it.
+    """
+    files = _own_files() if cls.__module__.startswith("devi.") else _files_behind(sys.modules.get(cls.__module__))
+    whole = hashlib.sha256()
+    for path in sorted(files):
+        whole.update(path.read_bytes())
+    return whole.hexdigest()[:16]
+
+
+@cache
+def _own_files() -> frozenset[Path]:
+    home = Path(__file__).parent
+    return frozenset(path for part in ("tasks", "metrics", "sampling") for path in (home / part).glob("*.py"))
+
+
+def _files_behind(module: Any, root: Path | None = None, seen: frozenset[Path] = frozenset()) -> frozenset[Path]:
+    """The module's file and, followed through its import statements, those of its own folder or below."""
+    place = getattr(module, "__file__", None)
+    if place is None or not place.endswith(".py"):
+        return seen
+    path = Path(place).resolve()
+    root = root or path.parent
+    if path in seen or not path.is_relative_to(root) or "site-packages" in path.relative_to(root).parts:
+        return seen
+    seen = seen | {path}
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{name}" for name in names)]
+        for name in names:
+            if name in sys.modules:
+                seen = _files_behind(sys.modules[name], root, seen)
+    return seen
 
 
 def _built_in(kind: Kind, name: str) -> type:

@@ -1,6 +1,9 @@
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 import xarray as xr
 
 from devi.cache import Cache
@@ -56,3 +59,35 @@ def test_a_half_written_file_does_not_count(tmp_path):
     assert not path.is_file()
     cache.prune()
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def plugged(tmp_path, text, helper="SCALE = 1\n"):
+    """The name of a task's block when its file, the helper it imports and the data it reads are as given."""
+    (tmp_path / "helper_of_cached.py").write_text(helper)
+    (tmp_path / "cached.py").write_text(text)
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "import numpy as np\nfrom pathlib import Path\nfrom devi.cache import Cache\nfrom devi.plugins import load\n"
+        "from devi.metrics.norms import Norms\n"
+        "class Block:\n    start, digests = 0, np.zeros((2, 16), np.uint8)\n"
+        f"Block.task = load('task', {str(tmp_path / 'cached.py')!r} + ':Cached')()\n"
+        f"print(Cache(Path({str(tmp_path / 'cache')!r})).block(Norms(), Block).name)"
+    )
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.slow  # exact, no false alarms: it starts processes
+def test_an_edited_file_helper_or_data_file_gives_another_name(tmp_path):
+    text = (
+        "import torch\nfrom helper_of_cached import SCALE\nfrom devi import Batch\n"
+        "from devi.tasks.superposition import Superposition\n"
+        "class Cached(Superposition):\n    def data(self, split):\n"
+        f"        x = torch.full((3, 6), float(open({str(tmp_path / 'data')!r}).read()))\n        return Batch(x, x)\n"
+    )
+    (tmp_path / "data").write_text("1")
+    first = plugged(tmp_path, text)
+    assert plugged(tmp_path, text) == first
+    assert plugged(tmp_path, text + "# edited\n") != first
+    assert plugged(tmp_path, text, helper="SCALE = 7\n") != first
+    (tmp_path / "data").write_text("2")
+    assert plugged(tmp_path, text) != first

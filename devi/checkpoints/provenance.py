@@ -20,7 +20,7 @@ from devi.checkpoints.tensors import to_stored
 from devi.checkpoints.userblock import json_bytes
 from devi.errors import DeviError
 from devi.plugins import name_of
-from devi.task import Task, settings_of
+from devi.task import Split, Task, settings_of
 
 
 def provenance(task: Task | None, model: nn.Module, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,9 +65,9 @@ def environment(model: nn.Module) -> dict[str, Any]:
     }
 
 
-def data_hash(task: Task | None) -> str | None:
-    """SHA-256 of data('train'): dtype, shape and bytes of inputs, then targets. None without a task or data."""
-    batch = None if task is None else task.data("train")
+def data_hash(task: Task | None, split: Split = "train") -> str | None:
+    """SHA-256 of data(split): dtype, shape and bytes of inputs, then targets. None without a task or data."""
+    batch = None if task is None else task.data(split)
     if batch is None:
         return None
     state = hashlib.sha256()

@@ -31,7 +31,7 @@ def metrics(name: Name = None, as_json: Json = False) -> None:
 def _show(kind: Any, name: str | None, as_json: bool) -> None:
     from devi.plugins import load, names
 
-    described = {each: _described(load(kind, each)) for each in ([name] if name else names(kind))}
+    described = {each: _described(kind, load(kind, each)) for each in ([name] if name else names(kind))}
     if as_json:
         print(json.dumps(described, default=str))
         return
@@ -43,11 +43,22 @@ def _show(kind: Any, name: str | None, as_json: bool) -> None:
             print(f"  source: {entry['source']}")
         if entry["settings"]:
             print("  settings: " + ", ".join(f"{key}={value}" for key, value in entry["settings"].items()))
+        if entry["training"]:
+            print("  training: " + ", ".join(f"{key}={value}" for key, value in entry["training"].items()))
         for preset, values in entry["presets"].items():
             print(f"  --preset {preset}: " + ", ".join(f"{key}={value}" for key, value in values.items()))
 
 
-def _described(cls: type) -> dict[str, Any]:
+def _training_of(cls: type) -> dict[str, Any]:
+    """The trainer's settings that the task leaves at their defaults."""
+    from devi.task import setting_names, settings_of
+    from devi.training import TrainingPlan
+
+    own = setting_names(cls)
+    return {key: value for key, value in settings_of(TrainingPlan()).items() if key not in own}
+
+
+def _described(kind: str, cls: type) -> dict[str, Any]:
     import dataclasses
 
     from devi.task import setting_names
@@ -67,6 +78,7 @@ def _described(cls: type) -> dict[str, Any]:
     return {
         "summary": (inspect.getdoc(cls) or "").splitlines()[0] if inspect.getdoc(cls) else "",
         "settings": defaults,
+        "training": _training_of(cls) if kind == "task" else {},
         "presets": dict(getattr(cls, "presets", {})),
         "gives": list(getattr(cls, "gives", ())),
         "source": getattr(cls, "source", ""),

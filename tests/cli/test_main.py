@@ -81,6 +81,51 @@ def test_a_metrics_setting_is_reached_with_set_and_with_a_file(here, capsys):
     assert run(["analyze", "checkpoints/superposition-seed0", "--config", "mine.toml", *QUICK]) == 0
 
 
+def test_checkpoints_may_be_listed_in_words(here):
+    assert run(["train", "superposition", "--steps", "60", "--checkpoints", "0,10,30", "--out", "a"]) == 0
+    assert run(["train", "superposition", "--steps", "60", "--set", "checkpoints=0,10,30", "--out", "b"]) == 0
+    (here / "mine.toml").write_text('steps = 60\ncheckpoints = "0,10,30"\n')
+    assert run(["train", "superposition", "--config", "mine.toml", "--out", "c"]) == 0
+    from devi.checkpoints.reader import open_run
+
+    for name in "abc":
+        assert open_run(name).steps.tolist() == [0, 10, 30, 60]
+
+
+def test_the_command_that_an_error_suggests_works(here, capsys):
+    line = f"{ROOT}/examples/line.py:Line"
+    for name, key in (("superposition", "features"), (line, "width")):
+        assert run(["train", name, "--set", f"{key}=many"]) == 1
+        suggested = capsys.readouterr().err.split("Its settings and defaults: devi ")[1].split()
+        assert run(suggested) == 0
+        assert f"{key}=" in capsys.readouterr().out
+
+
+def test_one_run_that_cannot_be_analyzed_does_not_stop_the_others(here, capsys):
+    run(["train", f"{ROOT}/examples/line.py:Line", "--steps", "20", "--checkpoints", "every:5"])
+    run(["train", "superposition", *SMALL])
+    capsys.readouterr()
+    assert run(["analyze", "checkpoints", *QUICK]) == 1
+    printed = capsys.readouterr()
+    assert "1 of 2 runs could not be analyzed: checkpoints/line-seed0" in printed.err
+    assert "report: reports/superposition-seed0/report.html" in printed.out
+    assert "superposition-seed0/report.html" in (here / "reports/index.html").read_text()
+
+
+def test_two_values_for_one_setting_are_refused(here, capsys):
+    assert run(["train", "superposition", "--steps", "60", "--set", "steps=10"]) == 1
+    assert "--steps 60 and --set steps=10 differ" in capsys.readouterr().err
+
+
+def test_a_device_reaches_tasks_without_a_learning_coefficient(here):
+    (here / "plain.py").write_text(
+        "from devi.tasks.superposition import Superposition\n"
+        "class Plain(Superposition):\n    def metrics(self):\n        return ('losses',)\n"
+    )
+    assert run(["train", "plain.py:Plain", *SMALL]) == 0
+    assert run(["analyze", "checkpoints/plain-seed0", "--task", "plain.py:Plain", "--device", "cpu"]) == 0
+
+
 def test_strict_gives_3_when_an_estimate_is_flagged(here):
     run(["train", "superposition", *SMALL])
     # a step size far too large: the estimates cannot be healthy
@@ -94,6 +139,8 @@ def test_strict_gives_3_when_an_estimate_is_flagged(here):
         (["train", "superposition", "--set", "fetures=5"], 1, "Did you mean 'features'?"),
         (["train", "superposition", "--set", "features"], 1, "Expected KEY=VALUE"),
         (["train", "superposition", "--set", "features=many"], 1, "'features' = 'many' is not valid"),
+        (["train", "superposition", "--set", "importance=nan,1,1"], 1, "is not a number"),
+        (["train", "superposition", "--set", "learning_rate=inf"], 1, "'learning_rate' = 'inf' is not valid"),
         (["train", "superposition", "--preset", "big"], 1, "no preset of superposition is called 'big'"),
         (["train", "superposition", "--checkpoints", "often"], 1, "expected log:COUNT, every:STEPS"),
         (["train", "superposition", "--device", "cuda:9"], 1, "This machine has: cpu"),
@@ -164,6 +211,7 @@ def test_a_place_that_holds_something_else_is_left_alone(here, capsys):
     assert run(["analyze", "checkpoints/superposition-seed0", "--out", "file"]) == 1
     assert run(["analyze", "checkpoints/superposition-seed0", "--out", "file/below"]) == 1
     assert run(["train", "superposition", "--out", "/proc/devi"]) == 1
+    assert run(["analyze", "checkpoints/superposition-seed0", "--out", "/proc/devi"]) == 1
     assert "Traceback" not in capsys.readouterr().err
 
 
