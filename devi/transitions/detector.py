@@ -8,7 +8,7 @@ import numpy as np
 
 from devi.transitions.curves import Curve
 from devi.transitions.elimination import eliminate, inflation_of
-from devi.transitions.fit import WIDEST, Fit, Shape, dates_of, gap_at
+from devi.transitions.fit import WIDEST, Component, Fit, Shape, dates_of, gap_at
 from devi.transitions.growth import grid_of, grow, parameters_of
 from devi.transitions.oscillation import oscillates
 
@@ -19,7 +19,8 @@ FEWEST_BESIDE = 4  # checkpoints on each side, below which a change is reported 
 class Change:
     """One change of one curve. onset, centre, end (10, 50, 90%) in log10(step); amplitude in the metric's unit.
 
-    share         |amplitude| over the metric's range; for a kink, of what the new slope adds by the end of the run
+    amplitude     as far as it was observed; for a kink, what the new slope adds by the end of the run
+    share         |amplitude| over the metric's range
     errors        standard errors of onset, centre and end, decades
     beside        checkpoints on the poorer side of the change
     """
@@ -67,10 +68,10 @@ def changes_of(curve: Curve, *, least_evidence: float) -> list[Change]:
     changes = []
     for group in _rises(curve, best):
         parts = [best.components[k] for k in group]
-        amplitude = float(sum(best.amplitudes[k] for k in group))
-        onset, centre, end = dates_of(curve.x, parts, best.amplitudes[group])
+        amplitude = _observed(curve, parts, best.amplitudes[group])
+        # What is still going on when the run ends has no later date than that.
+        onset, centre, end = np.clip(dates_of(curve.x, parts, best.amplitudes[group]), curve.x[0], curve.x[-1]).tolist()
         main = max(group, key=lambda k: abs(best.amplitudes[k]))
-        size = abs(amplitude) * (curve.x[-1] - centre if parts[0].shape == "kink" else 1.0)
         poorer = min(int(np.sum(curve.x < onset)), int(np.sum(curve.x > end)))
         changes.append(
             Change(
@@ -80,7 +81,7 @@ def changes_of(curve: Curve, *, least_evidence: float) -> list[Change]:
                 centre=centre,
                 end=end,
                 amplitude=amplitude,
-                share=float(size / curve.spread),
+                share=float(abs(amplitude) / curve.spread),
                 log_bayes_factor=float(max(evidence[k] for k in group)),
                 errors=_errors(curve, best, main, inflation),
                 autocorrelation=autocorrelation,
@@ -88,6 +89,14 @@ def changes_of(curve: Curve, *, least_evidence: float) -> list[Change]:
             )
         )
     return sorted(changes, key=lambda change: change.centre)
+
+
+def _observed(curve: Curve, parts: list[Component], amplitudes: np.ndarray) -> float:
+    """What the parts add between the first and the last checkpoint; of a spike, which comes back, its height."""
+    if parts[0].shape == "spike":
+        return float(np.sum(amplitudes))
+    ends = curve.x[[0, -1]]
+    return float(sum(a * np.diff(part.column(ends))[0] for a, part in zip(amplitudes, parts, strict=True)))
 
 
 def _rises(curve: Curve, best: Fit) -> list[list[int]]:

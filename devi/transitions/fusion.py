@@ -85,8 +85,9 @@ def _transition(
 ) -> Transition:
     lead = event.lead
     dates = {"onset": event.onset, "midpoint": event.centre, "end": event.end}
+    first, last = lead.curve.x[[0, -1]]
     intervals = {
-        name: (float(10 ** (date - 1.96 * error)), float(10 ** (date + 1.96 * error)))
+        name: (float(10 ** max(date - 1.96 * error, first)), float(10 ** min(date + 1.96 * error, last)))
         for (name, date), error in zip(dates.items(), lead.errors, strict=True)
     }
     support = tuple(

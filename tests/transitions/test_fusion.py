@@ -144,6 +144,18 @@ def test_a_change_beside_which_checkpoints_are_few_is_reported_as_unresolvable()
     assert not one.resolvable
 
 
+def test_a_change_still_going_on_at_the_end_is_dated_and_sized_within_the_run():
+    last = int(STEPS[-1])
+    rising = sigmoid(0.95 * last, 0.4)
+    found = find_transitions(run(a=rising), operating_point="exploratory")
+    assert found
+    for one in found:
+        assert one.end <= last
+        assert one.intervals["end"][1] <= last * (1 + 1e-9)
+        assert abs(one.support[0].amplitude) <= 1.1 * np.ptp(rising)
+        assert not one.resolvable
+
+
 def test_a_declared_intervention_labels_the_transition_near_it():
     changes = run(a=jump(400) + jump(3000))
     found = find_transitions(changes, exogenous={400: "learning rate / 10"}, operating_point="exploratory")
