@@ -24,8 +24,9 @@ from scipy.optimize import linear_sum_assignment
 from tables import put_table
 
 from devi.analysis import Analysis, analyze
+from devi.plan import planned
 from devi.plugins import load
-from devi.training import planned, train
+from devi.training import train
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ class Task(ABC):
 
     Three methods are needed: `model`, `data`, `loss`. The rest have defaults.
 
-    Fields with these names are understood by the trainer (defaults in `devi.training.TrainingPlan`): optimizer,
+    Fields with these names are understood by the trainer (defaults in `devi.plan.TrainingPlan`): optimizer,
     learning_rate, weight_decay, betas, momentum, batch_size, steps, scheduler, checkpoints, seed.
     `optimizer` may instead be a method `optimizer(parameters) -> torch.optim.Optimizer`.
     """

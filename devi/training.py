@@ -2,69 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import nn
 
 from devi.checkpoints.reader import Run, open_run
 from devi.checkpoints.writer import Recorder
 from devi.devices import device_of
 from devi.errors import DeviError, unknown_name
+from devi.plan import TrainingPlan, planned
 from devi.plugins import name_of
 from devi.schedules import schedule
-from devi.task import Batch, NotNegative, Positive, Task, setting_names, settings_of, with_settings
+from devi.task import Batch, Task, settings_of
 
 EVALUATION_CHUNK = 8192  # examples a forward pass, so that a large test set does not need its activations all at once
-
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """How a task is trained. Each value is the user's, else the task's field of that name, else the default here."""
-
-    optimizer: str = "AdamW"  # any class of torch.optim
-    learning_rate: Positive = 1e-3
-    weight_decay: NotNegative | None = None  # None: the optimizer's own default, as below
-    betas: tuple[float, float] | None = None
-    momentum: NotNegative | None = None
-    optimizer_options: dict[str, Any] = dataclasses.field(default_factory=dict)
-    scheduler: str | None = None  # any class of torch.optim.lr_scheduler
-    scheduler_options: dict[str, Any] = dataclasses.field(default_factory=dict)
-    batch_size: Annotated[int, Field(ge=0)] = 0  # 0: the full training set
-    steps: Annotated[int, Field(ge=1)] = 1000  # optimizer steps
-    checkpoints: str = "log:100"
-    seed: int = 0
-
-
-def planned(
-    cls: type[Task], settings: Mapping[str, Any], *, preset: str | None = None, called: str | None = None
-) -> tuple[Task, TrainingPlan]:
-    """Task and plan from settings: defaults < the task's fields < the preset < `settings`. Unknown keys are errors.
-
-    called   what the user calls the task, for the messages
-    """
-    called = called or name_of("task", cls)
-    if preset is not None:
-        if preset not in cls.presets:
-            raise unknown_name(f"preset of {called}", preset, cls.presets)
-        settings = {**cls.presets[preset], **settings}
-    own, plan_keys = setting_names(cls), setting_names(TrainingPlan)
-    for key in settings:
-        if key not in own and key not in plan_keys:
-            raise unknown_name(f"setting of task {called}", key, {*own, *plan_keys})
-    task = with_settings(cls, {key: value for key, value in settings.items() if key in own}, called=called)
-    values = {key: getattr(task, key) for key in plan_keys if hasattr(task, key) and not callable(getattr(task, key))}
-    values |= {key: value for key, value in settings.items() if key not in own}
-    return task, with_settings(TrainingPlan, values, called=called)
 
 
 def train(
@@ -135,27 +93,6 @@ def train(
                     progress(step, plan.steps)
             record.keep(step, model)
     return open_run(path, task)
-
-
-def resumed_settings(
-    path: Path, cls: type[Task], given: Mapping[str, Any], *, preset: str | None = None
-) -> dict[str, Any]:
-    """The settings a run was made with, for going on with it. Raises DeviError if `given` says otherwise."""
-    if not any(Path(path).glob("segment-*.h5")):
-        return {**(cls.presets.get(preset, {}) if preset else {}), **given}  # nothing there yet: a first start
-    metadata = open_run(path, cls).metadata
-    own = setting_names(cls)
-    stored = {**metadata.get("training", {}), **metadata.get("settings", {})}
-    before = settings_of(planned(cls, stored)[0]) | settings_of(planned(cls, stored)[1])
-    task, plan_ = planned(cls, {**stored, **given})
-    now = settings_of(task) | settings_of(plan_)
-    differing = [f"{key}={now[key]} (the run has {before[key]})" for key in now if now[key] != before[key]]
-    if differing:
-        raise DeviError(
-            f"{path}: --resume goes on with the run's own settings, but these differ: {', '.join(differing)}."
-            f" Leave them out, or start another run with --out."
-        )
-    return {key: value for key, value in stored.items() if key in own or key in setting_names(TrainingPlan)}
 
 
 def update(task: Task, model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch) -> float:

@@ -7,10 +7,11 @@ import torch
 
 from devi.checkpoints.reader import open_run
 from devi.errors import DeviError
+from devi.plan import TrainingPlan, planned, resumed_settings
 from devi.task import Batch, Task, settings_of
 from devi.tasks.modular_addition import ModularAddition
 from devi.tasks.superposition import Superposition
-from devi.training import TrainingPlan, planned, resumed_settings, train
+from devi.training import train
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ def demo(
     """
     from devi.cli.analyze import print_summary, report_on, summary
     from devi.cli.progress import progress
+    from devi.plan import planned
     from devi.plugins import load
-    from devi.training import planned
     from devi.training import train as train_run
 
     done = []

@@ -51,8 +51,8 @@ def _show(kind: Any, name: str | None, as_json: bool) -> None:
 
 def _training_of(cls: type) -> dict[str, Any]:
     """The trainer's settings that the task leaves at their defaults."""
+    from devi.plan import TrainingPlan
     from devi.task import setting_names, settings_of
-    from devi.training import TrainingPlan
 
     own = setting_names(cls)
     return {key: value for key, value in settings_of(TrainingPlan()).items() if key not in own}

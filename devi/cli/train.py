@@ -36,8 +36,8 @@ def train(
     """
     from devi.cli.progress import progress
     from devi.cli.settings import read_settings
+    from devi.plan import planned, resumed_settings
     from devi.plugins import load, name_of
-    from devi.training import planned, resumed_settings
     from devi.training import train as train_run
 
     cls = load("task", task)

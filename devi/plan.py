@@ -1,0 +1,77 @@
+"""TrainingPlan: how a task is trained, from its own fields, a preset and what the user sets."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from devi.checkpoints.reader import open_run
+from devi.errors import DeviError, unknown_name
+from devi.plugins import name_of
+from devi.task import NotNegative, Positive, Task, setting_names, settings_of, with_settings
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How a task is trained. Each value is the user's, else the task's field of that name, else the default here."""
+
+    optimizer: str = "AdamW"  # any class of torch.optim
+    learning_rate: Positive = 1e-3
+    weight_decay: NotNegative | None = None  # None: the optimizer's own default, as below
+    betas: tuple[float, float] | None = None
+    momentum: NotNegative | None = None
+    optimizer_options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    scheduler: str | None = None  # any class of torch.optim.lr_scheduler
+    scheduler_options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    batch_size: Annotated[int, Field(ge=0)] = 0  # 0: the full training set
+    steps: Annotated[int, Field(ge=1)] = 1000  # optimizer steps
+    checkpoints: str = "log:100"
+    seed: int = 0
+
+
+def planned(
+    cls: type[Task], settings: Mapping[str, Any], *, preset: str | None = None, called: str | None = None
+) -> tuple[Task, TrainingPlan]:
+    """Task and plan from settings: defaults < the task's fields < the preset < `settings`. Unknown keys are errors.
+
+    called   what the user calls the task, for the messages
+    """
+    called = called or name_of("task", cls)
+    if preset is not None:
+        if preset not in cls.presets:
+            raise unknown_name(f"preset of {called}", preset, cls.presets)
+        settings = {**cls.presets[preset], **settings}
+    own, plan_keys = setting_names(cls), setting_names(TrainingPlan)
+    for key in settings:
+        if key not in own and key not in plan_keys:
+            raise unknown_name(f"setting of task {called}", key, {*own, *plan_keys})
+    task = with_settings(cls, {key: value for key, value in settings.items() if key in own}, called=called)
+    values = {key: getattr(task, key) for key in plan_keys if hasattr(task, key) and not callable(getattr(task, key))}
+    values |= {key: value for key, value in settings.items() if key not in own}
+    return task, with_settings(TrainingPlan, values, called=called)
+
+
+def resumed_settings(
+    path: Path, cls: type[Task], given: Mapping[str, Any], *, preset: str | None = None
+) -> dict[str, Any]:
+    """The settings a run was made with, for going on with it. Raises DeviError if `given` says otherwise."""
+    if not any(Path(path).glob("segment-*.h5")):
+        return {**(cls.presets.get(preset, {}) if preset else {}), **given}  # nothing there yet: a first start
+    metadata = open_run(path, cls).metadata
+    own = setting_names(cls)
+    stored = {**metadata.get("training", {}), **metadata.get("settings", {})}
+    before = settings_of(planned(cls, stored)[0]) | settings_of(planned(cls, stored)[1])
+    task, plan_ = planned(cls, {**stored, **given})
+    now = settings_of(task) | settings_of(plan_)
+    differing = [f"{key}={now[key]} (the run has {before[key]})" for key in now if now[key] != before[key]]
+    if differing:
+        raise DeviError(
+            f"{path}: --resume goes on with the run's own settings, but these differ: {', '.join(differing)}."
+            f" Leave them out, or start another run with --out."
+        )
+    return {key: value for key, value in stored.items() if key in own or key in setting_names(TrainingPlan)}
