@@ -56,6 +56,9 @@ class LearningCoefficient(Metric):
     trace_draws: Annotated[int, Field(ge=1)] = (
         250  # of each chain kept in llc_trace, evenly spaced; all count otherwise
     )
+    # Filled in with the settings by `resolved`; hash=False because a dict has none.
+    reasons: dict[str, str] = dataclasses.field(default_factory=dict, hash=False)  # setting -> why this value
+    moves: dict[str, float] = dataclasses.field(default_factory=dict, hash=False)  # see `devi.sampling.resolution`
 
     name: ClassVar[str] = "llc"
     units: ClassVar[str] = "1"
@@ -82,7 +85,7 @@ class LearningCoefficient(Metric):
             return self
         settings = self.settings(run, progress)
         chosen = {name: getattr(settings, name) for name in CALIBRATED}
-        return dataclasses.replace(self, **chosen)
+        return dataclasses.replace(self, **chosen, moves=settings.moves, reasons=settings.reasons)
 
     def settings(self, run: Run, progress: Progress = None) -> Settings:
         """The settings for `run`, with the reason for each."""
@@ -97,11 +100,15 @@ class LearningCoefficient(Metric):
         from devi.sampling.diagnostics import descended_loss
         from devi.sampling.kernels import kernel_named
         from devi.sampling.posterior import Posterior
+        from devi.sampling.resolution import unresolved
 
-        ready = self.resolved(getattr(run, "whole", run))
+        whole = getattr(run, "whole", run)
+        ready = self.resolved(whole)
         settings = Settings(
             sampler=ready.sampler,
             seconds_per_step=float("nan"),
+            reasons=ready.reasons,
+            moves=ready.moves,
             **{name: getattr(ready, name) for name in CALIBRATED},
         )
         posterior = Posterior(run, device=self.device)
@@ -110,7 +117,13 @@ class LearningCoefficient(Metric):
         )
         descended = descended_loss(posterior, step=0.5 * settings.step_size * settings.n_beta)
         names = list(run.parameters(slice(0, 1)))
-        return learning_coefficient(draws, descended=descended, trace_draws=self.trace_draws, parameters=names)
+        return learning_coefficient(
+            draws,
+            descended=descended,
+            trace_draws=self.trace_draws,
+            parameters=names,
+            moving=unresolved(ready.moves, whole.steps, run.steps),
+        )
 
 
 def learning_coefficient(
@@ -119,6 +132,7 @@ def learning_coefficient(
     descended: np.ndarray | None = None,
     trace_draws: int | None = None,
     parameters: Sequence[str] | None = None,
+    moving: np.ndarray | None = None,
 ) -> xr.Dataset:
     """Local learning coefficient, its error and its health at each checkpoint.
 
@@ -128,6 +142,7 @@ def learning_coefficient(
     descended  (step,) loss after a descent from the checkpoint; without it llc_headroom is NaN
     trace_draws  draws of each chain that llc_trace keeps, evenly spaced; None keeps all. The estimate uses all of them.
     parameters  all names of the run, in its order, for llc_virial_by_parameter; None: those that were sampled
+    moving     (step,) whether the estimate moves with the localization or nβ; None: not looked at
     returns    the variables that `LearningCoefficient` lists; no unit
 
     Source: Lau et al. 2023, arXiv:2308.12108, definition of the estimator.
@@ -181,5 +196,7 @@ def learning_coefficient(
         coords={"step": draws["step"], "draw": ("draw", kept, {"long_name": "draw after burn-in"}), "parameter": names},
         attrs={**draws.attrs, "non_finite": json.dumps(non_finite(draws))},
     )
-    result["llc_flags"] = along(np.asarray(flags(draws, result), dtype=str), "what is unhealthy about the estimate")
+    result["llc_flags"] = along(
+        np.asarray(flags(draws, result, unresolved=moving), dtype=str), "what is unhealthy about the estimate"
+    )
     return result

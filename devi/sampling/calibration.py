@@ -10,7 +10,8 @@
 So γ buys boundedness in flat directions at the price of a bias: a direction of curvature a in nβ·L adds
 ½·a/(a + γ) instead of ½. With few parameters there are thousands of steps, γ is nβ/1000 and a quadratic of
 curvature 1 loses 0.1%; a network at hundreds of checkpoints has hundreds of steps, and directions with a < γ are left
-out of its estimate. The same settings serve all checkpoints, so that the curve compares like with like.
+out of its estimate. Whether they matter is tried: see `devi.sampling.resolution`. The same settings serve all
+checkpoints, so that the curve compares like with like.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from devi.sampling.diagnostics import rhat_and_ess
 from devi.sampling.kernels import Kernel, kernel_named
 from devi.sampling.pilots import RELAXATION, Pilot, Pilots, chosen_localization, chosen_step_size, regular_localization
 from devi.sampling.posterior import Posterior
+from devi.sampling.resolution import SMALLEST_ESTIMATE, moves, reason
 
 if TYPE_CHECKING:
     from devi.checkpoints.reader import Run
@@ -38,13 +40,14 @@ HOLD = 0.002  # the share it is then brought down to
 REHEARSAL = 1000  # steps of burn-in, and draws, at most
 ERROR_TARGET = 0.015  # standard error as a share of the estimate, where that many draws can be afforded
 FEWEST_EFFECTIVE = 400  # draws: fewer, and R-hat over many chains is noisy
-SMALLEST_ESTIMATE = 0.25  # or of this, for smaller ones
 PILOT_CHECKPOINTS = 5
 # Work of all replicas together, in examples × (parameters + 500): what one processor core does in about a minute
 # (the 500 stands for the cost per example that does not come from parameters; measured on the two built-in tasks).
 WORK = 5e11
 OVERHEAD_PARAMETERS = 500
 MOST_REPLICA_STEPS = 1.8e6
+# Whether the estimate moves with γ or nβ is asked of so many chains at most, within this work or share of the whole.
+CHECK_CHAINS, CHECK_WORK, CHECK_SHARE = 8, WORK / 20, 0.1
 FEWEST_STEPS, MOST_STEPS = 150, 6000
 FEW_REPLICAS = 64  # a step of so few costs hardly more than a step of one, so chains are free
 
@@ -64,6 +67,8 @@ class Settings:
     seconds_per_step: float  # of one replica, as measured here: for progress, decides nothing
     reasons: dict[str, str] = field(default_factory=dict)  # setting -> why this value
     tried: list[dict[str, float]] = field(default_factory=list)  # one row per step size tried
+    # training step -> share by which the estimate there moves with γ or nβ, see `moves`; empty: not looked at
+    moves: dict[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -112,6 +117,7 @@ def calibrate(
         }.items()
         if value is not None
     }
+    given = len(why)
     places = np.unique(np.linspace(0, len(run) - 1, PILOT_CHECKPOINTS).round().astype(int))
     posterior = Posterior(run.select(places), device=device, dtype=dtype)
     n = posterior.examples
@@ -169,6 +175,16 @@ def calibrate(
             draws = max(enough, 200)
             why["draws"] = f"a standard error of about {ERROR_TARGET:.0%} of the estimate"
     seconds = pilots.seconds / max(1, pilots.replica_steps)
+    moved: dict[str, float] = {}
+    if len(why) > given:
+        if progress is not None:
+            progress(0.85)
+        some, more = min(burn_in, REHEARSAL), min(draws, REHEARSAL)
+        allowed = max(CHECK_WORK / _work(posterior, batch_size), CHECK_SHARE * replicas * (burn_in + draws))
+        many = int(np.clip(allowed / (3 * len(places) * (some + more)), pilots.chains, CHECK_CHAINS))
+        pilots = dataclasses.replace(pilots, chains=many)
+        moved = moves(pilots, step_size=step_size, localization=localization, burn_in=some, draws=more)
+        why["unresolved"] = reason(moved)
     if progress is not None:
         progress(1.0)
     return Settings(
@@ -183,6 +199,7 @@ def calibrate(
         seconds_per_step=seconds,
         reasons=why,
         tried=tried,
+        moves=moved,
     )
 
 

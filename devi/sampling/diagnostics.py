@@ -27,9 +27,13 @@ FLAG_MEANINGS: dict[str, str] = {
     "escape": "More than half of the draws have a lower loss than the checkpoint: the chains sample another place."
     " Take a larger --localization.",
     "non_finite": "A chain left the numbers (NaN or infinity), so there is no estimate: take a smaller --step-size.",
+    "unresolved": "At the nearest checkpoint where it was tried, the estimate still moves by more than 5% when the"
+    " localization is halved or nβ doubled: it depends on the settings, as in networks with many nearly flat"
+    " directions. Compare its course rather than its value, or take more --draws and --burn-in with a smaller"
+    " --localization, or a larger --n-beta, until it stays.",
     "one_chain": "There is one chain, so there is no R-hat and no error between chains: take --chains 4.",
 }
-INFORMATION = frozenset({"headroom"})  # flags that say where the checkpoint is, not that the estimate is bad
+INFORMATION = frozenset({"headroom", "unresolved"})  # about the checkpoint or the settings; the chains are sound
 VIRIAL_TOLERANCE = 0.10  # found every one of 37 bad runs out of 68, those with R-hat 1.00 included
 RHAT_TOLERANCE = 1.1
 FEWEST_EFFECTIVE_DRAWS = 25  # the error is then itself known to about 1/√(2·25) = 14%
@@ -104,10 +108,11 @@ def standard_error(trace: np.ndarray, ess: np.ndarray) -> np.ndarray:
     return np.fmax(np.fmax(within, shared), between)
 
 
-def flags(draws: xr.Dataset, estimates: xr.Dataset) -> list[str]:
+def flags(draws: xr.Dataset, estimates: xr.Dataset, *, unresolved: np.ndarray | None = None) -> list[str]:
     """The words of FLAG_MEANINGS that hold at each step, comma-separated, empty when healthy.
 
     draws      from `sample`;  estimates  llc, llc_se, llc_virial, llc_rhat, llc_ess, llc_headroom (step,)
+    unresolved  (step,) bool, see `devi.sampling.resolution`; None: not looked at
     """
     llc, error = estimates["llc"].values, estimates["llc_se"].values
     below = (draws["loss"] < draws["base_loss"]).mean(dim=("chain", "draw")).values
@@ -122,6 +127,7 @@ def flags(draws: xr.Dataset, estimates: xr.Dataset) -> list[str]:
             "rhat": estimates["llc_rhat"].values > RHAT_TOLERANCE,
             "ess": is_finite & ~still & ~(estimates["llc_ess"].values >= FEWEST_EFFECTIVE_DRAWS),
             "escape": below > 0.5,
+            "unresolved": np.zeros(len(llc), dtype=bool) if unresolved is None else unresolved,
             "one_chain": np.full(len(llc), draws.sizes["chain"] == 1),
         }
     return [",".join(word for word, here in holds.items() if here[step]) for step in range(len(llc))]

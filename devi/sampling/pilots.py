@@ -51,17 +51,18 @@ class Pilots:
     n_beta: float
     batch_size: int
     seed: int
+    chains: int = PILOT_CHAINS
     replica_steps: int = 0
     seconds: float = 0.0
 
     def walk(self, settings: list[tuple[float, float]], *, burn_in: int, draws: int) -> Pilot:
         """Every (step size, localization) at every pilot checkpoint, as the replicas of one walk."""
         posterior, n_beta = self.posterior, self.n_beta
-        shape = len(settings), len(posterior.centers), PILOT_CHAINS
-        rows = torch.arange(shape[1]).repeat_interleave(PILOT_CHAINS).repeat(shape[0])
+        shape = len(settings), len(posterior.centers), self.chains
+        rows = torch.arange(shape[1]).repeat_interleave(self.chains).repeat(shape[0])
         # Chains of their own (negative numbers), so that the run's draws are not the ones that chose its settings.
-        keys = [(int(self.steps[row]), -1 - number % PILOT_CHAINS) for number, row in enumerate(rows.tolist())]
-        each = shape[1] * PILOT_CHAINS
+        keys = [(int(self.steps[row]), -1 - number % self.chains) for number, row in enumerate(rows.tolist())]
+        each = shape[1] * self.chains
         size, pull = torch.tensor(settings, dtype=torch.float64, device=posterior.device).repeat_interleave(each, 0).T
         began = time.perf_counter()
         one = walk(

@@ -1,4 +1,6 @@
 import dataclasses
+import json
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from torch import nn
 
 from devi.metrics.learning_coefficient import CALIBRATED, LearningCoefficient, learning_coefficient
 from devi.metrics.norms import Norms
+from devi.task import settings_of, with_settings
 from tests.sampling.in_memory import MemoryRun, Monomials, Regression
 
 SHORT = LearningCoefficient(
@@ -125,6 +128,24 @@ def test_resolved_fills_every_setting_and_is_stable():
     assert (ready.burn_in, ready.draws) == (50, 50)
 
 
+def test_the_reasons_and_moves_of_a_calibration_are_kept_as_settings():
+    run = Monomials((2,) * 10).run()
+    ready = LearningCoefficient(burn_in=50, draws=50, chains=4).resolved(run)
+    assert ready.reasons["draws"] == "given"
+    assert "largest" in ready.reasons["step_size"]
+    assert ready.moves == {"0": 0.0}
+    again = with_settings(LearningCoefficient, json.loads(json.dumps(settings_of(ready))), kind="metric")
+    assert again == ready
+    assert json.loads(again.over(run).attrs["reasons"]) == ready.reasons
+
+
+def test_an_estimate_that_moved_at_the_nearest_pilot_is_flagged_as_unresolved():
+    run = Monomials().run(4, steps=[0, 10, 1000, 1010])
+    moving = dataclasses.replace(SHORT, moves={"0": 0.0, "1010": -0.2})
+    assert moving.over(run)["llc_flags"].values.tolist() == ["", "", "unresolved", "unresolved"]
+    assert moving.over(run.block(1, 3))["llc_flags"].values.tolist() == ["", "unresolved"]
+
+
 def test_an_estimate_below_0_at_a_point_that_is_no_minimum_is_flagged_as_headroom():
     run = MemoryRun(Monomials((2, 2)), {"w": np.float32([[1.0, 1.0]])})
     found = SHORT.over(run)
@@ -165,3 +186,22 @@ def test_automatic_settings_find_known_coefficients(task, truth):
     assert abs(llc - truth) < max(3.5 * error, 0.015 * truth)
     assert error < 0.035 * truth
     assert found["llc_flags"].item() == ""
+
+
+@dataclass(frozen=True)
+class Product(Monomials):
+    """L(w) = ½ Π w_i^{p_i}: llc min 1/p_i at 0, from which an affordable nβ is far, because the crossing is flat."""
+
+    def loss(self, outputs, targets):
+        return 0.5 * (outputs ** torch.tensor(self.powers)).prod(1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task", "truth"), [(Regression(10, condition=1e4), 5.0), (Product((2, 4)), 0.25)], ids=["condition", "product"]
+)
+def test_an_estimate_that_automatic_settings_cannot_get_right_says_so(task, truth):
+    """Of four seeds the first was flagged with all (a move of 5 to 8 errors), the second, of long tails, with three."""
+    found = LearningCoefficient().over(task.run())
+    assert found["llc"].item() < 0.9 * truth
+    assert "unresolved" in found["llc_flags"].item().split(",")

@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+
+from devi.sampling.kernels import kernel_named
+from devi.sampling.pilots import Pilots
+from devi.sampling.posterior import Posterior
+from devi.sampling.resolution import moves, reason, significant_move, unresolved
+from tests.sampling.in_memory import Monomials
+
+N_BETA = 100.0
+
+
+def pilots(task, **changes):
+    run = task.run()
+    return Pilots(
+        Posterior(run), run.steps, kernel_named("sgld"), n_beta=N_BETA, batch_size=task.examples, seed=0, **changes
+    )
+
+
+def test_a_quadratic_held_by_its_loss_stays_where_it_is():
+    found = moves(
+        pilots(Monomials((2,) * 5)), step_size=0.1 / N_BETA, localization=1e-3 * N_BETA, burn_in=50, draws=100
+    )
+    assert found == {"0": 0.0}
+
+
+def test_a_quadratic_half_held_by_the_localization_moves_by_a_third():
+    """½·a/(a + γ) with γ = a: from ¼ to ⅓ of each direction when γ is halved."""
+    task = Monomials((2,) * 20, examples=100)
+    found = moves(pilots(task, chains=8), step_size=0.1 / N_BETA, localization=N_BETA, burn_in=100, draws=500)
+    assert found["0"] == pytest.approx(1 / 3, abs=0.03)
+
+
+def test_a_step_size_of_0_tells_nothing():
+    assert moves(pilots(Monomials()), step_size=0.0, localization=1.0, burn_in=5, draws=20) == {}
+
+
+def test_a_checkpoint_whose_chains_left_the_numbers_counts_as_moved_by_all_of_it():
+    found = moves(pilots(Monomials()), step_size=10.0, localization=1.0, burn_in=20, draws=300)
+    assert found == {"0": 1.0}
+
+
+def test_no_difference_is_no_move_and_noise_is_none():
+    assert significant_move(np.zeros((1, 2, 50))).tolist() == [0.0]
+    noise = np.random.default_rng(0).standard_normal((1, 4, 500))
+    assert significant_move(noise).tolist() == [0.0]
+    assert significant_move(noise + 1)[0] == pytest.approx(1, abs=0.1)
+
+
+def test_each_checkpoint_takes_the_verdict_of_the_pilot_nearest_in_checkpoints_not_in_steps():
+    steps = np.array([0, 1, 2, 10, 1000])
+    found = {"0": 0.0, "1000": 0.2}
+    assert unresolved(found, steps, steps).tolist() == [False, False, False, True, True]
+    assert unresolved(found, steps, steps[3:]).tolist() == [True, True]
+    assert not unresolved({}, steps, steps).any()
+
+
+def test_the_reason_names_where_the_estimate_moves_and_how_far():
+    assert reason({"0": 0.0, "70": -0.29}) == (
+        "at 1 of 2 checkpoints the estimate moves with the localization or nβ: -29% at step 70"
+    )
+    assert "of 2 checkpoints stay" in reason({"0": 0.0, "70": 0.0})
