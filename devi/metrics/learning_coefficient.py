@@ -147,7 +147,7 @@ def learning_coefficient(
 
     Source: Lau et al. 2023, arXiv:2308.12108, definition of the estimator.
     """
-    from devi.sampling.diagnostics import flags, non_finite, rhat_and_ess, standard_error
+    from devi.sampling.diagnostics import INFORMATION, flags, non_finite, rhat_and_ess, standard_error
 
     n_beta = draws.attrs["n_beta"]
     base = draws["base_loss"].values
@@ -199,4 +199,5 @@ def learning_coefficient(
     result["llc_flags"] = along(
         np.asarray(flags(draws, result, unresolved=moving), dtype=str), "what is unhealthy about the estimate"
     )
+    result["llc_flags"].attrs["information"] = ",".join(sorted(INFORMATION))
     return result

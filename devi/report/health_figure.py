@@ -14,7 +14,7 @@ from devi.errors import DeviError
 from devi.report import palette
 from devi.report.canvas import COLUMN, curves, new_figure, shade, step_axis, styled, wrapped
 from devi.report.document import records
-from devi.report.panels import Panel, Series, is_drawable, units_of
+from devi.report.panels import Panel, Series, is_drawable, is_unhealthy, units_of
 from devi.report.sentences import step_text
 from devi.report.step_axis import StepAxis
 
@@ -78,7 +78,7 @@ def trace_steps(trajectories: xr.Dataset, limit: int = TRACES) -> list[int]:
         if np.isfinite(distance).any():
             wanted.insert(0, int(np.nanargmax(distance)))
     if "llc_flags" in trajectories:
-        flagged = np.flatnonzero([bool(str(flag)) for flag in trajectories["llc_flags"].values])
+        flagged = np.flatnonzero(is_unhealthy(trajectories["llc_flags"]))
         wanted[:0] = [int(flagged[len(flagged) // 2])] if len(flagged) else []
     wanted = [index for index in dict.fromkeys([*wanted, int(alive[0])]) if index in alive]
     return sorted(wanted[:limit])

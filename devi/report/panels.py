@@ -189,10 +189,16 @@ def most_varying(values: np.ndarray, limit: int = SERIES_LIMIT) -> list[int]:
     return sorted(column for column in order.tolist() if span[column] >= 0)  # columns without a number are not drawn
 
 
+def is_unhealthy(flags: xr.DataArray) -> np.ndarray:
+    """Whether an estimate is flagged by more than what its attribute `information` lists, (step,) bool."""
+    information = {"", *str(flags.attrs.get("information", "")).split(",")}
+    return np.array([bool(set(str(words).split(",")) - information) for words in flags.values], dtype=bool)
+
+
 def _uncertainty(trajectories: xr.Dataset, name: str) -> tuple[np.ndarray | None, np.ndarray | None]:
     error = trajectories.get(f"{name}_se")
     flags = trajectories.get(f"{name}_flags")
     return (
         error.values.astype(float) if error is not None and error.dims == ("step",) else None,
-        np.array([bool(str(flag)) for flag in flags.values]) if flags is not None else None,
+        is_unhealthy(flags) if flags is not None else None,
     )

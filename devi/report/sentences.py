@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from devi.report.panels import index_labels, pretty, units_of
+from devi.report.panels import index_labels, is_unhealthy, pretty, units_of
 
 CHANGES_SHOWN = 5  # in one sentence; the table lists them all
 HAPPENED = {
@@ -195,7 +195,8 @@ def llc_sentence(trajectories: xr.Dataset) -> str:
     values = trajectories["llc"].values.astype(float)
     count, missing = len(values), int((~np.isfinite(values)).sum())
     flags = trajectories.get("llc_flags")
-    flagged = 0 if flags is None else sum(bool(str(flag)) for flag in flags.values)
+    flagged = 0 if flags is None else int(is_unhealthy(flags).sum())
+    remarked = 0 if flags is None else sum(bool(str(flag)) for flag in flags.values)
     words = ", ".join(f"{word} {times}" for word, times in flag_words(trajectories))
     text = f"All {count} LLC estimates passed their own diagnostics."
     if flagged == count:
@@ -209,6 +210,8 @@ def llc_sentence(trajectories: xr.Dataset) -> str:
             f"{flagged} of {count} LLC estimates {are} flagged by {their} own diagnostics ({words}) and drawn hollow;"
             " what that means is below."
         )
+    elif remarked:
+        text = f"All {count} LLC estimates passed their own diagnostics; {remarked} carry a remark ({words}), explained below."
     elif flags is None:
         text = f"The {count} LLC estimates carry no diagnostics."
     if missing:
