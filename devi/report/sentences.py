@@ -211,7 +211,10 @@ def llc_sentence(trajectories: xr.Dataset) -> str:
             " what that means is below."
         )
     elif remarked:
-        text = f"All {count} LLC estimates passed their own diagnostics; {remarked} carry a remark ({words}), explained below."
+        text = (
+            f"All {count} LLC estimates passed their own diagnostics; {remarked} carry a remark ({words}),"
+            " explained below."
+        )
     elif flags is None:
         text = f"The {count} LLC estimates carry no diagnostics."
     if missing:

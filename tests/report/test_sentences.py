@@ -133,7 +133,8 @@ def test_llc_sentence_says_how_many_estimates_can_be_trusted(trajectories):
     trajectories["llc_flags"].attrs["information"] = "headroom,unresolved"
     trajectories["llc_flags"][:] = "headroom,unresolved"
     assert llc_sentence(trajectories) == (
-        "All 8 LLC estimates passed their own diagnostics; 8 carry a remark (headroom 8, unresolved 8), explained below."
+        "All 8 LLC estimates passed their own diagnostics; 8 carry a remark (headroom 8, unresolved 8),"
+        " explained below."
     )
     trajectories["llc_flags"][2] = "headroom,rhat"
     assert llc_sentence(trajectories).startswith("1 of 8 LLC estimates is flagged by its own diagnostics (")
