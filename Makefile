@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test browser check format bench clean
+.PHONY: demo test browser check format clean
 
 demo: $(VENV)/installed
 	$(BIN)/devi demo
