@@ -255,7 +255,11 @@ def test_an_interrupted_run_is_kept_and_goes_on_bit_for_bit(here, how, code):
         ]
 
     subprocess.run(command(out="whole"), check=True, capture_output=True)
-    process = subprocess.Popen(command(out="cut"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command(out="cut"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # a test runner in the background ignores SIGINT, and its children would inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     while not (here / "cut" / "segment-000000.h5").exists():
         time.sleep(0.01)
     time.sleep(0.5)
