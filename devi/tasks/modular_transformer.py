@@ -11,6 +11,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from devi.tasks.weighted_rows import weighted_rows
+
 POSITIONS = 3  # a, b, '='
 
 
@@ -78,29 +80,43 @@ class Transformer(nn.Module):
     def last_stream(self, inputs: Tensor) -> Tensor:
         """Residual stream at '=' after the last block's attention, (example, embed)."""
         *earlier, block = self._blocks
-        if earlier:
-            stream = self._all_tokens(inputs)
-            for each in earlier:
-                stream = each.everywhere(stream)
-            final = stream[:, -1]  # (example, embed)
-            query = torch.einsum("nd,hds->hns", block.norm_attention(final), block.query)
-            key, value = block.keys_values(stream)  # (heads, example, position, size)
-            scores = (query[:, :, None] @ key.transpose(-1, -2))[:, :, 0]  # (heads, example, position)
-        else:
-            # One layer: a key or value depends on the token and its position alone, and the query on neither a nor b.
-            # So 2p + 1 keys, values and scores, gathered per example, and one query; not 3 of each for every example.
-            final = self.embed[self.p] + self.position[2]  # (embed,)
-            query = torch.einsum("d,hds->hs", block.norm_attention(final), block.query)
-            tokens = self.embed[None, : self.p] + self.position[:2, None]  # (2, p, embed)
-            key, value = block.keys_values(torch.cat([tokens.flatten(0, 1), final[None]]))  # (heads, 2p + 1, size)
-            place = torch.stack(
-                [inputs[:, 0], inputs[:, 1] + self.p, torch.full_like(inputs[:, 0], 2 * self.p)], dim=1
-            )  # (example, position)
-            scores = torch.einsum("hs,hts->ht", query, key)[:, place]  # (heads, example, position)
-            value = value[:, place]  # (heads, example, position, size)
-        weights = (scores / math.sqrt(value.shape[-1])).softmax(-1)
-        mixed = (weights[..., None] * value).sum(2)  # (heads, example, size)
+        if not earlier:
+            final, *mixture = self._shared(inputs)
+            return final + weighted_rows(*mixture)
+        stream = self._all_tokens(inputs)
+        for each in earlier:
+            stream = each.everywhere(stream)
+        final = stream[:, -1]  # (example, embed)
+        query = torch.einsum("nd,hds->hns", block.norm_attention(final), block.query)
+        key, value = block.keys_values(stream)  # (heads, example, position, size)
+        scores = (query[:, :, None] @ key.transpose(-1, -2))[:, :, 0] / math.sqrt(key.shape[-1])
+        mixed = (scores.softmax(-1)[..., None] * value).sum(2)  # (heads, example, size)
         return final + mixed.permute(1, 0, 2).flatten(1) @ block.output
+
+    def _shared(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """A value depends on the token and its position alone, and the query on neither a nor b.
+
+        So one layer needs 2p + 1 scores and values (here already through the output map) and one query, not 3 of each
+        for every example. A score is stream · (key map · query): no key is ever formed. The stream at '=' is
+
+            final + weighted_rows(table, rows, weights)
+
+        final (embed,), table (heads * (2p + 1), embed), rows and weights (example, position * heads).
+        Products of the table with W_in would not pay: benchmarks/transformer_forward.py.
+        """
+        block, p = self._blocks[0], self.p
+        final = self.embed[p] + self.position[2]  # (embed,)
+        tokens = (self.embed[None, :p] + self.position[:2, None]).flatten(0, 1)  # (2p, embed)
+        seen = block.norm_attention(torch.cat([tokens, final[None]]))  # (2p + 1, embed)
+        query = torch.einsum("d,hds->hs", seen[-1], block.query)
+        scores = seen @ torch.einsum("hds,hs->dh", block.key, query) / math.sqrt(query.shape[-1])  # (2p + 1, heads)
+        value = torch.einsum("td,hds->hts", seen, block.value)
+        moved = value @ block.output.view(len(value), -1, block.output.shape[-1])  # (heads, 2p + 1, embed)
+        a, b = inputs[:, 0], inputs[:, 1] + p
+        place = torch.stack([a, b, torch.full_like(a, 2 * p)], dim=1)  # (example, position)
+        weights = scores[place].softmax(1)  # (example, position, heads)
+        rows = place[:, :, None] + (2 * p + 1) * torch.arange(len(moved), device=place.device)  # in `moved`, flat
+        return final, moved.flatten(0, 1), rows.flatten(1), weights.flatten(1)
 
     def plain(self, inputs: Tensor) -> Tensor:
         """The same logits with every position computed for every example: the reference for `forward`."""
