@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import numpy as np
 import xxhash
 
 from devi.checkpoints.layout import DIGEST_BYTES, Layout
+
+_INDEX = struct.Struct("<q")
 
 
 class RecordBuffer:
@@ -16,26 +19,26 @@ class RecordBuffer:
     def __init__(self, layout: Layout, salt: bytes) -> None:
         size = layout.dtype.itemsize
         # 8 spare bytes in front put the record itself at a multiple of 16.
-        self._memory = np.zeros(8 + 16 + 8 + size, np.uint8)
-        self._prefix = self._memory[8:32]
-        self._index = self._memory[24:32].view("<i8")
+        memory = np.zeros(8 + 16 + 8 + size, np.uint8)
+        self._memory = memory.data
         self.bytes = self._memory[32:]
-        self.record = self.bytes.view(layout.dtype)[0]
-        self._hashed = self._memory.data[8:-DIGEST_BYTES]
-        self._digest = self._memory[-DIGEST_BYTES:]
+        self.record = memory[32:].view(layout.dtype)[0]
+        self._hashed = self._memory[8:-DIGEST_BYTES]
         fields: Any = layout.dtype.fields
-        self.step = _view(self.bytes, fields["step"])
-        self.scalars = [_view(self.bytes, fields[name]) for name in layout.scalars]
-        self.tensors = [_view(self.bytes, fields[t.field]) for t in layout.tensors if t.field is not None]
+        self._numbers = struct.Struct(f"<q{len(layout.scalars)}d")
+        self.tensors = [_view(memory[32:], fields[t.field]) for t in layout.tensors if t.field is not None]
         self.set_salt(salt)
 
     def set_salt(self, salt: bytes) -> None:
-        self._prefix[:16] = np.frombuffer(salt, np.uint8)
+        self._memory[8:24] = salt
+
+    def set_numbers(self, step: int, scalars: list[float]) -> None:
+        self._numbers.pack_into(self._memory, 32, step, *scalars)
 
     def seal(self, index: int) -> None:
         """Write the digest of the record as number `index` of its segment."""
-        self._index[0] = index
-        self._digest[:] = np.frombuffer(xxhash.xxh3_128_digest(self._hashed), np.uint8)
+        _INDEX.pack_into(self._memory, 24, index)
+        self._memory[-DIGEST_BYTES:] = xxhash.xxh3_128_digest(self._hashed)
 
 
 def _view(memory: np.ndarray, field: Any) -> np.ndarray:

@@ -58,7 +58,7 @@ def check_same_bytes(
 
     None if nothing does, a notice if the run was made on other versions or another device, else DeviError.
     """
-    if buffer.bytes[:-DIGEST_BYTES].tobytes() == stored:
+    if buffer.bytes[:-DIGEST_BYTES] == stored:
         return None
     old = np.frombuffer(stored + bytes(DIGEST_BYTES), layout.dtype)[0]
     where = _difference(layout, old, buffer.record)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -18,7 +19,8 @@ class Source:
 
     def __init__(self, model: nn.Module, scalars: Sequence[str]) -> None:
         self.inner = unwrapped(model)
-        self.layout, self._places = layout_of(self.inner, scalars)
+        self.layout, places = layout_of(self.inner, scalars)
+        self._origins = [_Origin(*place) for place in places]
         self._model = model
         modules = list(model.modules())
         self._families = [module._modules for module in modules]
@@ -35,7 +37,7 @@ class Source:
     def _present(self) -> list[nn.Module | None]:
         return [child for family in self._families for child in family.values()]
 
-    def copy_to(self, buffer: RecordBuffer, scalars: Mapping[str, float], path: Path) -> None:
+    def copy_to(self, buffer: RecordBuffer, step: int, scalars: Mapping[str, float], path: Path) -> None:
         """Copy numbers and tensors to their fields. Raises DeviError for other names or a changed dtype or shape."""
         names = self.layout.scalars
         if scalars.keys() != set(names):
@@ -43,15 +45,47 @@ class Source:
                 f"{path}: got scalars {sorted(scalars)}; the first checkpoint fixed them as {sorted(names)}."
                 " Give the same ones each time, float('nan') where there is no value."
             )
-        for view, name in zip(buffer.scalars, names, strict=True):
-            value = scalars[name]
-            view[...] = value.item() if isinstance(value, Tensor) else float(value)
-        for view, (owner, key) in zip(buffer.tensors, self._places, strict=True):
-            tensor = to_stored(owner[key])
-            if tensor.shape != view.shape or tensor.dtype != view.dtype:  # copyto would broadcast and convert
-                raise DeviError(
-                    f"{path}: parameter '{key}' is now {tensor.dtype} of shape {tensor.shape}; the run began with"
-                    f" {view.dtype} of shape {view.shape}, and a run has one layout."
-                    " Record the changed model to another path."
-                )
-            np.copyto(view, tensor)
+        values = [scalars[name] for name in names]
+        buffer.set_numbers(step, [x.item() if isinstance(x, Tensor) else float(x) for x in values])
+        for view, origin in zip(buffer.tensors, self._origins, strict=True):
+            tensor = origin.owner[origin.key]
+            if not origin.is_same(tensor):
+                origin.look_at(tensor)
+                found = origin.values
+                if found.shape != view.shape or found.dtype != view.dtype:  # the assignment would convert
+                    raise DeviError(
+                        f"{path}: parameter '{origin.key}' is now {found.dtype} of shape {found.shape}; the run began"
+                        f" with {view.dtype} of shape {view.shape}, and a run has one layout."
+                        " Record the changed model to another path."
+                    )
+            view[...] = origin.values
+
+
+class _Origin:
+    """Where the model keeps the tensor of a field, and that tensor's values as numpy sees them.
+
+    Looking through numpy's eyes costs 1 µs a tensor, so it is done again only when the tensor or its memory is another.
+    """
+
+    def __init__(self, owner: dict[str, Any], key: str) -> None:
+        self.owner, self.key = owner, key
+        self.values = np.zeros(0)
+        self._tensor: Tensor | None = None
+
+    def is_same(self, tensor: Tensor) -> bool:
+        # `values` keep their memory alive, so that another tensor cannot come to stand there
+        return (
+            tensor is self._tensor
+            and tensor.data_ptr() == self._pointer
+            and tensor.shape == self._shape
+            and tensor.stride() == self._stride
+            and tensor.dtype is self._dtype
+        )
+
+    def look_at(self, tensor: Tensor) -> None:
+        self._tensor = None
+        self.values = to_stored(tensor)
+        # complex tensors can be conjugated lazily in the same memory, and what is on a device was copied
+        if not tensor.is_complex() and self.values.ctypes.data == tensor.data_ptr():
+            self._tensor, self._pointer = tensor, tensor.data_ptr()
+            self._shape, self._stride, self._dtype = tensor.shape, tensor.stride(), tensor.dtype

@@ -102,8 +102,7 @@ class Recorder:
         step = operator.index(step)
         if self._previous is not None and step <= self._previous:
             raise DeviError(f"{self.path}: step {step} was recorded after step {self._previous}. Steps must increase.")
-        buffer.step[...] = step
-        source.copy_to(buffer, scalars, self.path)
+        source.copy_to(buffer, step, scalars, self.path)
         try:
             if store.last_step is None or step > store.last_step:
                 store.append(step)

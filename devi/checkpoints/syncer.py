@@ -1,0 +1,39 @@
+"""Syncer: makes a file durable in a thread of its own, so that training does not wait for the disk."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
+
+
+class Syncer:
+    """fsyncs one file at a time; what the system refuses is raised by the next call of `begin` or `wait`."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, "devi-sync")
+        self._last: Future[None] | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        return self._last is not None and not self._last.done()
+
+    def begin(self, descriptor: int) -> None:
+        """Begin to make durable what was written so far; the file may be closed meanwhile.
+
+        The one before is waited for, so that no more than two segments are ever in danger.
+        """
+        self.wait()
+        self._last = self._pool.submit(_sync, os.dup(descriptor))
+
+    def wait(self) -> None:
+        """Until the file is durable. Raises OSError."""
+        last, self._last = self._last, None
+        if last is not None:
+            last.result()
+
+
+def _sync(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
