@@ -95,6 +95,7 @@ def analyze(
     if operating_point not in OPERATING_POINTS:  # now, not after minutes of sampling
         raise unknown_name("operating point", operating_point, OPERATING_POINTS)
     tell = progress or (lambda what, share: None)
+    run.check(lambda done, count: tell("checking", done / count))
     run.check_matches(run.task)
     whole, notices = intact(run)
     if run.metadata.get("data_hash") not in (None, data_hash(run.task)):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from devi.checkpoints.header import segment_paths
 from devi.checkpoints.lock import NAME as LOCK_NAME
-from devi.checkpoints.resume import SLOTS
+from devi.checkpoints.slot_file import SLOTS
 from devi.errors import DeviError
 
 

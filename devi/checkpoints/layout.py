@@ -108,12 +108,17 @@ class Layout:
             if not all(type(size) is int and 0 <= size < 2**32 for size in shape) or len(shape) > 32:
                 raise ValueError(f"tensor {item['name']!r} has shape {shape}")
             field = None if item["field"] is None else str(item["field"])
-            if (field is None) != (math.prod(shape) == 0) or math.prod(shape) > MOST_RECORD_BYTES:
+            # of an array without elements numpy still multiplies the other lengths
+            is_huge = math.prod(size for size in shape if size) > MOST_RECORD_BYTES
+            if (field is None) != (math.prod(shape) == 0) or is_huge:
                 raise ValueError(f"tensor {item['name']!r} of shape {shape} has field {field!r}")
             tied = tuple(str(name) for name in item["tied"])
             stored_dtype(item["dtype"])
             tensors.append(Stored(str(item["name"]), item["dtype"], shape, field, bool(item["buffer"]), tied))
         layout = cls(scalars, tuple(tensors))
+        names = [name for tensor in tensors for name in (tensor.name, *tensor.tied)]
+        if len(set(names)) < len(names):
+            raise ValueError("two tensors have one name")
         if layout.dtype.itemsize > MOST_RECORD_BYTES or layout.to_json() != record:
             raise ValueError("the record's fields do not follow from its tensors")
         return layout

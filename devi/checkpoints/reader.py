@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
 from devi.checkpoints.header import Finding
 from devi.checkpoints.lock import holder_of
-from devi.checkpoints.mapped import Records
+from devi.checkpoints.records import Records
+from devi.checkpoints.task_of import task_of
 from devi.errors import DeviError
-from devi.plugins import builtin_task, name_of
-from devi.task import Task, setting_names, with_settings
+from devi.task import Task
 
 if TYPE_CHECKING:  # torch and xarray are loaded where a model or a Dataset is asked for: opening a run is quick
     import xarray as xr
     from torch import nn
+
+_MOST_PROBLEMS = 50
 
 Index = int | np.integer | slice | np.ndarray
 
@@ -29,9 +31,19 @@ def open_run(path: str | Path, task: Task | type[Task] | None = None) -> Run:
     task   None: the built-in task that the run names, with the stored settings; a name that is not built in is never
            imported. A class: with the stored settings. An instance: as it is.
 
+    The records of a run up to 64 MiB are checked now; of a larger one each before its values are first handed out,
+    where a damaged one raises DeviError. `run.check()` checks them all and leaves damaged ones out.
+
     Raises DeviError for a directory without a checkpoint that can be read.
     """
-    records = Records.open(Path(path), is_live=_is_live(Path(path)))
+    is_live = _is_live(Path(path))
+    records = Records.open(Path(path), is_live=is_live)
+    if not records.segments or not (len(records.steps) or is_live):
+        reasons = " ".join(f"{finding}." for finding in records.findings[:10])
+        raise DeviError(
+            f"{path}: no checkpoint in it is whole. {reasons or 'The writer stopped before one was.'}"
+            " Train again with another --out."
+        )
     return Run(records, np.arange(len(records.steps)), task)
 
 
@@ -61,12 +73,23 @@ class Run:
 
     @property
     def findings(self) -> list[Finding]:
-        """What is wrong with the files: kind (damaged, torn, file), file, record, step, reason."""
+        """What is wrong with the files: kind (damaged, torn, file), file, record, step, reason. Checks every record."""
+        self._records.check()
         return self._records.findings
+
+    def check(self, tell: Callable[[int, int], None] | None = None) -> Self:
+        """Check every record that was not yet, and leave damaged ones out of this run; `tell` takes (done, all)."""
+        self._records.check(tell)
+        self._places = self._places[~self._records.is_damaged[self._places]]
+        return self
 
     @property
     def problems(self) -> list[str]:
-        return [str(finding) for finding in self.findings]
+        """The findings as sentences, of many the first ones."""
+        findings = self.findings
+        told = [str(finding) for finding in findings[:_MOST_PROBLEMS]]
+        more = len(findings) - len(told)
+        return told + ([f"and {more} more. All of them: devi verify {self.path}"] if more else [])
 
     @property
     def whole(self) -> Run:
@@ -81,30 +104,9 @@ class Run:
     @property
     def task(self) -> Task:
         if self._task is None:
-            cls = self._given if isinstance(self._given, type) else self._named_task()
-            self._task = with_settings(cls, self._settings_for(cls), called=name_of("task", cls))
+            given = self._given if isinstance(self._given, type) else None
+            self._task = task_of(self.path, self.metadata, given)
         return self._task
-
-    def _settings_for(self, cls: type[Task]) -> dict[str, Any]:
-        settings = self.metadata.get("settings") or {}
-        foreign = [key for key in settings if key not in setting_names(cls)]
-        if foreign:
-            raise DeviError(
-                f"{self.path} was made with the task {self.metadata.get('task')!r}, whose setting '{foreign[0]}'"
-                f" {cls.__name__} has not; a run is read with the task it was made with. See: devi show {self.path}"
-            )
-        return settings
-
-    def _named_task(self) -> type[Task]:
-        name = self.metadata.get("task")
-        cls = builtin_task(name) if isinstance(name, str) else None
-        if cls is None:
-            named = "names no task" if name is None else f"names the task {name!r}, which is not built in"
-            raise DeviError(
-                f"{self.path} {named}, and names stored in a run are never imported."
-                " Say where it is: --task my_model.py:Name (in Python: open_run(path, task=Name))."
-            )
-        return cls
 
     @property
     def steps(self) -> np.ndarray:

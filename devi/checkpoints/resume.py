@@ -16,21 +16,17 @@ import numpy as np
 from torch import nn
 
 from devi.checkpoints.hdf5 import contiguous, create_hdf5
+from devi.checkpoints.slot_file import SCHEMA, SLOTS, read_slot_file
 from devi.checkpoints.state import decode, encode, get_state, random_states, set_random_states, set_state
 from devi.checkpoints.userblock import (
     UNKNOWN_OFFSET,
     BlockError,
-    open_regular,
     packed,
-    read_front,
     replacing,
     size_for,
     write_all,
 )
 from devi.errors import DeviError
-
-SCHEMA = "devi/resume/1"
-SLOTS = ("resume-0.h5", "resume-1.h5")
 
 
 class Snapshot(NamedTuple):
@@ -166,36 +162,13 @@ def newest_slot(folder: Path, run_id: str | None) -> tuple[Slot | None, list[str
 
 def _read_slot(path: Path) -> Slot:
     """Raises BlockError if any byte that is used is damaged."""
-    descriptor = open_regular(path)
+    file = read_slot_file(path)
     try:
-        size = os.fstat(descriptor).st_size
-        content = read_front(descriptor, size)
-        try:
-            if content["schema"] != SCHEMA:
-                raise BlockError(f"schema {content['schema']!r} is not the one this devi reads ({SCHEMA})")
-            arrays = [_read_array(descriptor, size, place) for place in content["arrays"]]
-            structure = {key: decode(value, arrays) for key, value in content["structure"].items() if key != "state"}
-            structure["state"] = {k: decode(v, arrays) for k, v in content["structure"]["state"].items()}
-            return Slot(int(content["step"]), int(content["counter"]), str(content["run_id"]), structure)
-        except BlockError:
-            raise
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError, StopIteration, RecursionError) as error:
-            raise BlockError(f"its JSON does not describe a resume slot: {error!r}"[:200]) from None
-    finally:
-        os.close(descriptor)
-
-
-def _read_array(descriptor: int, size: int, place: dict[str, Any]) -> np.ndarray:
-    dtype = np.dtype(place["dtype"])
-    shape = tuple(int(length) for length in place["shape"])
-    # Python's integers: numpy's product could wrap around
-    count = 1
-    for length in shape:
-        count *= length
-    span, offset = count * dtype.itemsize, int(place["offset"])
-    if dtype.kind not in "biufc" or min(shape, default=0) < 0 or not 0 <= offset <= size - span:
-        raise BlockError(f"an array of {span} bytes at {offset} does not fit into the file")
-    data = os.pread(descriptor, span, offset)
-    if hashlib.sha256(data).hexdigest() != place["sha256"]:
-        raise BlockError(f"the SHA-256 of the array at byte {offset} is wrong")
-    return np.frombuffer(data, dtype).reshape(shape)
+        content = {key: decode(value, file.arrays) for key, value in file.structure.items() if key != "state"}
+        content["state"] = {key: decode(value, file.arrays) for key, value in file.structure["state"].items()}
+    except (
+        *(KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError),
+        *(StopIteration, RuntimeError, MemoryError),
+    ) as error:
+        raise BlockError(f"its JSON does not describe a resume slot: {error!r}"[:200]) from None
+    return Slot(file.step, file.counter, file.run_id, content)

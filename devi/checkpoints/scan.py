@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterator
+from struct import iter_unpack
 from typing import NamedTuple
 
 import numpy as np
+import xxhash
 
 from devi.checkpoints.header import Finding, Header
 from devi.checkpoints.layout import DIGEST_BYTES
-from devi.checkpoints.record import digest_of
 
-_READ_BYTES = 4 << 20
+_PIECE_BYTES = 1 << 20
+# Records up to this size are read and hashed many at a time: Python's cost of one would exceed that of its hash.
+SMALL_BYTES = 4096
 
 
 class Scan(NamedTuple):
@@ -22,6 +25,7 @@ class Scan(NamedTuple):
     steps: np.ndarray  # (record,)
     digests: np.ndarray  # (record, 16)
     findings: list[Finding]
+    end: int  # the first place that a writer may still fill: who looks again from there misses nothing
 
 
 def scan(
@@ -32,56 +36,144 @@ def scan(
     start: int = 0,
     after_step: int | None = None,
     is_complete: bool,
-    stop_at_free: bool = False,
 ) -> Scan:
-    """Check every record's digest.
+    """Check every record's digest, and that steps increase from 0.
 
     is_complete   every place was used (a closed segment, or not the last one): what is missing is damage
-    stop_at_free  for a live run: end at the first record that is not there yet, and report nothing about it
     """
-    places, steps, digests = [], [], []
-    wrong: list[tuple[int, int, str]] = []
-    for at, record, digest in _used_or_not(descriptor, header, start):
-        step = int.from_bytes(record[:8], "little", signed=True)
-        if digest_of(header.salt, at, record) == digest:
-            if after_step is not None and step <= after_step:
-                wrong.append((at, step, f"its step does not follow step {after_step} before it"))
-                continue
-            places.append(at)
-            steps.append(step)
-            digests.append(digest)
-            after_step = step
-        elif stop_at_free:
-            break
-        elif any(digest):
-            wrong.append((at, step, "its digest is wrong"))
-        elif is_complete or record.tobytes().strip(b"\0"):
-            wrong.append((at, step, "it has no digest"))
-        else:
-            wrong.append((at, step, ""))
-    last = places[-1] if places else -1
+    steps, stated, is_right = _hashed(descriptor, header, start, places_in(descriptor, header))
+    last = _last(is_right)
+    if not is_complete:
+        # A writer may have committed these after they were read here and before later ones were.
+        for row in np.flatnonzero(~is_right[: last + 1]).tolist():
+            again = _hashed(descriptor, header, start + row, start + row + 1)
+            steps[row], stated[row], is_right[row] = (values[0] for values in again)
+    reasons = _out_of_order(steps, is_right, after_step)
+    is_right[list(reasons)] = False
+    last = _last(is_right)
+    wrong = np.flatnonzero(~is_right)
+    if not is_complete and not (stated[last + 1 :].any() or _has_data(descriptor, header, start + last + 1, None)):
+        wrong = wrong[wrong < last]  # places after the last record are free
     findings = []
-    for at, step, reason in wrong:
-        is_torn = at > last and not is_complete
-        if reason or not is_torn:  # an empty place after the last record is free
-            reason = reason or "it is empty, between records that are not"
-            findings.append(Finding("torn" if is_torn else "damaged", name, at, step or None, reason))
-    return Scan(
-        np.array(places, np.int64),
-        np.array(steps, np.int64),
-        np.frombuffer(b"".join(digests), np.uint8).reshape(-1, DIGEST_BYTES),
-        findings,
-    )
+    for row in wrong.tolist():
+        is_torn = row > last and not is_complete
+        if stated[row].any():
+            reason = reasons.get(row, "its digest is wrong")
+        elif is_complete or _has_data(descriptor, header, start + row, start + row + 1):
+            reason = "it has no digest"
+        elif is_torn:
+            continue
+        else:
+            reason = "it is empty, between records that are not"
+        findings.append(Finding("torn" if is_torn else "damaged", name, start + row, int(steps[row]) or None, reason))
+    end = header.records if is_complete else start + last + 1
+    return Scan(start + np.flatnonzero(is_right), steps[is_right], stated[is_right], findings, end)
 
 
-def _used_or_not(descriptor: int, header: Header, start: int) -> Iterator[tuple[int, memoryview, bytes]]:
-    """(place, bytes, digest) of each record that lies whole in the file."""
+def places_in(descriptor: int, header: Header) -> int:
+    """How many records lie whole in the file."""
+    behind = os.fstat(descriptor).st_size - header.data_offset
+    return max(0, min(header.records, behind // header.layout.dtype.itemsize))
+
+
+def said(descriptor: int, header: Header, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+    """(record,) steps and (record, 16) digests of records start to stop - 1 as they stand there, unchecked.
+
+    Little is read: a record's digest and the step of the next one stand side by side.
+    """
+    size, width = header.layout.dtype.itemsize, DIGEST_BYTES + 8
+    first = header.data_offset - DIGEST_BYTES
+    ends = range(first + start * size, first + stop * size + 1, size)
+    pieces = [os.pread(descriptor, width, end) for end in ends]
+    pieces[-1] = pieces[-1].ljust(width, b"\0")  # the file may end there
+    joined = b"".join(pieces)
+    if len(joined) < width * len(pieces):  # cut while it was read
+        joined = b"".join(piece.ljust(width, b"\0") for piece in pieces)
+    table = np.frombuffer(bytearray(joined), np.uint8).reshape(-1, width)
+    steps = np.ascontiguousarray(table[:-1, DIGEST_BYTES:]).view("<i8")[:, 0]
+    return steps, np.ascontiguousarray(table[1:, :DIGEST_BYTES])
+
+
+def digest_at(descriptor: int, header: Header, place: int) -> bytes:
+    """The digest that the record's bytes give, read in pieces: XXH3-128 over salt, place and record."""
+    state = xxhash.xxh3_128(header.salt + place.to_bytes(8, "little"))
+    at = header.data_offset + place * header.layout.dtype.itemsize
+    end = at + header.layout.dtype.itemsize - DIGEST_BYTES
+    while at < end and (piece := os.pread(descriptor, min(_PIECE_BYTES, end - at), at)):
+        state.update(piece)
+        at += len(piece)
+    return state.digest()
+
+
+def _hashed(descriptor: int, header: Header, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(record,) steps, (record, 16) stated digests, (record,) whether the bytes give them; all zeros is none."""
     size = header.layout.dtype.itemsize
-    several = max(1, _READ_BYTES // size)
-    whole = min(header.records, (os.fstat(descriptor).st_size - header.data_offset) // size)
-    for first in range(start, whole, several):
-        wanted = min(several, whole - first) * size
-        piece = memoryview(os.pread(descriptor, wanted, header.data_offset + first * size))
-        for place in range(len(piece) // size):
-            record = piece[place * size : (place + 1) * size]
-            yield first + place, record, bytes(record[-DIGEST_BYTES:])
+    if size > SMALL_BYTES:
+        steps, stated = said(descriptor, header, start, stop)
+        is_right = stated.any(axis=1)
+        for row in np.flatnonzero(is_right).tolist():
+            is_right[row] = digest_at(descriptor, header, start + row) == stated[row].tobytes()
+        return steps, stated, is_right
+    several = _PIECE_BYTES // size
+    parts = [_hashed_together(descriptor, header, at, min(stop, at + several)) for at in range(start, stop, several)]
+    steps, stated, actual = (np.concatenate(column) for column in zip(_NOTHING, *parts, strict=True))
+    return steps, stated, stated.any(axis=1) & (stated == actual).all(axis=1)
+
+
+_NOTHING = (np.zeros(0, "<i8"), np.zeros((0, DIGEST_BYTES), np.uint8), np.zeros((0, DIGEST_BYTES), np.uint8))
+
+
+def _hashed_together(descriptor: int, header: Header, start: int, stop: int) -> tuple[np.ndarray, ...]:
+    """Steps, stated and actual digests of small records."""
+    size, count = header.layout.dtype.itemsize, stop - start
+    raw = os.pread(descriptor, count * size, header.data_offset + start * size).ljust(count * size, b"\0")
+    records = np.frombuffer(raw, np.uint8).reshape(count, size)
+    hashed = np.empty((count, 24 + size - DIGEST_BYTES), np.uint8)  # salt | place | record without its digest
+    hashed[:, :16] = np.frombuffer(header.salt, np.uint8)
+    hashed[:, 16:24] = np.arange(start, stop, dtype="<i8").view(np.uint8).reshape(count, 8)
+    hashed[:, 24:] = records[:, :-DIGEST_BYTES]
+    digests = b"".join([xxhash.xxh3_128_digest(one) for (one,) in iter_unpack(f"{hashed.shape[1]}s", hashed.data)])
+    actual = np.frombuffer(digests, np.uint8).reshape(count, DIGEST_BYTES)
+    steps = np.ascontiguousarray(records[:, :8]).view("<i8")[:, 0]
+    return steps, np.ascontiguousarray(records[:, -DIGEST_BYTES:]), actual
+
+
+def _last(is_right: np.ndarray) -> int:
+    return int(np.flatnonzero(is_right)[-1]) if is_right.any() else -1
+
+
+def is_increasing(steps: np.ndarray, after_step: int | None) -> bool:
+    before = -1 if after_step is None else after_step
+    return len(steps) == 0 or bool(steps[0] > before and (steps[1:] > steps[:-1]).all())
+
+
+def _out_of_order(steps: np.ndarray, is_right: np.ndarray, after_step: int | None) -> dict[int, str]:
+    """The rows whose step is negative or not after the step before it, with the reason in words."""
+    if is_increasing(steps[is_right], after_step):
+        return {}
+    reasons, before = {}, -1 if after_step is None else after_step
+    for row in np.flatnonzero(is_right).tolist():
+        step = int(steps[row])
+        if step > before:
+            before = step
+        else:
+            reasons[row] = "its step is negative" if step < 0 else f"its step does not follow step {before} before it"
+    return reasons
+
+
+def _has_data(descriptor: int, header: Header, start: int, stop: int | None) -> bool:
+    """Whether a byte of these places (to the last one for None) is not zero. Holes in the file are not read."""
+    size = header.layout.dtype.itemsize
+    at = header.data_offset + start * size
+    end = header.data_offset + (places_in(descriptor, header) if stop is None else stop) * size
+    while at < end:
+        try:
+            at = os.lseek(descriptor, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # only a hole follows
+                return False
+        piece = os.pread(descriptor, min(_PIECE_BYTES, max(0, end - at)), at)
+        if piece.strip(b"\0"):
+            return True
+        at += max(len(piece), 1)
+    return False

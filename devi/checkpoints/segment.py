@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from devi.checkpoints.hdf5 import contiguous, create_hdf5
-from devi.checkpoints.header import Header
+from devi.checkpoints.header import MOST_RECORDS, Header
 from devi.checkpoints.layout import Layout
 from devi.checkpoints.userblock import (
     UNKNOWN_OFFSET,
@@ -25,7 +25,6 @@ from devi.checkpoints.userblock import (
 from devi.errors import DeviError
 
 SEGMENT_BYTES = 64 << 20
-MOST_RECORDS = 8192
 _COPY_BYTES = 4 << 20
 
 

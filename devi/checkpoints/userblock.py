@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,8 +24,11 @@ MAGIC = b"\x89devi\r\n\x1a"
 VERSION = 1
 _HEAD = struct.Struct("<8sII32s")
 _TAIL = struct.Struct("<Q8s")
-# A thousand tensors take 0.2 MiB; the cap keeps a crafted length from filling memory.
-MOST_JSON_BYTES = 16 << 20
+# A thousand tensors take 0.2 MiB and 20,000 items; the caps keep a crafted document from filling memory (100 bytes
+# an item) and from nesting until Python's recursion ends.
+MOST_JSON_BYTES = 8 << 20
+MOST_JSON_ITEMS = 400_000
+MOST_JSON_DEPTH = 100
 # Longest digits an offset can have: the block is sized before the offset is known.
 UNKNOWN_OFFSET = 2**62
 
@@ -46,11 +50,38 @@ def size_for(content: dict[str, Any]) -> int:
 
 def packed(content: dict[str, Any]) -> bytes:
     """The user block's bytes; content["user_block"] is its size."""
-    text = json_bytes(content)
-    if len(text) > MOST_JSON_BYTES:
-        raise ValueError(f"the description takes {len(text)} bytes; at most {MOST_JSON_BYTES} are read back")
+    text = json_bytes(json.loads(json_bytes(content)))  # twice: keys that were numbers are sorted as text
+    parsed(text)  # what could not be read back is not written. Raises BlockError, a ValueError
     block = _HEAD.pack(MAGIC, VERSION, len(text), hashlib.sha256(text).digest()) + text
     return block.ljust(content["user_block"], b"\0")
+
+
+def parsed(text: bytes) -> Any:
+    """Canonical JSON of bounded size and depth. Raises BlockError for anything that `json_bytes` would not write."""
+    items = text.count(b",") + text.count(b"[") + text.count(b"{")
+    if len(text) > MOST_JSON_BYTES or items > MOST_JSON_ITEMS:
+        raise BlockError(
+            f"its JSON takes {len(text):,} bytes for {items:,} items;"
+            f" at most {MOST_JSON_BYTES:,} and {MOST_JSON_ITEMS:,} are read"
+        )
+    try:
+        content = json.loads(text)
+        is_canonical = json_bytes(content) == text  # so: no key twice, no NaN, no half of a surrogate pair
+    except (ValueError, TypeError, RecursionError):
+        is_canonical = False
+    if not is_canonical:
+        raise BlockError("the JSON cannot be read")
+    level, depth = [content], 0
+    while level:
+        level = [item for node in level for item in _inside(node)]
+        depth += 1
+        if depth > MOST_JSON_DEPTH:
+            raise BlockError(f"its JSON is nested more than {MOST_JSON_DEPTH} deep")
+    return content
+
+
+def _inside(node: Any) -> Any:
+    return node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
 
 
 def trailer(block: bytes) -> bytes:
@@ -78,6 +109,14 @@ def read_trailer(descriptor: int, size: int) -> dict[str, Any]:
     return content
 
 
+def has_copy(descriptor: int, start: int, size: int, user_block: int) -> bool:
+    """Whether the bytes from `start` to the end of the file are the trailer of its user block."""
+    length = user_block + _TAIL.size
+    return size - start == length and os.pread(descriptor, length, start) == trailer(
+        os.pread(descriptor, user_block, 0)
+    )
+
+
 def _read(descriptor: int, start: int, end: int) -> dict[str, Any]:
     head = os.pread(descriptor, _HEAD.size, start) if end - start >= _HEAD.size else b""
     if len(head) < _HEAD.size:
@@ -92,11 +131,8 @@ def _read(descriptor: int, start: int, end: int) -> dict[str, Any]:
     text = os.pread(descriptor, length, start + _HEAD.size)
     if hashlib.sha256(text).digest() != digest:
         raise BlockError("the SHA-256 of the JSON is wrong")
-    try:
-        content = json.loads(text)
-        block = content["user_block"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise BlockError("the JSON cannot be read") from None
+    content = parsed(text)
+    block = content.get("user_block") if isinstance(content, dict) else None
     if type(block) is not int or not _HEAD.size + length <= block <= end - start:
         raise BlockError(f"the user block's size, {block!r}, does not fit")
     padding = block - _HEAD.size - length
@@ -117,7 +153,7 @@ def digest_of_span(descriptor: int, start: int, end: int) -> str:
 def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
     """A descriptor of a regular file; never waits on a pipe or device that bears a segment's name."""
     descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
-    if not path.is_file():
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise BlockError("it is not a regular file")
     return descriptor

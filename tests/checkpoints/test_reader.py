@@ -97,10 +97,8 @@ def test_the_trailer_stands_in_for_a_front_block_of_garbage(place):
 def test_rewritten_metadata_with_a_new_hash_differs_from_the_trailer(place):
     _, content, _ = place
     length = struct.unpack("<I", content[12:16])[0]
-    text = content[48 : 48 + length].replace(b'"closed":true', b'"closed":null')
-    text = text.replace(b'"settings":{}', b'"settings":[]')
-    assert json.loads(text)
-    front = content[:16] + hashlib.sha256(text).digest() + text
+    text = content[48 : 48 + length].replace(b'"settings":{}', b'"settings":{"width":9}')
+    front = content[:12] + struct.pack("<I", len(text)) + hashlib.sha256(text).digest() + text
     run = read(place, front + content[len(front) :])
     assert "differs from the block at the front" in run.problems[0]
 

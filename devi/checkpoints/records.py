@@ -1,0 +1,219 @@
+"""Records: the whole records of all segments of a run as one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from devi.checkpoints.header import Finding, Header, segment_name, segment_paths
+from devi.checkpoints.layout import DIGEST_BYTES, Layout
+from devi.checkpoints.mapped import Segment
+from devi.checkpoints.scan import SMALL_BYTES, Scan, digest_at, is_increasing, places_in, said, scan
+from devi.checkpoints.userblock import BlockError
+from devi.errors import DeviError
+
+# A run up to this size is hashed when it is opened, in some 20 ms; of a larger one each record before it is first used.
+HASHED_AT_ONCE = 64 << 20
+_MOST_GAPS = 100
+
+
+class Records:
+    """One row a record, in order of steps. A record's values are handed out only after its digest was found right."""
+
+    def __init__(self, folder: Path, is_live: bool) -> None:
+        self.folder = folder
+        self.segments: list[Segment] = []
+        self.segment = np.zeros(0, np.int64)  # (T,) which segment
+        self.place = np.zeros(0, np.int64)  # (T,) where in it
+        self.steps = np.zeros(0, np.int64)
+        self.digests = np.zeros((0, DIGEST_BYTES), np.uint8)
+        self.is_checked = np.zeros(0, bool)  # (T,) whether the digest was compared with the bytes
+        self.is_damaged = np.zeros(0, bool)  # (T,) and was wrong
+        self.findings: list[Finding] = []
+        self.is_live = is_live
+        self._end = 0  # of the last segment: the place from which on there may be new records
+
+    @classmethod
+    def open(cls, folder: Path, *, is_live: bool, at_once: int = HASHED_AT_ONCE) -> Records:
+        """The records of all segments that can be read, perhaps none; runs up to `at_once` bytes are hashed now.
+
+        Raises DeviError if there is no segment at all.
+        """
+        if not folder.is_dir():
+            what = "is a file; a run is a directory" if folder.exists() else "does not exist"
+            raise DeviError(f"{folder} {what}. Expected what `devi train` or a Recorder wrote. See: devi train --help")
+        paths = segment_paths(folder)
+        if not paths:
+            names = sorted(entry.name for entry in folder.iterdir())
+            found = f"{len(names)} entries ({', '.join(names[:3])})" if names else "nothing"
+            raise DeviError(
+                f"{folder} holds no checkpoints: expected {segment_name(0)}, found {found}."
+                f" Give the directory of one run, or make one: devi train superposition --out {folder}"
+            )
+        records = cls(folder, is_live)
+        records._take(paths, at_once=at_once)
+        return records
+
+    @property
+    def layout_header(self) -> Header:
+        return self.segments[0].header
+
+    @property
+    def layout(self) -> Layout:
+        return self.layout_header.layout
+
+    def _take(self, paths: dict[int, Path], *, at_once: int) -> None:
+        """Open further segments and look at their records."""
+        expected = self.segments[-1].header.number + 1 if self.segments else 0
+        new: list[Segment] = []
+        for number, path in paths.items():
+            for missing in range(expected, min(number, expected + _MOST_GAPS)):
+                self._found(segment_name(missing), "the file is missing, with its checkpoints")
+            expected = number + 1
+            try:
+                segment = Segment(path)
+            except (BlockError, OSError) as error:
+                self._found(path.name, f"{error}; none of its checkpoints can be read")
+                continue
+            header, first = segment.header, (self.segments + new)[0].header if self.segments or new else None
+            if first and not _is_same_run(header, first):
+                self._found(path.name, "it belongs to another run and was left out")
+            elif header.number != number:
+                self._found(path.name, f"inside it is segment {header.number}; it was left out")
+            else:
+                new.append(segment)
+        size = sum(places_in(one.descriptor, one.header) * one.header.layout.dtype.itemsize for one in new)
+        for segment in new:
+            self.segments.append(segment)
+            self.findings += segment.findings
+            is_complete = segment.header.is_closed or segment.header.number != max(paths)
+            if not (size > at_once and is_complete and self._believe(segment)):
+                self._add(self._scanned(segment, 0, is_complete))
+
+    def _believe(self, segment: Segment) -> bool:
+        """Take the steps as they stand, for now, if there is nothing odd about them."""
+        header, count = segment.header, places_in(segment.descriptor, segment.header)
+        if header.layout.dtype.itemsize <= SMALL_BYTES or count < header.records:
+            return False
+        steps, stated = said(segment.descriptor, header, 0, count)
+        if not stated.any(axis=1).all() or not is_increasing(steps, self._last_step):
+            return False
+        self._add(Scan(np.arange(count), steps, stated, [], count), is_checked=False)
+        return True
+
+    @property
+    def _last_step(self) -> int | None:
+        return int(self.steps[-1]) if len(self.steps) else None
+
+    def _scanned(self, segment: Segment, start: int, is_complete: bool) -> Scan:
+        name = segment.path.name
+        return scan(
+            segment.descriptor, segment.header, name, start=start, after_step=self._last_step, is_complete=is_complete
+        )
+
+    def _found(self, file: str, reason: str) -> None:
+        self.findings.append(Finding("file", file, None, None, reason))
+
+    def _add(self, found: Scan, *, is_checked: bool = True) -> None:
+        count = len(found.places)
+        self.segment = np.concatenate([self.segment, np.full(count, len(self.segments) - 1)])
+        self.place = np.concatenate([self.place, found.places])
+        self.steps = np.concatenate([self.steps, found.steps])
+        self.digests = np.concatenate([self.digests, found.digests])
+        self.is_checked = np.concatenate([self.is_checked, np.full(count, is_checked)])
+        self.is_damaged = np.concatenate([self.is_damaged, np.zeros(count, bool)])
+        self._end = found.end
+        # A record that is being written now looks torn, and is nothing to tell.
+        self.findings += [finding for finding in found.findings if not (self.is_live and finding.kind == "torn")]
+
+    def refresh(self, *, is_live: bool) -> int:
+        """Take in new records; returns their number. Rows of known ones do not change.
+
+        Raises DeviError if another run has taken the place of this one.
+        """
+        self.is_live, before = is_live, len(self.steps)
+        paths = segment_paths(self.folder)
+        last = self.segments[-1]
+        self._replace_if_written_anew(last)
+        last = self.segments[-1]
+        is_complete = last.header.is_closed or last.header.number != max(paths, default=-1)
+        if self._end < last.header.records:
+            self._add(self._scanned(last, self._end, is_complete))
+        self._take({number: path for number, path in paths.items() if number > last.header.number}, at_once=0)
+        return len(self.steps) - before
+
+    def _replace_if_written_anew(self, last: Segment) -> None:
+        """A clean close puts another file, with the same records, in the place of the last one."""
+        try:
+            stat = last.path.stat()
+            if (stat.st_dev, stat.st_ino) != last.identity:
+                new = Segment(last.path)
+                if new.header.salt != last.header.salt or not _is_same_run(new.header, last.header):
+                    raise BlockError("another run has taken its place")
+                self.segments[-1] = new
+        except (BlockError, OSError) as error:
+            raise DeviError(
+                f"{last.path} is no longer what was opened: {error}. Open the run again: open_run('{self.folder}')"
+            ) from None
+
+    def check(self, tell: Callable[[int, int], None] | None = None) -> None:
+        """Hash every record that was not yet; `is_damaged` and `findings` then say which are not whole."""
+        rows = np.flatnonzero(~self.is_checked)
+        for done, row in enumerate(rows.tolist()):
+            self._check(row)
+            if tell is not None:
+                tell(done + 1, len(rows))
+
+    def _check(self, row: int) -> None:
+        segment = self.segments[int(self.segment[row])]
+        place = int(self.place[row])
+        self.is_checked[row] = True
+        if digest_at(segment.descriptor, segment.header, place) != self.digests[row].tobytes():
+            self.is_damaged[row] = True
+            step = int(self.steps[row])
+            self.findings.append(Finding("damaged", segment.path.name, place, step, "its digest is wrong"))
+
+    def _require(self, rows: np.ndarray) -> None:
+        """Raise DeviError unless every one of these records is whole."""
+        for row in rows[~self.is_checked[rows]].tolist():
+            self._check(row)
+        if self.is_damaged[rows].any():
+            row = int(rows[self.is_damaged[rows]][0])
+            name = self.segments[int(self.segment[row])].path.name
+            raise DeviError(
+                f"{self.folder}: {name}: record {self.place[row]} (step {self.steps[row]}) is damaged: its digest is"
+                " wrong. A run this large is checked as it is read. To check it all and leave out what is damaged:"
+                f" run.check(). To see what is: devi verify {self.folder}"
+            )
+
+    def one(self, row: int) -> np.void:
+        """One record; its fields by name."""
+        return self._rows(np.array([row]))[0]
+
+    def _rows(self, rows: np.ndarray) -> np.ndarray:
+        """The records of rows in one segment."""
+        self._require(rows)
+        return self.segments[int(self.segment[rows[0]])].rows(self.place[rows], is_live=self.is_live)
+
+    def columns(self, rows: np.ndarray, names: Sequence[str | None]) -> dict[str, np.ndarray]:
+        """(row, *shape) for each field; from one segment as it stands, from several copied into one array."""
+        fields = [name for name in names if name is not None]
+        parts = self.segment[rows]
+        kinds: Any = self.layout.dtype.fields
+        if len(rows) and (parts == parts[0]).all():
+            taken = self._rows(rows)
+            return {name: taken[name] for name in fields}
+        out = {name: np.empty((len(rows), *kinds[name][0].shape), kinds[name][0].base) for name in fields}
+        for number in np.unique(parts):
+            mine = np.flatnonzero(parts == number)
+            taken = self._rows(rows[mine])
+            for name in fields:
+                out[name][mine] = taken[name]
+        return out
+
+
+def _is_same_run(one: Header, other: Header) -> bool:
+    return one.layout == other.layout and one.metadata.get("run_id") == other.metadata.get("run_id")

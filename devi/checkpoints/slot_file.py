@@ -1,0 +1,78 @@
+"""Slot file: what a resume slot holds, checked byte for byte before anything is made of it; needs no torch, no h5py.
+
+The user block's JSON names the arrays: dtype, shape, offset, SHA-256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from devi.checkpoints.userblock import BlockError, open_regular, read_front
+
+SCHEMA = "devi/resume/1"
+SLOTS = ("resume-0.h5", "resume-1.h5")
+_MOST_AXES = 32
+
+
+class SlotFile(NamedTuple):
+    """A slot of which every array is intact. `structure` says how they are put together (state.decode)."""
+
+    step: int
+    counter: int
+    run_id: str
+    structure: dict[str, Any]
+    arrays: list[np.ndarray]
+
+
+def read_slot_file(path: Path) -> SlotFile:
+    """Raises BlockError if any byte that is used is damaged, OSError if there is no such file."""
+    descriptor = open_regular(path)
+    try:
+        size = os.fstat(descriptor).st_size
+        content = read_front(descriptor, size)
+        try:
+            if content["schema"] != SCHEMA:
+                raise BlockError(f"schema {content['schema']!r} is not the one this devi reads ({SCHEMA})")
+            step, counter, structure = content["step"], content["counter"], content["structure"]
+            if not (type(step) is type(counter) is int and 0 <= step < 2**63 and 0 <= counter < 2**63):
+                raise BlockError(f"step {step!r} or counter {counter!r} is not a whole number from 0 on")
+            if type(structure) is not dict or type(structure["state"]) is not dict:
+                raise BlockError("it has no structure")
+            arrays, free = (
+                [],
+                size,
+            )  # each byte of the file may be in one array only: many could share one, and fill memory
+            for place in content["arrays"]:
+                arrays.append(_read_array(descriptor, free, size, place))
+                free -= arrays[-1].nbytes
+            return SlotFile(step, counter, str(content["run_id"]), structure, arrays)
+        except BlockError:
+            raise
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+            raise BlockError(f"its JSON does not describe a resume slot: {error!r}"[:200]) from None
+    finally:
+        os.close(descriptor)
+
+
+def _read_array(descriptor: int, free: int, size: int, place: dict[str, Any]) -> np.ndarray:
+    shape, offset = place["shape"], place["offset"]
+    if type(place["dtype"]) is not str or not all(type(length) is int for length in [*shape, offset]):
+        raise BlockError(f"an array of dtype {place['dtype']!r} and shape {shape!r} at {offset!r} is none")
+    dtype = np.dtype(place["dtype"])
+    # Python's integers: numpy's product could wrap around; of the lengths of an empty array it multiplies the others
+    span, largest = dtype.itemsize, dtype.itemsize
+    for length in shape:
+        span, largest = span * length, largest * max(length, 1)
+    if dtype.kind not in "biufc" or len(shape) > _MOST_AXES or min(shape, default=0) < 0 or largest >= 2**63:
+        raise BlockError(f"an array of dtype {dtype} and shape {shape} is none")
+    if not (span <= free and 0 <= offset <= size - span):
+        raise BlockError(f"an array of {span} bytes at {offset} does not fit into the file")
+    data = os.pread(descriptor, span, offset)
+    if hashlib.sha256(data).hexdigest() != place["sha256"]:
+        raise BlockError(f"the SHA-256 of the array at byte {offset} is wrong")
+    return np.frombuffer(data, dtype).reshape(shape)

@@ -1,0 +1,36 @@
+"""The task of a run: the built-in one that it names, or the user's class, with the settings that are stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from devi.errors import DeviError
+from devi.plugins import builtin_task, name_of
+from devi.task import Task, setting_names, with_settings
+
+
+def task_of(path: Path, metadata: dict[str, Any], given: type[Task] | None) -> Task:
+    """Raises DeviError if no class is given and the stored name is not built in: such a name is never imported."""
+    cls = given or _named(path, metadata.get("task"))
+    settings = metadata.get("settings") or {}
+    if not isinstance(settings, dict):
+        raise DeviError(f"{path}: its settings are {settings!r:.60}, expected names and values. See: devi show {path}")
+    foreign = [key for key in settings if key not in setting_names(cls)]
+    if foreign:
+        raise DeviError(
+            f"{path} was made with the task {metadata.get('task')!r}, whose setting {foreign[0]!r}"
+            f" {cls.__name__} has not; a run is read with the task it was made with. See: devi show {path}"
+        )
+    return with_settings(cls, settings, called=name_of("task", cls))
+
+
+def _named(path: Path, name: Any) -> type[Task]:
+    cls = builtin_task(name) if isinstance(name, str) else None
+    if cls is None:
+        named = "names no task" if name is None else f"names the task {name!r:.80}, which is not built in"
+        raise DeviError(
+            f"{path} {named}, and names stored in a run are never imported."
+            " Say where it is: --task my_model.py:Name (in Python: open_run(path, task=Name))."
+        )
+    return cls
