@@ -27,3 +27,10 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> DeviError:
     near = begins or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return DeviError(f"no {kind} is called '{name}'.{hint} Known: {', '.join(known)}.")
+
+
+def shown(name: object, most: int = 60) -> str:
+    """A name that a file gave, as it may be printed: no control characters, at most `most` characters."""
+    text = str(name)[: most + 1]
+    text = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -46,7 +46,7 @@ def check(model: nn.Module, task: Task, layout: Layout, path: str, step: int, me
         shape, wanted = stored[name].shape, expected[name]
         if shape != wanted:
             if not changed:
-                changed = _guess(settings, shape, wanted)
+                changed = likely_settings(settings, shape, wanted)
                 if changed:
                     about += f" with {changed[0].partition('=')[0]}={settings[changed[0].partition('=')[0]]!r}"
             hint = f" Was the run made with {', '.join(changed)}?" if changed else ""
@@ -57,7 +57,7 @@ def check(model: nn.Module, task: Task, layout: Layout, path: str, step: int, me
             )
 
 
-def _guess(settings: dict[str, Any], shape: tuple[int, ...], wanted: tuple[int, ...]) -> list[str]:
+def likely_settings(settings: dict[str, Any], shape: tuple[int, ...], wanted: tuple[int, ...]) -> list[str]:
     """The setting whose value is the size that differs."""
     for had, expects in zip(shape, wanted, strict=False):
         names = [name for name, value in settings.items() if type(value) is int and value == expects]

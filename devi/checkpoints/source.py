@@ -60,6 +60,11 @@ class Source:
                     )
             view[...] = origin.values
 
+    def release(self) -> None:
+        """Let go of the tensors' memory; the next record looks at them anew."""
+        for origin in self._origins:
+            origin.release()
+
 
 class _Origin:
     """Where the model keeps the tensor of a field, and that tensor's values as numpy sees them.
@@ -81,6 +86,9 @@ class _Origin:
             and tensor.stride() == self._stride
             and tensor.dtype is self._dtype
         )
+
+    def release(self) -> None:
+        self._tensor, self.values = None, np.zeros(0)
 
     def look_at(self, tensor: Tensor) -> None:
         self._tensor = None

@@ -84,7 +84,7 @@ class Recorder:
             raise
         for finding in self._store.findings:
             self._notice(f"{self.path}: {finding}.")
-        if state is None:
+        if state is None and "converted" not in self._given:  # a conversion has no training to go on with
             self._notice(
                 f"{self.path}: recorded without `state`, so this run can be read but not resumed after an interrupt."
                 " To change that: Recorder(path, task, state={'optimizer': optimizer})."
@@ -115,6 +115,11 @@ class Recorder:
         self._previous = step
 
     record = __call__
+
+    def release(self) -> None:
+        """Let go of the last model's memory, for a caller that puts other tensors into it before it records again."""
+        if self._source is not None:
+            self._source.release()
 
     def restore(self, model: nn.Module) -> int | None:
         """Load the newest intact resume slot into the model, the `state` objects and all random generators.

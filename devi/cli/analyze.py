@@ -21,7 +21,10 @@ MARK = ".devi-report"  # in every output directory: which run it reports on
 
 
 def analyze(
-    runs: Annotated[list[Path], Argument(metavar="RUN...", help="Directories of runs, or a folder of them")],
+    runs: Annotated[
+        list[Path],
+        Argument(metavar="RUN...", help="Directories of runs, or a folder of them; or of other programs' checkpoints"),
+    ],
     out: Annotated[Path | None, Option(help="Output directory  [default: reports/RUN]")] = None,
     task: Annotated[str | None, Option(help="The run's task, if it is your own: file.py:Name, pkg.mod:Name")] = None,
     metric: Annotated[
@@ -52,7 +55,8 @@ def analyze(
 ) -> None:
     """Estimate learning coefficients, follow the metrics, find the transitions, write a report.
 
-    Takes up where it stopped. Given a folder of runs: each of them, and an index page.
+    Takes up where it stopped. Given a folder of runs: each of them, and an index page. Given what devi convert reads
+    (a folder of .pt files, say) and --task: converts it first, into a cache.
 
     Example: devi analyze checkpoints/superposition-seed0
     """
@@ -121,14 +125,21 @@ def report_on(
     """Analyze the run at `path` into directory `place`."""
     from devi import report
     from devi.analysis import analyze as analyze_run
+    from devi.checkpoints.foreign.cache import source_id
+    from devi.checkpoints.foreign.listing import is_foreign
     from devi.checkpoints.reader import open_run
+    from devi.cli.convert import converted_run
     from devi.devices import device_of
     from devi.executors import executor_for
     from devi.plugins import load
 
     device_of(device or "cpu")
-    run = open_run(path, load("task", task) if task else None)
-    claim(place, str(run.metadata.get("run_id", run.path.resolve())), path)
+    if is_foreign(path):
+        run = open_run(converted_run(path, task, shown), load("task", str(task)))
+        claim(place, source_id(path), path)
+    else:
+        run = open_run(path, load("task", task) if task else None)
+        claim(place, str(run.metadata.get("run_id", run.path.resolve())), path)
     analysis = analyze_run(
         run,
         metrics=metrics or [],

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 import devi
-from devi.cli import analyze, demo, names, show, train
+from devi.cli import analyze, convert, demo, names, show, train
 from devi.cli.exit_codes import Exit
 from devi.errors import DeviError, system_error
 
@@ -40,6 +40,7 @@ app = typer.Typer(
 app.command("demo", short_help="Train both built-in models and analyze them")(demo.demo)
 app.command("train", short_help="Train a task, keep dense checkpoints")(train.train)
 app.command("analyze", short_help="Find the transitions of runs, write reports")(analyze.analyze)
+app.command("convert", short_help="Make a run of other programs' checkpoints")(convert.convert)
 app.command("show", short_help="What is in a run")(show.show)
 app.command("tasks", short_help="Tasks, their settings and presets")(names.tasks)
 app.command("metrics", short_help="Metrics, their settings and sources")(names.metrics)

@@ -1,0 +1,115 @@
+"""convert: foreign checkpoints into a run, one at a time in memory, taken up again where it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from devi.checkpoints.foreign.listing import open_source
+from devi.checkpoints.foreign.names import Rename
+from devi.checkpoints.foreign.source import Source
+from devi.checkpoints.foreign.vessel import Vessel
+from devi.checkpoints.header import segment_paths
+from devi.checkpoints.reader import open_run
+from devi.checkpoints.writer import Recorder
+from devi.errors import DeviError, shown
+from devi.plugins import name_of
+from devi.task import Task
+
+
+class Converted(NamedTuple):
+    """What became of it: how many checkpoints the run has, how many were there before, its first and last step."""
+
+    kind: str
+    checkpoints: int
+    already: int
+    first: int
+    last: int
+    notices: list[str]
+
+
+def convert(
+    source: Path | str | Source,
+    out: Path | str,
+    task: Task,
+    *,
+    name: str | None = None,
+    pattern: str | None = None,
+    renames: Sequence[str] = (),
+    progress: Callable[[int, int], None] | None = None,
+    notice: Callable[[str], None] | None = None,
+) -> Converted:
+    """Write the checkpoints at `source` as a run at `out`. Dtypes stay as they are in the files.
+
+    name       what the user calls the task; it is stored with the run
+    pattern    regular expression with one group, the step, for file names that do not say it
+    renames    'old=new': a name in the file and the model's; with a dot at its end, the beginnings of names
+    progress   told (checkpoints done, of how many)
+    Raises DeviError; what was converted before that is kept, and the same call goes on from there.
+    """
+    tell = notice or (lambda text: None)
+    source = source if isinstance(source, Source) else open_source(Path(source), pattern)
+    vessel = Vessel(task, name or name_of("task", type(task)), [Rename.parsed(text) for text in renames])
+    out, notices = Path(out), list(source.notices)
+    stored = _stored_steps(out, source)
+    places = source.places
+    # The last one again: the Recorder compares it with what is stored, byte for byte.
+    begin = max(len(stored) - 1, 0) if stored else 0
+    first = True
+    for text in notices:
+        tell(text)
+    with Recorder(
+        out, task, metadata=_about(source, name, renames), resume=bool(stored), expected=len(places), notice=tell
+    ) as record:
+        for index in range(begin, len(places)):
+            vessel.fill(source.read(places[index]), places[index])
+            if first:
+                first = False
+                notices += (said := _left_out(vessel))
+                for text in said:
+                    tell(text)
+            record(places[index].step, vessel.model)
+            vessel.empty()
+            record.release()
+            if progress:
+                progress(index + 1, len(places))
+    return Converted(source.kind, len(places), len(stored), places[0].step, places[-1].step, notices)
+
+
+def _stored_steps(out: Path, source: Source) -> list[int]:
+    """The steps that an earlier, interrupted conversion has stored. Raises DeviError if they are not this source's."""
+    if not out.is_dir() or not segment_paths(out):
+        return []
+    run = open_run(out)
+    if "converted" not in run.metadata:
+        raise DeviError(f"{out} already holds a run, and not one that was converted. Give another --out.")
+    steps = run.steps.tolist()
+    expected = [place.step for place in source.places]
+    if steps != expected[: len(steps)]:
+        odd = next((step for step, wanted in zip(steps, expected, strict=False) if step != wanted), steps[-1])
+        raise DeviError(
+            f"{out} holds a conversion whose step {odd} does not stand there in {shown(source.path, 300)}: it was made"
+            " from other files, or files were added between. Give another --out."
+        )
+    return steps
+
+
+def _about(source: Source, name: str | None, renames: Sequence[str]) -> dict[str, Any]:
+    """What is stored with the run. Nothing of this machine: it did not train the model."""
+    about = {"kind": source.kind, "source": shown(source.path.name, 200), "renames": list(renames)}
+    unknown = dict.fromkeys(("git", "device", "hardware", "threads"))
+    return {"converted": about, **unknown, **({} if name is None else {"task": name})}
+
+
+def _left_out(vessel: Vessel) -> list[str]:
+    told = []
+    if vessel.prefix:
+        told.append(f"'{shown(vessel.prefix)}' stands before every name in the files and is taken off.")
+    if vessel.left_out:
+        some = ", ".join(shown(name) for name in vessel.left_out[:5])
+        more = f" and {len(vessel.left_out) - 5} more" if len(vessel.left_out) > 5 else ""
+        told.append(
+            f"{len(vessel.left_out)} tensors in the files are not in the task's model and are left out: {some}{more}."
+        )
+    return told

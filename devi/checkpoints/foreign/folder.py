@@ -1,0 +1,59 @@
+"""A folder with one file a checkpoint: .pt, .pth, .bin and .ckpt of torch, or .safetensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor
+
+from devi.checkpoints.foreign.safetensors_file import read_safetensors
+from devi.checkpoints.foreign.source import Content, Place, Source
+from devi.checkpoints.foreign.steps import epochs_by_name, no_step, steps_by_name, steps_by_pattern
+from devi.checkpoints.foreign.torch_file import read_torch
+
+READERS: dict[str, Callable[[Path], Content]] = {
+    ".pt": read_torch,
+    ".pth": read_torch,
+    ".bin": read_torch,
+    ".ckpt": read_torch,
+    ".safetensors": read_safetensors,
+}
+
+
+class Folder(Source):
+    """Files of one kind. The step is in the name; where it is not, in the file."""
+
+    kind = "files"
+
+    def __init__(self, path: Path, files: list[Path], pattern: str | None = None) -> None:
+        self._reader = READERS[files[0].suffix.lower()]
+        places, notices = self._placed(files, pattern)
+        super().__init__(path, places, notices)
+
+    def read(self, place: Place) -> dict[str, Tensor]:
+        return self._reader(place.path).tensors
+
+    def _placed(self, files: list[Path], pattern: str | None) -> tuple[list[Place], list[str]]:
+        names = [file.name for file in files]
+        if pattern is not None:
+            by_pattern = list(zip(files, steps_by_pattern(names, pattern), strict=True))
+            left = [file.name for file, step in by_pattern if step is None]
+            places = [Place(step, file) for file, step in by_pattern if step is not None]
+            return places, [
+                f"{len(left)} files do not match the pattern and are left out: {_some(left)}."
+            ] if left else []
+        steps = steps_by_name([file.stem for file in files])
+        steps = [self._reader(file).step if step is None else step for file, step in zip(files, steps, strict=True)]
+        notices = []
+        if all(step is None for step in steps):
+            steps = epochs_by_name(names)
+            notices = ["the files say which epoch they are of and no step: epochs are taken for steps."]
+        for name, step in zip(names, steps, strict=True):
+            if step is None:
+                raise no_step(name, names)
+        return [Place(step, file) for file, step in zip(files, steps, strict=True) if step is not None], notices
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

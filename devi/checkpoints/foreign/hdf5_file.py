@@ -1,0 +1,132 @@
+"""A user's HDF5 file: one dataset a parameter with the step as first axis, or one group a step.
+
+    steps (T,)   W (T, 2, 6)   b (T, 6)              a dataset 'step' or 'steps' beside the parameters
+    step_0/W (2, 6)   step_0/b (6,)   step_100/W …   a number in each group's name
+
+'layers/0/weight' in the file is the parameter 'layers.0.weight'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from devi.checkpoints.foreign.hdf5_guard import open_guarded
+from devi.checkpoints.foreign.source import MOST_STEP, Place, Source
+from devi.checkpoints.foreign.steps import steps_by_name, steps_by_pattern
+from devi.errors import DeviError, shown
+
+SUFFIXES = (".h5", ".hdf5", ".hdf")
+STEP_NAMES = ("step", "steps", "global_step")
+MOST_STEPS = 1_000_000
+
+Datasets = Mapping[str, h5py.h5d.DatasetID]
+
+
+class HDF5File(Source):
+    """One file with all checkpoints."""
+
+    kind = "HDF5"
+
+    def __init__(self, path: Path, pattern: str | None = None) -> None:
+        self._file, found = open_guarded(path)
+        axis = [name for name in found if name.rpartition("/")[2] in STEP_NAMES and len(found[name].shape) == 1]
+        notices: list[str] = []
+        if axis and pattern is None:
+            nearest = min(axis, key=lambda name: name.count("/"))
+            steps = _steps(path, nearest, found[nearest])
+            self._rows = _rows(path, found, len(steps), nearest, notices)
+            self._groups: dict[str, dict[str, h5py.h5d.DatasetID]] = {}
+            places = [Place(step, path, row) for row, step in enumerate(steps)]
+        else:
+            self._rows, self._groups = {}, _by_group(found)
+            names = list(self._groups)
+            numbers = steps_by_pattern(names, pattern) if pattern else steps_by_name(names)
+            places = [Place(step, path, name) for name, step in zip(names, numbers, strict=True) if step is not None]
+        if not places:
+            raise _no_layout(path, found)
+        super().__init__(path, places, notices)
+
+    def read(self, place: Place) -> dict[str, Tensor]:
+        try:
+            if isinstance(place.part, int):
+                row = place.part
+                return {name: _read(dataset, row) for name, dataset in self._rows.items()}
+            return {name: _read(dataset, None) for name, dataset in self._groups[str(place.part)].items()}
+        except (OSError, RuntimeError, ValueError, TypeError) as error:
+            raise DeviError(
+                f"{place}: cannot be read: {shown(error, 300)}. The file is damaged: copy it again."
+            ) from None
+
+
+def _read(dataset: h5py.h5d.DatasetID, row: int | None) -> Tensor:
+    """A dataset, or one row of its first axis, in the machine's byte order."""
+    shape = dataset.shape if row is None else dataset.shape[1:]
+    values = np.empty(shape, dataset.dtype.newbyteorder("="))
+    if values.size:
+        space = dataset.get_space()
+        if row is not None:
+            space.select_hyperslab((row,) + (0,) * len(shape), (1, *shape))
+        dataset.read(h5py.h5s.create_simple(values.shape or (1,)) if row is not None else space, space, values)
+    return torch.from_numpy(values)
+
+
+def _steps(path: Path, name: str, dataset: h5py.h5d.DatasetID) -> list[int]:
+    if dataset.shape[0] > MOST_STEPS:
+        raise DeviError(
+            f"{shown(path, 300)}: '{shown(name)}' has {dataset.shape[0]:,} steps; at most {MOST_STEPS:,} are read."
+            " Keep fewer checkpoints in one file."
+        )
+    values = _read(dataset, None).numpy()
+    whole = values.astype(np.int64) if np.isfinite(values).all() and (np.abs(values) <= MOST_STEP / 2).all() else None
+    if whole is None or (whole != values).any() or (whole < 0).any():
+        raise DeviError(
+            f"{shown(path, 300)}: '{shown(name)}' holds values that are no steps; expected whole numbers from 0 on, one"
+            " a checkpoint. Write them so: file['step'] = np.array(steps, dtype='int64')"
+        )
+    return whole.tolist()
+
+
+def _rows(path: Path, found: Datasets, count: int, steps: str, notices: list[str]) -> dict[str, h5py.h5d.DatasetID]:
+    """The datasets whose first axis is the step."""
+    others = {name: dataset for name, dataset in found.items() if name != steps}
+    rows = {name.replace("/", "."): dataset for name, dataset in others.items() if dataset.shape[:1] == (count,)}
+    left = [f"{shown(name)} {dataset.shape}" for name, dataset in others.items() if dataset.shape[:1] != (count,)]
+    if not rows:
+        raise DeviError(
+            f"{shown(path, 300)}: '{shown(steps)}' has {count} steps, and no dataset has a first axis of that length:"
+            f" {', '.join(left[:8]) or 'there is no other'}. Expected (step, *shape of the parameter)."
+        )
+    if left:
+        notices.append(f"without a first axis of {count} steps, and left out: {', '.join(left[:5])}.")
+    return rows
+
+
+def _by_group(found: Datasets) -> dict[str, dict[str, h5py.h5d.DatasetID]]:
+    """Datasets by the group that is one step's: the first part of the path after what all of them share."""
+    parts = {name: name.split("/") for name in found}
+    shared = 0
+    while parts and all(len(part) > shared + 2 for part in parts.values()):
+        heads = {part[shared] for part in parts.values()}
+        if len(heads) > 1 or any(each.isdigit() for each in heads.pop()):  # a number: the one step that there is
+            break
+        shared += 1
+    groups: dict[str, dict[str, h5py.h5d.DatasetID]] = {}
+    for name, dataset in found.items():
+        if len(parts[name]) > shared + 1:
+            groups.setdefault(parts[name][shared], {})[".".join(parts[name][shared + 1 :])] = dataset
+    return groups
+
+
+def _no_layout(path: Path, found: Datasets) -> DeviError:
+    some = ", ".join(f"{shown(name)} {dataset.shape}" for name, dataset in list(found.items())[:8])
+    return DeviError(
+        f"{shown(path, 300)}: which step each checkpoint is of cannot be told. It has: {some or 'no dataset'}. Expected"
+        " a dataset 'step' (T,) beside parameters (T, *shape), or one group a step with the number in its name,"
+        " 'step_100'. For groups with other names: --step-pattern 'name(\\d+)'"
+    )

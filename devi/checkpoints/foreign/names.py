@@ -1,0 +1,155 @@
+"""Names: those of a foreign checkpoint matched with the model's, and the words where they do not match."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from devi.errors import DeviError, shown
+
+Shape = tuple[int, ...]
+
+MOST_SHOWN = 10
+MOST_COMPARED = 300  # names of the file that one missing name is compared with
+# Where a state with all names stands under several prefixes, the network itself is meant, not an average of it.
+USUAL_PREFIXES = ("", "model.", "module.", "_orig_mod.", "net.", "network.", "state_dict.")
+
+
+class Wanted(NamedTuple):
+    """One tensor of the model. Tied tensors have several names; one of them is enough."""
+
+    names: tuple[str, ...]
+    shape: Shape
+
+
+class Rename(NamedTuple):
+    """'old=new': a whole name; or, if it ends with a dot or is empty, how names begin."""
+
+    old: str
+    new: str
+
+    @classmethod
+    def parsed(cls, text: str) -> Rename:
+        old, equals, new = text.partition("=")
+        if not equals:
+            raise DeviError(
+                f"--rename {text!r} has no '='. Expected 'old=new', e.g. --rename 'fc.weight=W'; for the beginnings of"
+                " names, which end with a dot: --rename 'encoder.=model.'"
+            )
+        return cls(old.strip(), new.strip())
+
+    @property
+    def is_prefix(self) -> bool:
+        return not self.old or self.old.endswith(".")
+
+    def fits(self, name: str) -> bool:
+        return name.startswith(self.old) if self.is_prefix else name == self.old
+
+    def __str__(self) -> str:
+        return f"--rename {shlex.quote(f'{self.old}={self.new}')}"
+
+
+def renamed(tensors: Mapping[str, Tensor], renames: Sequence[Rename]) -> dict[str, Tensor]:
+    """Each name after the first rename that fits it. Raises DeviError if one fits none, or two names become one."""
+    for rename in renames:
+        if not any(map(rename.fits, tensors)):
+            near = difflib.get_close_matches(rename.old, list(tensors)[:MOST_COMPARED], n=1, cutoff=0)
+            raise DeviError(
+                f"{rename} fits no name in the file. Did you mean '{shown(near[0]) if near else ''}'?"
+                f" It has: {_list(tensors)}."
+            )
+    result: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        fitting = [rename for rename in renames if rename.fits(name)]
+        new = fitting[0].new + name[len(fitting[0].old) :] if fitting else name
+        if new in result:
+            raise DeviError(
+                f"two tensors of the file would be called '{shown(new)}' by --rename. Give one another name."
+            )
+        result[new] = tensor
+    return result
+
+
+def prefix_of(names: Iterable[str], wanted: Sequence[Wanted]) -> str | None:
+    """What stands before every wanted name in the file: '' or 'model.'; None if nothing does that.
+
+    Raises DeviError where several would do and none is usual.
+    """
+    there = set(names)
+    if not wanted:
+        return ""
+    pivot = wanted[0].names
+    candidates = {name[: len(name) - len(one)] for one in pivot for name in there if name.endswith(one)}
+    fitting = {
+        prefix
+        for prefix in candidates
+        if (not prefix or prefix.endswith("."))
+        and all(any(prefix + name in there for name in one.names) for one in wanted)
+    }
+    if len(fitting) <= 1:
+        return fitting.pop() if fitting else None
+    usual = next((prefix for prefix in USUAL_PREFIXES if prefix in fitting), None)
+    if usual is None:
+        choices = sorted(fitting)[:MOST_SHOWN]
+        raise DeviError(
+            f"the file has every parameter under each of {', '.join(shown(prefix) for prefix in choices)}; which is"
+            f" meant cannot be told. Say it: {Rename(choices[0], '')}"
+        )
+    return usual
+
+
+def missing(path: object, tensors: Mapping[str, Tensor], lacking: Sequence[Wanted], total: int, hint: str) -> DeviError:
+    """The error for parameters that the file lacks, each beside the nearest name in the file."""
+    unused = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    rows, pairs = [("the task's model has", "nearest in the file")], []
+    for one in lacking[:MOST_SHOWN]:
+        near = _nearest(one, unused)
+        rows.append((_told(one.names[0], one.shape), _told(near, unused[near]) if near is not None else "-"))
+        if near is not None and unused.pop(near) == one.shape:
+            pairs.append((near, one.names[0]))
+    width = max(len(left) for left, _ in rows)
+    table = "\n".join(f"  {left:<{width}}  {right}" for left, right in rows)
+    more = f"\n  and {len(lacking) - MOST_SHOWN} more" if len(lacking) > MOST_SHOWN else ""
+    say = f"\nIf those are the same: {' '.join(map(str, _renames(pairs)))}" if pairs else ""
+    return DeviError(
+        f"{path}: {len(lacking)} of the {total} parameters of the task's model are not in the file.\n{table}{more}{say}"
+        f"\nElse the task's model is another one. {hint}"
+    )
+
+
+def _nearest(one: Wanted, there: Mapping[str, Shape]) -> str | None:
+    """The name most alike among those of the same shape, else among all if it is much alike."""
+    same = [name for name, shape in there.items() if shape == one.shape]
+    pool, least = (same, 0.0) if same else (list(there), 0.5)
+    scored = [
+        (difflib.SequenceMatcher(None, one.names[0][-80:], name[-80:]).ratio(), name) for name in pool[:MOST_COMPARED]
+    ]
+    best = max(scored, default=(-1.0, ""), key=lambda pair: pair[0])
+    return best[1] if best[0] >= least else None
+
+
+def _renames(pairs: list[tuple[str, str]]) -> list[Rename]:
+    """One rename of the beginning if that does it for all pairs, else one a pair."""
+    beginnings = set()
+    for old, new in pairs:
+        tail = new
+        while tail and not old.endswith(tail):
+            tail = tail.partition(".")[2]
+        beginnings.add(Rename(old.removesuffix(tail), new.removesuffix(tail)))
+    if len(pairs) > 1 and len(beginnings) == 1 and all(rename.is_prefix for rename in beginnings):
+        return list(beginnings)
+    return [Rename(old, new) for old, new in pairs]
+
+
+def _told(name: str, shape: Shape) -> str:
+    return f"{shown(name)} {shape}"
+
+
+def _list(names: Iterable[str]) -> str:
+    each = list(names)
+    some = ", ".join(shown(name) for name in each[:MOST_SHOWN])
+    return some + (f" and {len(each) - MOST_SHOWN} more" if len(each) > MOST_SHOWN else "")

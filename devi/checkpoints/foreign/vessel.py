@@ -1,0 +1,92 @@
+"""Vessel: the task's model as what holds one foreign checkpoint at a time, so that the Recorder writes it as any other.
+
+The model itself says which tensors are parameters, which are buffers and which are tied; its own weights are let go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from devi.checkpoints.foreign.names import Rename, Shape, Wanted, missing, prefix_of, renamed
+from devi.checkpoints.foreign.source import Place
+from devi.checkpoints.rebuild import built, likely_settings
+from devi.checkpoints.tensors import named_tensors, unwrapped
+from devi.errors import DeviError, shown
+from devi.task import Task, settings_of
+
+
+class Vessel:
+    """`fill` with one checkpoint, record `model`, `empty` it."""
+
+    def __init__(self, task: Task, called: str, renames: Sequence[Rename] = ()) -> None:
+        self.model: nn.Module = unwrapped(built(task, settings_of(task).get("seed")))
+        self.left_out: list[str] = []  # names in the file that the model has not
+        self.prefix = ""
+        self._settings, self._called, self._renames = settings_of(task), called, renames
+        holders: dict[int, list[tuple[str, dict[str, Any], str]]] = {}
+        shapes: dict[int, tuple[int, ...]] = {}
+        for name, owner, key, _ in named_tensors(self.model):
+            holders.setdefault(id(owner[key]), []).append((name, owner, key))
+            shapes[id(owner[key])] = tuple(owner[key].shape)
+        self._holders = list(holders.values())
+        self._wanted = [Wanted(tuple(name for name, _, _ in held), shapes[one]) for one, held in holders.items()]
+        self.empty()
+
+    def fill(self, tensors: Mapping[str, Tensor], place: Place) -> None:
+        """Put the tensors of a checkpoint into the model, without a copy. Raises DeviError if they do not fit."""
+        there = renamed(tensors, self._renames)
+        prefix = prefix_of(there, self._wanted)
+        if prefix is None:
+            lacking = [one for one in self._wanted if not any(name in there for name in one.names)]
+            raise missing(place, there, lacking, len(self._wanted), self._hint())
+        for one, held in zip(self._wanted, self._holders, strict=True):
+            given = [there[prefix + name] for name in one.names if prefix + name in there]
+            self._check(one, given, place)
+            for _, owner, key in held:
+                owner[key] = given[0]
+        used = {prefix + name for one in self._wanted for name in one.names}
+        self.left_out = [name for name in there if name not in used]
+        self.prefix = prefix
+
+    def empty(self) -> None:
+        """Let go of the tensors, so that the next checkpoint is read into the memory of this one."""
+        nothing = torch.empty(0)
+        for held in self._holders:
+            for _, owner, key in held:
+                owner[key] = nothing
+
+    def _check(self, one: Wanted, given: list[Tensor], place: Place) -> None:
+        for tensor in given:
+            if tuple(tensor.shape) != one.shape:
+                raise DeviError(
+                    f"{place}: '{shown(one.names[0])}' has shape {tuple(tensor.shape)}; the task {self._called} expects"
+                    f" {one.shape}. {self._hint(tuple(tensor.shape), one.shape)}"
+                )
+            if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+                raise DeviError(
+                    f"{place}: '{shown(one.names[0])}' is a sparse, quantized or meta tensor, without plain values."
+                    " Save a dense one."
+                )
+        if any(not _same(given[0], other) for other in given[1:]):
+            raise DeviError(
+                f"{place}: {' and '.join(map(shown, one.names))} are one tensor in the task's model and differ in the"
+                " file. Untie them in the model, or is it another kind of model?"
+            )
+
+    def _hint(self, shape: Shape = (), wanted: Shape = ()) -> str:
+        likely = likely_settings(self._settings, shape, wanted)
+        if likely:
+            return f"Were they made with another setting? Try: --set {likely[0]}"
+        return f"Its settings change its shape (--set KEY=VALUE); they are listed by: devi tasks {self._called}"
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    if one.dtype != other.dtype:
+        return False
+    if one.data_ptr() == other.data_ptr() and one.stride() == other.stride():
+        return True
+    return torch.equal(one.nan_to_num(), other.nan_to_num()) if one.is_floating_point() else torch.equal(one, other)
