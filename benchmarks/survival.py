@@ -192,6 +192,8 @@ def kills(
                 score[board.phase] += 1
             acknowledged = max(acknowledged, board.acknowledged)
             look(folder, acknowledged, straight, score)
+            if code == 0:  # it was done before the kill
+                break
         finish(folder, case, straight, score)
         shutil.rmtree(folder)
     return score
@@ -237,10 +239,10 @@ def full_disks(place: Path, case: Case, count: int, straight: dict[int, bytes]) 
     return score
 
 
-def straight_run(place: Path, case: Case) -> tuple[dict[int, bytes], dict[str, float]]:
+def straight_run(folder: Path, case: Case) -> tuple[dict[int, bytes], dict[str, float]]:
     """The bits of an uninterrupted run, and how long it took to start, to train and to close."""
     board, times = Board(), dict.fromkeys(PHASES, 0.0)
-    child = begin(board, lambda: train(place / "straight", case, board))
+    child = begin(board, lambda: train(folder, case, board))
     before, code = time.monotonic(), None
     while code is None:
         time.sleep(0.0002)
@@ -249,8 +251,7 @@ def straight_run(place: Path, case: Case) -> tuple[dict[int, bytes], dict[str, f
         before, code = now, ended(child, wait=False)
     if code != 0:
         raise SystemExit(f"the uninterrupted run failed: {board.text}")
-    print(case.parameters, times, file=sys.stderr)
-    return runs_bits(open_run(place / "straight")), times
+    return runs_bits(open_run(folder)), times
 
 
 def main() -> None:
@@ -263,7 +264,8 @@ def main() -> None:
     rows, is_clean = [], True
     for case in CASES:
         with tempfile.TemporaryDirectory() as scratch, small_disk() as (disk, kind):
-            straight, times = straight_run(Path(scratch), case)
+            for name in ("warm", "straight"):
+                straight, times = straight_run(Path(scratch) / name, case)
             scores = {
                 "SIGKILL": kills(Path(scratch), case, signal.SIGKILL, options.count, straight, times),
                 "SIGTERM": kills(Path(scratch), case, signal.SIGTERM, options.count, straight, times),

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from devi.checkpoints.userblock import BlockError, open_regular
 from devi.errors import DeviError
 
 NAME = "writer.lock"
@@ -20,22 +21,41 @@ _ZOMBIE = -1
 
 
 class Holder(NamedTuple):
-    """Who writes: `started` is when the process began, in the machine's own clock ticks, so that a reused pid shows."""
+    """Who writes. A pid is reused by later processes, after a restart, and in another container: the rest tells."""
 
     pid: int
     host: str
-    started: int | None
+    started: int | None  # when the process began, in clock ticks since the boot
     since: str
+    machine: str = ""  # hosts may share a name
+    boot: str = ""
+    pids: str = ""  # the namespace that the pid belongs to
+
+    @classmethod
+    def me(cls) -> Holder:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        place = _text("/etc/machine-id"), _text("/proc/sys/kernel/random/boot_id"), _link("/proc/self/ns/pid")
+        return cls(os.getpid(), socket.gethostname(), _process_start(os.getpid()), now, *place)
 
     @property
     def is_here(self) -> bool:
-        return self.host == socket.gethostname()
+        """Whether it can be seen from this process."""
+        me = Holder.me()
+        is_machine = self.host == me.host and self.machine in ("", me.machine)
+        return is_machine and (self.pids in ("", me.pids) or self.is_before_boot)
+
+    @property
+    def is_before_boot(self) -> bool:
+        """Whether the machine was restarted since; without its id it may be another one of the same name."""
+        return bool(self.machine and self.boot) and self.boot != Holder.me().boot
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process still runs; taken for granted on another host, where nobody here can tell."""
+        """Whether the process still runs; taken for granted where nobody here can tell: on another host, say."""
         if not self.is_here:
             return True
+        if self.is_before_boot:
+            return False
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
@@ -54,10 +74,19 @@ class Holder(NamedTuple):
 def holder_of(folder: Path) -> Holder | None:
     """Who holds the run's lock, dead or alive; None if nobody does or the file makes no sense."""
     try:
-        with open(folder / NAME, "rb") as file:
-            return _parsed(file.read(4096))
-    except OSError:
+        descriptor = open_regular(folder / NAME)
+        try:
+            return _parsed(os.pread(descriptor, 4096, 0))
+        finally:
+            os.close(descriptor)
+    except (BlockError, OSError):
         return None
+
+
+def living_holder(folder: Path) -> Holder | None:
+    """Who writes the run now; None if nobody does."""
+    holder = holder_of(folder)
+    return holder if holder is not None and holder.is_alive else None
 
 
 class WriterLock:
@@ -76,8 +105,7 @@ class WriterLock:
             if content:
                 who = "an unreadable note" if previous is None else str(previous)
                 notice(f"{folder}: took over the lock of a writer that is gone ({who}).")
-            now = datetime.now(UTC).isoformat(timespec="seconds")
-            self.holder = Holder(os.getpid(), socket.gethostname(), _process_start(os.getpid()), now)
+            self.holder = Holder.me()
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(self.holder._asdict(), sort_keys=True).encode() + b"\n", 0)
             os.fsync(descriptor)
@@ -97,7 +125,7 @@ def _refusal(folder: Path, path: Path, holder: Holder) -> str:
             f" Wait for it, stop it (kill {holder.pid}), or give another --out."
         )
     return (
-        f"{folder}: {holder} holds this run; whether it still runs cannot be seen from here ({socket.gethostname()})."
+        f"{folder}: {holder} holds this run; whether it still runs cannot be seen from here ({_here()})."
         f" If it is certainly gone: rm {path}"
     )
 
@@ -135,9 +163,29 @@ def _parsed(content: bytes) -> Holder | None:
         pid, started = fields["pid"], fields["started"]
         if type(pid) is not int or not 0 < pid < 2**31 or not (started is None or type(started) is int):
             return None
-        return Holder(pid, str(fields["host"])[:255], started, str(fields["since"])[:64])
+        place = (str(fields.get(name, ""))[:64] for name in ("machine", "boot", "pids"))
+        return Holder(pid, str(fields["host"])[:255], started, str(fields["since"])[:64], *place)
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def _here() -> str:
+    return f"{socket.gethostname()}, pids of {_link('/proc/self/ns/pid') or 'this system'}"
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read(64).strip()
+    except OSError:
+        return ""
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)[:64]
+    except OSError:
+        return ""
 
 
 def _process_start(pid: int) -> int | None:

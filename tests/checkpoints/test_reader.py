@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import random
-import socket
 import struct
 import subprocess
 import sys
@@ -148,32 +146,6 @@ def test_a_record_of_nan_is_a_record(tmp_path):
     run = open_run(tmp_path / "run")
     assert (len(run), run.problems) == (1, [])
     assert np.isnan(run.parameters(0)["weight"]).all()
-
-
-def lock_of(path, **changes):
-    path.mkdir()
-    holder = {"pid": 2**22 + 1, "host": socket.gethostname(), "started": 1, "since": "2026-01-01", **changes}
-    (path / "writer.lock").write_text(json.dumps(holder))
-
-
-def test_the_lock_of_a_dead_process_is_taken_over_with_a_notice(tmp_path):
-    lock_of(tmp_path / "run")
-    with Recorder(tmp_path / "run", state={}, notice=lambda text: None) as record:
-        assert "took over the lock of a writer that is gone" in record.notices[0]
-    assert not (tmp_path / "run" / "writer.lock").exists()
-
-
-@pytest.mark.parametrize(
-    ("changes", "text"),
-    [
-        ({"pid": os.getppid(), "started": None}, f"another writer is at work: process {os.getppid()} on "),
-        ({"host": "elsewhere"}, "process .* on elsewhere.* cannot be seen from here.* rm "),
-    ],
-)
-def test_a_second_writer_is_refused_and_the_first_one_named(tmp_path, changes, text):
-    lock_of(tmp_path / "run", **changes)
-    with pytest.raises(DeviError, match=text):
-        Recorder(tmp_path / "run")
 
 
 def test_a_damaged_resume_slot_gives_way_to_the_other(tmp_path):
