@@ -45,16 +45,16 @@ class Segment:
             )
         if is_live and not header.is_closed:
             out = np.empty(len(places), header.layout.dtype)
-            memory = memoryview(out.view(np.uint8).reshape(-1))
+            memory = out.view(np.uint8).reshape(-1).data
             for row, place, count in _stretches(places):
-                self._read_into(memory[row * size : (row + count) * size], header.data_offset + place * size)
+                self.read_into(memory[row * size : (row + count) * size], header.data_offset + place * size)
             return out
         if self._mapped is None or len(self._mapped) < here:
-            memory = mmap.mmap(self.descriptor, header.data_offset + here * size, access=mmap.ACCESS_READ)
-            self._mapped = np.frombuffer(memory, header.layout.dtype, here, header.data_offset)
+            mapped = mmap.mmap(self.descriptor, header.data_offset + here * size, access=mmap.ACCESS_READ)
+            self._mapped = np.frombuffer(mapped, header.layout.dtype, here, header.data_offset)
         return self._mapped[as_slice(places)]
 
-    def _read_into(self, memory: memoryview, offset: int) -> None:
+    def read_into(self, memory: memoryview, offset: int) -> None:
         while memory:
             count = os.preadv(self.descriptor, [memory], offset)
             if count == 0:

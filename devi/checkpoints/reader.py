@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 
 from devi.checkpoints.header import Finding
-from devi.checkpoints.lock import holder_of
+from devi.checkpoints.layout import Layout
+from devi.checkpoints.lock import Holder, living_holder
 from devi.checkpoints.records import Records
 from devi.checkpoints.task_of import task_of
+from devi.checkpoints.verify import REPAIR_NOTE
 from devi.errors import DeviError
 from devi.task import Task
 
@@ -36,7 +38,7 @@ def open_run(path: str | Path, task: Task | type[Task] | None = None) -> Run:
 
     Raises DeviError for a directory without a checkpoint that can be read.
     """
-    is_live = _is_live(Path(path))
+    is_live = living_holder(Path(path)) is not None
     records = Records.open(Path(path), is_live=is_live)
     if not records.segments or not (len(records.steps) or is_live):
         reasons = " ".join(f"{finding}." for finding in records.findings[:10])
@@ -84,12 +86,30 @@ class Run:
         return self
 
     @property
+    def layout(self) -> Layout:
+        """What a record holds: scalars, tensors."""
+        return self._records.layout
+
+    @property
+    def is_repaired(self) -> bool:
+        """Whether this is what `devi repair` made of a damaged run."""
+        return (self.path / REPAIR_NOTE).exists()
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether every record was; until then `findings` takes the time to read them all."""
+        return bool(self._records.is_checked.all())
+
+    @property
     def problems(self) -> list[str]:
-        """The findings as sentences, of many the first ones."""
+        """What is wrong or missing, as sentences; of many findings the first ones."""
         findings = self.findings
         told = [str(finding) for finding in findings[:_MOST_PROBLEMS]]
-        more = len(findings) - len(told)
-        return told + ([f"and {more} more. All of them: devi verify {self.path}"] if more else [])
+        if len(findings) > len(told):
+            told.append(f"and {len(findings) - len(told)} more. All of them: devi verify {self.path}")
+        if self.is_repaired:
+            told.append(f"this is what was whole of a damaged run; {REPAIR_NOTE} beside the checkpoints names the rest")
+        return told
 
     @property
     def whole(self) -> Run:
@@ -99,7 +119,12 @@ class Run:
     @property
     def is_live(self) -> bool:
         """Whether a writer holds the run now."""
-        return _is_live(self.path)
+        return self.writer is not None
+
+    @property
+    def writer(self) -> Holder | None:
+        """Who writes the run now."""
+        return living_holder(self.path)
 
     @property
     def task(self) -> Task:
@@ -227,23 +252,3 @@ class Run:
         new = self._records.refresh(is_live=self.is_live)
         self._places = np.concatenate([self._places, np.arange(known, known + new)])
         return new
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        whole = None if self._whole is None else self._whole._places
-        given = self._task if self._task is not None else self._given
-        return _reopened, (self._records, self._places, given, whole, self.start)
-
-
-def _reopened(
-    records: Records, places: np.ndarray, task: Task | type[Task] | None, whole: np.ndarray | None, start: int
-) -> Run:
-    run = Run(records, places, task)
-    run.start = start
-    if whole is not None:
-        run._whole = Run(records, whole, task)
-    return run
-
-
-def _is_live(path: Path) -> bool:
-    holder = holder_of(path)
-    return holder is not None and holder.is_alive

@@ -172,9 +172,13 @@ class Records:
         place = int(self.place[row])
         self.is_checked[row] = True
         if digest_at(segment.descriptor, segment.header, place) != self.digests[row].tobytes():
-            self.is_damaged[row] = True
-            step = int(self.steps[row])
-            self.findings.append(Finding("damaged", segment.path.name, place, step, "its digest is wrong"))
+            self.set_damaged(row)
+
+    def set_damaged(self, row: int) -> None:
+        self.is_checked[row] = self.is_damaged[row] = True
+        name = self.segments[int(self.segment[row])].path.name
+        step = int(self.steps[row])
+        self.findings.append(Finding("damaged", name, int(self.place[row]), step, "its digest is wrong"))
 
     def _require(self, rows: np.ndarray) -> None:
         """Raise DeviError unless every one of these records is whole."""

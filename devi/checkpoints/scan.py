@@ -110,7 +110,7 @@ def _hashed(descriptor: int, header: Header, start: int, stop: int) -> tuple[np.
     size = header.layout.dtype.itemsize
     if size > SMALL_BYTES:
         steps, stated = said(descriptor, header, start, stop)
-        is_right = stated.any(axis=1)
+        is_right: np.ndarray = np.asarray(stated.any(axis=1))
         for row in np.flatnonzero(is_right).tolist():
             is_right[row] = digest_at(descriptor, header, start + row) == stated[row].tobytes()
         return steps, stated, is_right

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import typer
 
 import devi
-from devi.cli import analyze, convert, demo, names, show, train
+from devi.cli import analyze, convert, demo, names, repair, show, train, verify
 from devi.cli.exit_codes import Exit
-from devi.errors import DeviError, system_error
+from devi.errors import DeviError, shown, system_error
 
 INTERRUPTED = "devi: interrupted; everything finished so far is kept."
 
@@ -42,6 +42,8 @@ app.command("train", short_help="Train a task, keep dense checkpoints")(train.tr
 app.command("analyze", short_help="Find the transitions of runs, write reports")(analyze.analyze)
 app.command("convert", short_help="Make a run of other programs' checkpoints")(convert.convert)
 app.command("show", short_help="What is in a run")(show.show)
+app.command("verify", short_help="What is damaged in a run")(verify.verify)
+app.command("repair", short_help="What is whole of a damaged run as a new one")(repair.repair)
 app.command("tasks", short_help="Tasks, their settings and presets")(names.tasks)
 app.command("metrics", short_help="Metrics, their settings and sources")(names.metrics)
 
@@ -59,7 +61,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
             print(INTERRUPTED, file=sys.stderr)
         return int(code or Exit.DONE)
     except DeviError as error:
-        print(f"devi: {error}", file=sys.stderr)
+        # What a file says may be part of the message: no control character of it reaches the terminal.
+        print("devi: " + "\n".join(shown(line, 4000) for line in str(error).split("\n")), file=sys.stderr)
         return Exit.ERROR
     except (typer.Abort, KeyboardInterrupt):
         print(INTERRUPTED, file=sys.stderr)

@@ -31,9 +31,9 @@ class Progress:
                 return
             if what not in self._known:
                 self._known[what] = self._bars.add_task(what, total=total, rate="")
-            speed = next(task.speed for task in self._bars.tasks if task.id == self._known[what])
             # A hundred looks are enough for a bar, and looking costs more than a small training step.
             if done % max(1, total // 100) == 0 or done == total:
+                speed = next(task.speed for task in self._bars.tasks if task.id == self._known[what])
                 rate = f"{speed:,.0f} {unit}/s" if speed else ""
                 self._bars.update(self._known[what], completed=done, total=total, rate=rate)
 

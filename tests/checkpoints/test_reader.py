@@ -173,4 +173,4 @@ def test_opening_and_showing_a_run_imports_neither_torch_nor_xarray(place):
     done = subprocess.run([sys.executable, "-c", code, str(place[0])], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"{RECORDS} checkpoints, steps 0 to {RECORDS - 1}" in done.stdout
-    assert "weight  2×2  float32" in done.stdout
+    assert "  weight  2×2  float32  4" in done.stdout

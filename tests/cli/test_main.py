@@ -41,7 +41,7 @@ def test_json_prints_one_document_and_nothing_else(here, capsys):
     assert run(["show", "checkpoints/superposition-seed0", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["steps"] == {"first": 0, "last": 60, "count": 21}
-    assert shown["parameters"]["W"] == {"shape": [2, 3], "dtype": "float32"}
+    assert shown["parameters"]["W"] == {"shape": [2, 3], "dtype": "float32", "count": 6}
     assert run(["tasks", "--json"]) == 0
     assert "superposition" in json.loads(capsys.readouterr().out)
 

@@ -1,0 +1,34 @@
+"""devi repair: the intact part of a damaged run as a new run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+
+def repair(
+    run: Annotated[Path, Argument(help="Directory of a run; it is only read")],
+    out: Annotated[Path, Option(help="Directory of the new run; it must be free")],
+    as_json: Annotated[bool, Option("--json", help="Print one JSON document and nothing else")] = False,
+) -> None:
+    """Copy what is whole of a damaged run to a new one; its repair.json names what was lost.
+
+    Example: devi repair checkpoints/superposition-seed0 --out checkpoints/repaired
+    """
+    from devi.checkpoints.repair import repair as repair_run
+    from devi.cli.progress import progress
+
+    with progress() as bars:
+        done = repair_run(run, out, bars.count(f"copy {run.name}", "checkpoints"))
+    if as_json:
+        print(json.dumps(done))
+        return
+    kept, lost = done["kept"], len(done["lost"])
+    print(f"{out}: {kept['count']:,} checkpoints, steps {kept['first']:,} to {kept['last']:,}")
+    print(f"lost: {lost} records or files, named in {out / 'repair.json'}" if lost else "lost: nothing")
+    if done["resume_slots"]:
+        print("it can be resumed: devi train TASK --out " + f"{out} --resume")
+    print(f"next: devi analyze {out}")
