@@ -13,7 +13,7 @@ from devi.checkpoints.record import RecordBuffer
 from devi.checkpoints.tensors import to_values
 from devi.errors import DeviError
 
-_ENVIRONMENT = ("versions", "device", "hardware", "threads")  # what may decide the last bits
+_ENVIRONMENT = ("devi", "torch", "numpy", "python", "device", "hardware", "threads")  # what may decide the last bits
 
 
 def check_same_run(path: Path, stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -50,7 +50,7 @@ def check_same_bytes(
     step: int,
     buffer: RecordBuffer,
     layout: Layout,
-    stored: bytes,
+    stored: bytearray,
     then: Mapping[str, Any],
     now: Mapping[str, Any],
 ) -> str | None:
@@ -63,13 +63,34 @@ def check_same_bytes(
     old = np.frombuffer(stored + bytes(DIGEST_BYTES), layout.dtype)[0]
     where = _difference(layout, old, buffer.record)
     text = f"{path}: step {step}, computed again, differs from what is stored: {where}."
-    changed = [f"{key}: {then.get(key)} then, {now[key]} now" for key in _ENVIRONMENT if then.get(key) != now[key]]
+    changed = _changes(then, now)
     if not changed:
         raise DeviError(
             f"{text} On the same versions and device it should be equal to the last bit: is something random or"
             " stateful missing from `state`, or was the code changed? Record to another --out to start over."
         )
     return f"{text} The stored one is kept. The run was made elsewhere ({'; '.join(changed)})."
+
+
+def elsewhere(path: Path, step: int, then: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """What to tell who resumes at `step` on other versions or another device than the run was begun on."""
+    changed = _changes(then, now)
+    if not changed:
+        return None
+    return (
+        f"{path}: goes on at step {step}, but the run was begun elsewhere ({'; '.join(changed)}):"
+        " from here on the last bits may differ from those of an uninterrupted run."
+    )
+
+
+def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """'torch 2.12.0 then, 2.13.0 now', for each part of the environment that changed."""
+    before, after = ({**where, **(where.get("versions") or {})} for where in (then, now))
+    return [
+        f"{name} {before.get(name)} then, {after.get(name)} now"
+        for name in _ENVIRONMENT
+        if before.get(name) != after.get(name)
+    ]
 
 
 def _difference(layout: Layout, stored: np.void, new: np.void) -> str:

@@ -7,6 +7,7 @@ the arrays are datasets `array-000000` … The slot with the highest intact coun
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ import numpy as np
 from torch import nn
 
 from devi.checkpoints.hdf5 import contiguous, create_hdf5
-from devi.checkpoints.slot_file import SCHEMA, SLOTS, read_slot_file
+from devi.checkpoints.slot_file import SCHEMA, SLOTS, counter_of, read_slot_file
 from devi.checkpoints.state import decode, encode, get_state, random_states, set_random_states, set_state
 from devi.checkpoints.userblock import (
     UNKNOWN_OFFSET,
@@ -30,11 +31,19 @@ from devi.errors import DeviError
 
 
 class Snapshot(NamedTuple):
-    """The state of a run between two optimizer steps, copied: training may go on while it waits to be written."""
+    """The state of a run between two optimizer steps."""
 
     step: int
     structure: Any
     arrays: list[np.ndarray]
+
+    @property
+    def size(self) -> int:
+        return sum(array.nbytes for array in self.arrays)
+
+    def copied(self) -> Snapshot:
+        """With memory of its own: training may go on while it waits to be written."""
+        return self._replace(arrays=[array.copy() for array in self.arrays])
 
 
 class Slot(NamedTuple):
@@ -47,7 +56,7 @@ class Slot(NamedTuple):
 
 
 def snapshot(step: int, model: nn.Module, state: dict[str, Any]) -> Snapshot:
-    """Copy the model, the user's objects and every random number generator."""
+    """The model, the user's objects and every random number generator, in their own memory where it is the CPU's."""
     content = {
         "model": dict(model.state_dict()),
         # state_dict leaves these out, yet a forward pass may read them
@@ -143,21 +152,25 @@ def _add_dataset(file: h5py.h5f.FileID, name: str, array: np.ndarray) -> int:
 
 
 def newest_slot(folder: Path, run_id: str | None) -> tuple[Slot | None, list[str]]:
-    """The intact slot of this run with the highest counter, and what is wrong with the others."""
-    slots, problems = [], []
-    for name in SLOTS:
-        if not (folder / name).exists():
-            continue
+    """The intact slot of this run with the highest counter, and what is wrong with those tried before."""
+    problems = []
+    # The other one is not read if the first is whole: both may be larger than the memory.
+    for path in sorted((folder / name for name in SLOTS if (folder / name).exists()), key=_turn, reverse=True):
         try:
-            slot = _read_slot(folder / name)
+            slot = _read_slot(path)
         except (BlockError, OSError) as error:
-            problems.append(f"{folder / name} is damaged and was not used: {error}.")
+            problems.append(f"{path} is damaged and was not used: {error}.")
             continue
-        if slot.run_id != run_id:
-            problems.append(f"{folder / name} belongs to another run and was not used.")
-        else:
-            slots.append(slot)
-    return max(slots, key=lambda slot: slot.counter, default=None), problems
+        if slot.run_id == run_id:
+            return slot, problems
+        problems.append(f"{path} belongs to another run and was not used.")
+    return None, problems
+
+
+def _turn(path: Path) -> float:
+    """A slot's counter; one that gives none comes first, so that what is wrong with it is told."""
+    counter = counter_of(path)
+    return math.inf if counter is None else counter
 
 
 def _read_slot(path: Path) -> Slot:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from devi.checkpoints.userblock import BlockError, open_regular, read_front
+from devi.checkpoints.userblock import BlockError, open_regular, read_all, read_front
 
 SCHEMA = "devi/resume/1"
 SLOTS = ("resume-0.h5", "resume-1.h5")
@@ -29,6 +29,19 @@ class SlotFile(NamedTuple):
     arrays: list[np.ndarray]
 
 
+def counter_of(path: Path) -> int | None:
+    """The counter that a slot's description gives, without a look at its arrays; None if it gives none."""
+    try:
+        descriptor = open_regular(path)
+        try:
+            counter = read_front(descriptor, os.fstat(descriptor).st_size).get("counter")
+        finally:
+            os.close(descriptor)
+    except (BlockError, OSError):
+        return None
+    return counter if type(counter) is int else None
+
+
 def read_slot_file(path: Path) -> SlotFile:
     """Raises BlockError if any byte that is used is damaged, OSError if there is no such file."""
     descriptor = open_regular(path)
@@ -43,10 +56,8 @@ def read_slot_file(path: Path) -> SlotFile:
                 raise BlockError(f"step {step!r} or counter {counter!r} is not a whole number from 0 on")
             if type(structure) is not dict or type(structure["state"]) is not dict:
                 raise BlockError("it has no structure")
-            arrays, free = (
-                [],
-                size,
-            )  # each byte of the file may be in one array only: many could share one, and fill memory
+            arrays: list[np.ndarray] = []
+            free = size  # each byte may be in one array only: many could share one, and fill memory
             for place in content["arrays"]:
                 arrays.append(_read_array(descriptor, free, size, place))
                 free -= arrays[-1].nbytes
@@ -72,7 +83,8 @@ def _read_array(descriptor: int, free: int, size: int, place: dict[str, Any]) ->
         raise BlockError(f"an array of dtype {dtype} and shape {shape} is none")
     if not (span <= free and 0 <= offset <= size - span):
         raise BlockError(f"an array of {span} bytes at {offset} does not fit into the file")
-    data = os.pread(descriptor, span, offset)
-    if hashlib.sha256(data).hexdigest() != place["sha256"]:
+    data = np.zeros(span, np.uint8)
+    read_all(descriptor, data.data, offset)
+    if hashlib.sha256(data.data).hexdigest() != place["sha256"]:
         raise BlockError(f"the SHA-256 of the array at byte {offset} is wrong")
-    return np.frombuffer(data, dtype).reshape(shape)
+    return data.view(dtype).reshape(shape)

@@ -23,7 +23,7 @@ _DICTS: dict[str, Callable[[list[Any]], Any]] = {
 
 
 def encode(value: Any, arrays: list[np.ndarray], at: str) -> Any:
-    """`value` as JSON; tensors and arrays are copied to `arrays` and named by their place there.
+    """`value` as JSON; tensors and arrays go to `arrays`, not copied, and are named by their place there.
 
     Floats are written in hexadecimal, which loses nothing. Raises DeviError naming the place `at` of any other object.
     """
@@ -32,7 +32,7 @@ def encode(value: Any, arrays: list[np.ndarray], at: str) -> Any:
     if isinstance(value, Tensor):
         return _encode_tensor(value, arrays, at)
     if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufc":
-        arrays.append(np.array(value, dtype=value.dtype.newbyteorder("<"), order="C"))
+        arrays.append(_plain(np.asarray(value)))
         return {"numpy" if isinstance(value, np.ndarray) else "scalar": len(arrays) - 1}
     if type(value) is int:
         return {"int": str(value)}
@@ -64,12 +64,17 @@ def _encode_tensor(tensor: Tensor, arrays: list[np.ndarray], at: str) -> Any:
     except (ValueError, TypeError, RuntimeError, NotImplementedError):
         kind = f"{tensor.layout}, {tensor.dtype}, on {tensor.device}".replace("torch.", "")
         raise DeviError(f"{at} is a tensor without plain values ({kind}), which a resume slot cannot hold.") from None
-    arrays.append(np.array(stored, dtype=stored.dtype.newbyteorder("<"), order="C"))
+    arrays.append(_plain(stored))
     return {"tensor": len(arrays) - 1, "dtype": dtype}
 
 
+def _plain(array: np.ndarray) -> np.ndarray:
+    """Little-endian and in C order: itself if it is so."""
+    return np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
+
+
 def decode(node: Any, arrays: list[np.ndarray]) -> Any:
-    """What `encode` was given; tensors on the CPU."""
+    """What `encode` was given; tensors on the CPU, in the memory of `arrays`."""
     if not isinstance(node, dict):
         return node
     kind = next(key for key in node if key != "dtype")

@@ -13,7 +13,7 @@ from devi.checkpoints.record import RecordBuffer
 from devi.checkpoints.scan import scan
 from devi.checkpoints.segment import records_in, write_segment
 from devi.checkpoints.syncer import Syncer
-from devi.checkpoints.userblock import BlockError, open_regular, write_all
+from devi.checkpoints.userblock import BlockError, open_regular, read_all, write_all
 from devi.errors import DeviError
 
 # Guards against power loss only: what a killed process has written stays.
@@ -43,6 +43,7 @@ class Store:
         self._header: Header | None = None  # of the segment that takes the next record, if it exists
         self._descriptor = -1
         self._used = 0
+        self._is_writing = False
         self._count = 0  # records of the whole run
         self._syncer = Syncer()
         self._next_sync = 0.0
@@ -100,7 +101,7 @@ class Store:
         self.layout, self.metadata = layout, metadata
         self.buffer = RecordBuffer(layout, bytes(16))
 
-    def stored(self, step: int) -> bytes | None:
+    def stored(self, step: int) -> bytearray | None:
         """The record of a step without its digest, None if it is not stored."""
         place = self._stored.get(step)
         if place is None:
@@ -108,12 +109,17 @@ class Store:
         assert self.layout is not None
         descriptor = open_regular(place.path)
         try:
-            return os.pread(descriptor, self.layout.dtype.itemsize - DIGEST_BYTES, place.offset)
+            content = bytearray(self.layout.dtype.itemsize - DIGEST_BYTES)
+            read_all(descriptor, memoryview(content), place.offset)
+            return content
         finally:
             os.close(descriptor)
 
     def append(self, step: int) -> None:
         """Commit the record of `step`, which is in `buffer`: one hash, one pwrite."""
+        self._count_uncounted()
+        if self.last_step == step:
+            return
         if self._header is None or self._used == self._header.records:
             self._leave()
             self._open_next()
@@ -121,14 +127,26 @@ class Store:
         assert header is not None
         buffer = self.buffer
         buffer.seal(self._used)
+        self._is_writing = True
         write_all(self._descriptor, buffer.bytes, header.data_offset + self._used * len(buffer.bytes))
-        self._used += 1
-        self.last_step = step
-        self._unsynced = True
+        self._used, self.last_step, self._unsynced, self._is_writing = self._used + 1, step, True, False
         self._count += 1
         is_full = self._used == header.records
         if is_full or time.monotonic() >= self._next_sync:
             self._begin_sync(is_full)
+
+    def _count_uncounted(self) -> None:
+        """After a Ctrl-C in the middle of a record: it may be whole, and a reader may have seen it."""
+        if not self._is_writing:
+            return
+        assert self._header is not None
+        name = segment_name(self._number)
+        found = scan(
+            self._descriptor, self._header, name, start=self._used, after_step=self.last_step, is_complete=False
+        )
+        for place, step in zip(found.places.tolist(), found.steps.tolist(), strict=True):
+            self._used, self.last_step, self._unsynced, self._count = place + 1, step, True, self._count + 1
+        self._is_writing = False
 
     def _open_next(self) -> None:
         assert self.layout is not None
@@ -158,13 +176,14 @@ class Store:
         self._next_sync = time.monotonic() + SYNC_SECONDS
 
     def _leave(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-        self._descriptor, self._header = -1, None
+        descriptor, self._descriptor, self._header = self._descriptor, -1, None
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def close(self) -> None:
         """Write the last segment anew with exactly its records. Raises OSError; the old segment then stands."""
         try:
+            self._count_uncounted()
             self.sync()
             if self._header is not None and self._used:
                 exact = (self._descriptor, self._header)

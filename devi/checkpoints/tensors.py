@@ -29,8 +29,8 @@ def to_stored(tensor: Tensor) -> np.ndarray:
 
 
 def from_stored(values: np.ndarray, dtype: str) -> Tensor:
-    """The tensor of torch dtype `dtype` whose stored values or bits are `values`; a copy."""
-    tensor = torch.from_numpy(np.array(values, dtype=values.dtype.newbyteorder("="), order="C"))
+    """The tensor of torch dtype `dtype` whose stored values or bits are `values`; a copy if those are read-only."""
+    tensor = torch.from_numpy(np.require(values, values.dtype.newbyteorder("="), ["C", "W", "A"]))
     wanted = getattr(torch, dtype)
     return tensor if tensor.dtype == wanted else tensor.view(wanted)
 

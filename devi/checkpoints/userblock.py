@@ -166,6 +166,14 @@ def write_all(descriptor: int, data: memoryview | bytes, offset: int) -> None:
         written += os.pwrite(descriptor, memoryview(data)[written:], offset + written)
 
 
+def read_all(descriptor: int, memory: memoryview, offset: int) -> int:
+    """pread until `memory` is full or the file ends; how much was read. One call reads 2 GiB at most."""
+    done = 0
+    while done < len(memory) and (count := os.preadv(descriptor, [memory[done:]], offset + done)):
+        done += count
+    return done
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`; on success the file there is fsynced and takes its place in one step."""

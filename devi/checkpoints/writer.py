@@ -15,8 +15,8 @@ from torch import nn
 from devi.checkpoints.folder import check_usable, refusal
 from devi.checkpoints.keeper import SlotKeeper
 from devi.checkpoints.lock import WriterLock
-from devi.checkpoints.provenance import provenance
-from devi.checkpoints.rerun import check_same_bytes, check_same_layout, check_same_run
+from devi.checkpoints.provenance import environment, provenance
+from devi.checkpoints.rerun import check_same_bytes, check_same_layout, check_same_run, elsewhere
 from devi.checkpoints.resume import apply, newest_slot
 from devi.checkpoints.segment import SEGMENT_BYTES
 from devi.checkpoints.source import Source
@@ -143,6 +143,10 @@ class Recorder:
         missing = apply(slot, unwrapped(model), self._state or {}, self.path)
         if missing is not None:
             self._notice(f"{self.path}: {missing}.")
+        here = {**environment(unwrapped(model)), **self._given}
+        changed = elsewhere(self.path, slot.step, self._store.metadata, here)
+        if changed is not None:
+            self._notice(changed)
         if self._keeper is not None:
             self._keeper.counter = slot.counter + 1
         if self._store.last_step is None or self._store.last_step < slot.step:
@@ -165,9 +169,11 @@ class Recorder:
         self._is_closed, self._source = True, None
         try:
             with self._told_in_words():
-                if self._keeper is not None:
-                    self._keeper.write()
-                self._store.close()
+                try:
+                    if self._keeper is not None:
+                        self._keeper.close()
+                finally:
+                    self._store.close()
         finally:
             self._lock.release()
 
@@ -213,8 +219,8 @@ class Recorder:
         store = self._store
         stored = store.stored(step)
         if stored is None:
-            if any(finding.kind == "damaged" for finding in store.findings):
-                self._notice(f"{self.path}: step {step} is among the damaged records and stays out of the run.")
+            if any(finding.kind != "torn" for finding in store.findings):
+                self._notice(f"{self.path}: step {step} is among what is damaged or lost, and stays out of the run.")
                 return
             raise DeviError(
                 f"{self.path}: step {step} was recorded after step {store.last_step}, and is not stored."
