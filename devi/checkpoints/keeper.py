@@ -13,8 +13,8 @@ from devi.checkpoints.resume import Snapshot, snapshot, write_slot
 from devi.checkpoints.store import Store
 
 SLOT_SECONDS = 5.0  # a killed run recomputes at most about this much
-SLOT_SHARE = 0.02  # of the time may go into writing slots: large states are written less often
-SNAPSHOT_SHARE = 0.05  # of the time may go into copying the state, so that an interrupt loses next to nothing
+SLOT_SHARE = 0.01  # of the time may go into writing slots: large states are written less often
+SNAPSHOT_SHARE = 0.005  # of the time may go into copying the state, so that an interrupt loses next to nothing
 MOST_COPY_BYTES = 64 << 20  # a larger state is not copied, only written: memory for training comes first
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from devi.checkpoints.header import read_header
-from devi.checkpoints.scan import places_in
+from devi.checkpoints.record import digest_of
+from devi.checkpoints.scan import digest_at, places_in
 from devi.checkpoints.userblock import BlockError, open_regular
 from devi.errors import DeviError
 
@@ -37,10 +38,11 @@ class Segment:
         cuts one, it puts another in its place, and the map keeps the old one.
         """
         header = self.header
-        size, here = header.layout.dtype.itemsize, places_in(self.descriptor, header)
-        if len(places) and int(places.max()) >= here:
+        size, here, chosen = header.layout.dtype.itemsize, places_in(self.descriptor, header), as_slice(places)
+        last = chosen.stop - 1 if isinstance(chosen, slice) else int(places.max())
+        if last >= here:
             raise DeviError(
-                f"{self.path} was cut while it was open: record {int(places.max())} is gone."
+                f"{self.path} was cut while it was open: record {last} is gone."
                 f" Open the run again; what is whole: devi verify {self.path.parent}"
             )
         if is_live and not header.is_closed:
@@ -49,10 +51,22 @@ class Segment:
             for row, place, count in _stretches(places):
                 self.read_into(memory[row * size : (row + count) * size], header.data_offset + place * size)
             return out
+        return self._map(here)[chosen]
+
+    def _map(self, here: int) -> np.ndarray:
+        """The first `here` records, which are in the file now."""
         if self._mapped is None or len(self._mapped) < here:
-            mapped = mmap.mmap(self.descriptor, header.data_offset + here * size, access=mmap.ACCESS_READ)
-            self._mapped = np.frombuffer(mapped, header.layout.dtype, here, header.data_offset)
-        return self._mapped[as_slice(places)]
+            start, dtype = self.header.data_offset, self.header.layout.dtype
+            mapped = mmap.mmap(self.descriptor, start + here * dtype.itemsize, access=mmap.ACCESS_READ)
+            self._mapped = np.frombuffer(mapped, dtype, here, start)
+        return self._mapped
+
+    def digest(self, place: int, *, is_live: bool) -> bytes:
+        """The digest that a record's bytes give; of a mapped one where they stand, so that they are fetched once."""
+        here = places_in(self.descriptor, self.header)
+        if place >= here or (is_live and not self.header.is_closed):
+            return digest_at(self.descriptor, self.header, place)
+        return digest_of(self.header.salt, place, self._map(here)[place : place + 1].view(np.uint8).data)
 
     def read_into(self, memory: memoryview, offset: int) -> None:
         while memory:
@@ -89,7 +103,8 @@ def as_slice(places: np.ndarray) -> slice | np.ndarray:
     """Evenly spaced places as a slice, which gives a view; others as they are."""
     if len(places) == 0:
         return slice(0, 0)
-    first, step = int(places[0]), int(places[1] - places[0]) if len(places) > 1 else 1
-    if step < 1 or not np.array_equal(places, first + step * np.arange(len(places))):
+    steps = places[1:] - places[:-1]
+    step = int(steps[0]) if len(steps) else 1
+    if step < 1 or not (steps == step).all():
         return places
-    return slice(first, int(places[-1]) + 1, step)
+    return slice(int(places[0]), int(places[-1]) + 1, step)

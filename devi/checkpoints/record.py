@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xxhash
@@ -26,7 +26,7 @@ class RecordBuffer:
         self._hashed = self._memory[8:-DIGEST_BYTES]
         fields: Any = layout.dtype.fields
         self._numbers = struct.Struct(f"<q{len(layout.scalars)}d")
-        self.tensors = [_view(memory[32:], fields[t.field]) for t in layout.tensors if t.field is not None]
+        self.places = [_place(self.bytes, fields[t.field]) for t in layout.tensors if t.field is not None]
         self.set_salt(salt)
 
     def set_salt(self, salt: bytes) -> None:
@@ -41,9 +41,22 @@ class RecordBuffer:
         self._memory[-DIGEST_BYTES:] = xxhash.xxh3_128_digest(self._hashed)
 
 
-def _view(memory: np.ndarray, field: Any) -> np.ndarray:
+class Place(NamedTuple):
+    """Where a tensor's values stand in a record's bytes."""
+
+    bytes: memoryview
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+
+def _place(record: memoryview, field: Any) -> Place:
     form, offset = field[0], field[1]
-    return memory[offset : offset + form.itemsize].view(form.base).reshape(form.shape)
+    return Place(record[offset : offset + form.itemsize], form.base, form.shape)
+
+
+def bytes_of(values: np.ndarray) -> memoryview:
+    """The bytes of an array in C order: its own memory if they stand there so, else of a copy."""
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
 
 
 def digest_of(salt: bytes, index: int, record: memoryview) -> bytes:

@@ -10,8 +10,8 @@ import numpy as np
 
 from devi.checkpoints.header import Finding, Header, segment_name, segment_paths
 from devi.checkpoints.layout import DIGEST_BYTES, Layout
-from devi.checkpoints.mapped import Segment
-from devi.checkpoints.scan import SMALL_BYTES, Scan, digest_at, is_increasing, places_in, said, scan
+from devi.checkpoints.mapped import Segment, as_slice
+from devi.checkpoints.scan import SMALL_BYTES, Scan, is_increasing, places_in, said, scan
 from devi.checkpoints.userblock import BlockError
 from devi.errors import DeviError
 
@@ -171,7 +171,7 @@ class Records:
         segment = self.segments[int(self.segment[row])]
         place = int(self.place[row])
         self.is_checked[row] = True
-        if digest_at(segment.descriptor, segment.header, place) != self.digests[row].tobytes():
+        if segment.digest(place, is_live=self.is_live) != self.digests[row].tobytes():
             self.set_damaged(row)
 
     def set_damaged(self, row: int) -> None:
@@ -182,6 +182,9 @@ class Records:
 
     def _require(self, rows: np.ndarray) -> None:
         """Raise DeviError unless every one of these records is whole."""
+        at = as_slice(rows)
+        if self.is_checked[at].all() and not self.is_damaged[at].any():
+            return
         for row in rows[~self.is_checked[rows]].tolist():
             self._check(row)
         if self.is_damaged[rows].any():
@@ -214,8 +217,9 @@ class Records:
         for number in np.unique(parts):
             mine = np.flatnonzero(parts == number)
             taken = self._rows(rows[mine])
+            at = as_slice(mine)
             for name in fields:
-                out[name][mine] = taken[name]
+                out[name][at] = taken[name]
         return out
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from devi.checkpoints.record import RecordBuffer
+from devi.checkpoints.record import RecordBuffer, bytes_of
 from devi.checkpoints.tensors import layout_of, to_stored, unwrapped
 from devi.errors import DeviError
 
@@ -24,18 +24,15 @@ class Source:
         self._model = model
         modules = list(model.modules())
         self._families = [module._modules for module in modules]
-        self._children = self._present()
+        self._children = [dict(family) for family in self._families]
         self._holders = [holder for module in modules for holder in (module._parameters, module._buffers)]
-        self._count = sum(map(len, self._holders))
+        self._counts = list(map(len, self._holders))
 
     def is_still(self, model: nn.Module) -> bool:
         """Whether this is the same model, with the same modules and as many parameters and buffers."""
         return (
-            model is self._model and self._present() == self._children and sum(map(len, self._holders)) == self._count
+            model is self._model and self._families == self._children and list(map(len, self._holders)) == self._counts
         )
-
-    def _present(self) -> list[nn.Module | None]:
-        return [child for family in self._families for child in family.values()]
 
     def copy_to(self, buffer: RecordBuffer, step: int, scalars: Mapping[str, float], path: Path) -> None:
         """Copy numbers and tensors to their fields. Raises DeviError for other names or a changed dtype or shape."""
@@ -47,18 +44,17 @@ class Source:
             )
         values = [scalars[name] for name in names]
         buffer.set_numbers(step, [x.item() if isinstance(x, Tensor) else float(x) for x in values])
-        for view, origin in zip(buffer.tensors, self._origins, strict=True):
+        for place, origin in zip(buffer.places, self._origins, strict=True):
             tensor = origin.owner[origin.key]
             if not origin.is_same(tensor):
-                origin.look_at(tensor)
-                found = origin.values
-                if found.shape != view.shape or found.dtype != view.dtype:  # the assignment would convert
+                found = origin.look_at(tensor)
+                if found.shape != place.shape or found.dtype != place.dtype:
                     raise DeviError(
                         f"{path}: parameter '{origin.key}' is now {found.dtype} of shape {found.shape}; the run began"
-                        f" with {view.dtype} of shape {view.shape}, and a run has one layout."
+                        f" with {place.dtype} of shape {place.shape}, and a run has one layout."
                         " Record the changed model to another path."
                     )
-            view[...] = origin.values
+            place.bytes[:] = origin.bytes if origin.bytes is not None else bytes_of(origin.values)
 
     def release(self) -> None:
         """Let go of the tensors' memory; the next record looks at them anew."""
@@ -75,6 +71,7 @@ class _Origin:
     def __init__(self, owner: dict[str, Any], key: str) -> None:
         self.owner, self.key = owner, key
         self.values = np.zeros(0)
+        self.bytes: memoryview | None = None  # of `values`, if they are contiguous
         self._tensor: Tensor | None = None
 
     def is_same(self, tensor: Tensor) -> bool:
@@ -88,12 +85,14 @@ class _Origin:
         )
 
     def release(self) -> None:
-        self._tensor, self.values = None, np.zeros(0)
+        self._tensor, self.values, self.bytes = None, np.zeros(0), None
 
-    def look_at(self, tensor: Tensor) -> None:
+    def look_at(self, tensor: Tensor) -> np.ndarray:
         self._tensor = None
-        self.values = to_stored(tensor)
+        self.values = values = to_stored(tensor)
+        self.bytes = bytes_of(values) if values.flags.c_contiguous else None
         # complex tensors can be conjugated lazily in the same memory, and what is on a device was copied
         if not tensor.is_complex() and self.values.ctypes.data == tensor.data_ptr():
             self._tensor, self._pointer = tensor, tensor.data_ptr()
             self._shape, self._stride, self._dtype = tensor.shape, tensor.stride(), tensor.dtype
+        return values
