@@ -169,18 +169,18 @@ def kills(
     place: Path, case: Case, how: signal.Signals, count: int, straight: dict[int, bytes], times: dict[str, float]
 ) -> Score:
     """`count` kills of living writers, a third in each phase."""
-    score, generator, number = Score(), random.Random(how), 0
+    score, generator, phases, number = Score(), random.Random(how), itertools.cycle(PHASES), 0
     while score["kills"] < count:
         number += 1
         folder, acknowledged = place / f"run-{number}", 0
         for _ in range(min(KILLS_A_RUN, count - score["kills"])):
             board = Board()
-            phase = PHASES[score["kills"] % 3]
+            phase = next(phases)
             child = begin(board, lambda folder=folder, board=board: train(folder, case, board))
             code = None
             while board.phase != phase and (code := ended(child, wait=False)) is None:
                 time.sleep(0.0001)
-            time.sleep(generator.random() * times[phase])
+            time.sleep(generator.random() ** 2 * times[phase])
             if code is None and (code := ended(child, wait=False)) is None:
                 os.kill(child, how)
                 code = ended(child)

@@ -128,11 +128,12 @@ def set_state(thing: Any, state: Any) -> None:
 
 
 def random_states() -> dict[str, Any]:
-    """Every global random number generator: torch, CUDA where it is in use, numpy, Python."""
+    """Every global random number generator: torch, CUDA and MPS where they are in use, numpy, Python."""
     uses_cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if uses_cuda else [],
+        "mps": [torch.mps.get_rng_state()] if torch.backends.mps.is_available() else [],
         "numpy": np.random.get_state(),  # noqa: NPY002 - the global state is what a user's loop may draw from
         "python": random.getstate(),
     }
@@ -143,10 +144,12 @@ def set_random_states(states: Mapping[str, Any]) -> str | None:
     torch.set_rng_state(states["torch"])
     np.random.set_state(states["numpy"])  # noqa: NPY002
     random.setstate(states["python"])
-    saved = states["cuda"]
-    here = torch.cuda.device_count() if saved and torch.cuda.is_available() else 0
-    for device, state in enumerate(saved[:here]):
-        torch.cuda.set_rng_state(state, device)
-    if here < len(saved):
-        return f"the random state of {len(saved)} CUDA devices was kept, {here} are here: random numbers there differ"
-    return None
+    words = []
+    devices = torch.cuda.device_count(), int(torch.backends.mps.is_available())
+    for kind, backend, here in zip(("cuda", "mps"), (torch.cuda, torch.mps), devices, strict=True):
+        saved = states.get(kind, [])
+        for number, state in enumerate(saved[:here]):
+            backend.set_rng_state(state, f"{kind}:{number}")
+        if here < len(saved):
+            words.append(f"the random state of {len(saved)} {kind} devices was kept, {here} are here")
+    return f"{' and '.join(words)}: random numbers there differ" if words else None

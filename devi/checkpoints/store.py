@@ -14,6 +14,7 @@ from devi.checkpoints.scan import scan
 from devi.checkpoints.segment import records_in, write_segment
 from devi.checkpoints.syncer import Syncer
 from devi.checkpoints.userblock import BlockError, open_regular, read_all, write_all
+from devi.checkpoints.verify import REPAIR_NOTE
 from devi.errors import DeviError
 
 # Guards against power loss only: what a killed process has written stays.
@@ -53,10 +54,18 @@ class Store:
     def run_id(self) -> str | None:
         return self.metadata.get("run_id")
 
+    @property
+    def has_gaps(self) -> bool:
+        """Whether checkpoints may be lost: steps before the last one need not be stored."""
+        return (self.folder / REPAIR_NOTE).exists() or any(finding.kind != "torn" for finding in self.findings)
+
     def load(self) -> None:
         """Find out what is stored. Raises DeviError if a segment cannot be read or is of another run."""
         paths = segment_paths(self.folder)
         for number, path in paths.items():
+            if number != self._number + 1:
+                reason = f"the file is missing, with its checkpoints; the next one is {path.name}"
+                self.findings.append(Finding("file", segment_name(self._number + 1), None, None, reason))
             try:
                 descriptor = open_regular(path)
                 try:

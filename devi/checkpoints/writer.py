@@ -219,7 +219,7 @@ class Recorder:
         store = self._store
         stored = store.stored(step)
         if stored is None:
-            if any(finding.kind != "torn" for finding in store.findings):
+            if store.has_gaps:
                 self._notice(f"{self.path}: step {step} is among what is damaged or lost, and stays out of the run.")
                 return
             raise DeviError(
