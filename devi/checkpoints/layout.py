@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 DIGEST_BYTES = 16
-# HDF5 keeps the size of a datatype in 32 bits.
-MOST_RECORD_BYTES = 2**32 - 1
+# numpy keeps the size of a dtype in a C int. (HDF5 would have 32 bits for it.)
+MOST_RECORD_BYTES = 2**31 - 1
 
 NUMPY_KNOWS = frozenset(
     [

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from devi.checkpoints.userblock import BlockError, open_regular
-from devi.errors import DeviError
+from devi.errors import DeviError, shown
 
 NAME = "writer.lock"
 _ZOMBIE = -1
@@ -68,7 +68,7 @@ class Holder(NamedTuple):
         return self.started is None or now is None or now == self.started
 
     def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}, since {self.since}"
+        return f"process {self.pid} on {shown(self.host)}, since {shown(self.since)}"
 
 
 def holder_of(folder: Path) -> Holder | None:

@@ -215,7 +215,7 @@ class Run:
             return
         from devi.checkpoints import rebuild
 
-        model = rebuild.built(task, self.metadata.get("seed"))
+        model = rebuild.named(task, self.metadata, str(self.path))
         step = int(self.steps[0]) if len(self) else 0
         rebuild.check(model, task, self._records.layout, str(self.path), step, self.metadata)
         if task is self._task:

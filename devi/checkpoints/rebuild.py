@@ -12,7 +12,7 @@ from torch import nn
 from devi.checkpoints.layout import Layout
 from devi.checkpoints.state import random_states, set_random_states
 from devi.checkpoints.tensors import from_stored, named_tensors, unwrapped
-from devi.errors import DeviError
+from devi.errors import DeviError, shown
 from devi.plugins import name_of
 from devi.task import Task, settings_of
 
@@ -28,6 +28,19 @@ def built(task: Task, seed: Any) -> nn.Module:
         return task.model()
     finally:
         set_random_states(states)
+
+
+def named(task: Task, metadata: dict[str, Any], path: str) -> nn.Module:
+    """`built`; of a built-in task, whose settings come out of the file, DeviError if they make no model."""
+    try:
+        return built(task, metadata.get("seed"))
+    except (RuntimeError, ValueError, TypeError, OverflowError, MemoryError, ZeroDivisionError) as error:
+        if not type(task).__module__.startswith("devi.tasks."):
+            raise
+        raise DeviError(
+            f"{path}: its stored settings make no model of the task '{name_of('task', type(task))}':"
+            f" {shown(error, 200)}. Were they changed by hand? See: devi show {path}"
+        ) from None
 
 
 def check(model: nn.Module, task: Task, layout: Layout, path: str, step: int, metadata: dict[str, Any]) -> None:

@@ -111,13 +111,13 @@ def layout_of(model: nn.Module, scalars: Sequence[str]) -> tuple[Layout, list[tu
             places.append(place)
         dtype = str(tensor.dtype).removeprefix("torch.")
         tensors.append(Stored(name, dtype, tuple(tensor.shape), field, is_buffer, tuple(tied[name])))
-    layout = Layout(tuple(scalars), tuple(tensors))
-    if layout.dtype.itemsize > MOST_RECORD_BYTES:
+    size = sum(tensor.nbytes for _, tensor, _, _ in found) + 16 * (len(found) + len(scalars) + 2)
+    if size > MOST_RECORD_BYTES:
         raise DeviError(
-            f"one checkpoint of this model takes {layout.dtype.itemsize / 2**30:.1f} GiB; a record holds less than"
-            " 4 GiB. devi is for small models: record a part of this one, record(step, model.part)."
+            f"one checkpoint of this model takes {size / 2**30:.1f} GiB; a record holds less than"
+            " 2 GiB. devi is for small models: record a part of this one, record(step, model.part)."
         )
-    return layout, places
+    return Layout(tuple(scalars), tuple(tensors)), places
 
 
 def _check_storable(name: str, tensor: Tensor) -> None:

@@ -63,7 +63,7 @@ def checked_slots(folder: Path) -> tuple[dict[str, SlotFile], list[Finding]]:
     slots, wrong = {}, []
     for name in SLOTS:
         try:
-            slots[name] = read_slot_file(folder / name)
+            slots[name] = read_slot_file(folder / name)._replace(arrays=[])
         except (FileNotFoundError, NotADirectoryError):
             continue
         except (BlockError, OSError) as error:
