@@ -180,15 +180,13 @@ class Records:
         step = int(self.steps[row])
         self.findings.append(Finding("damaged", name, int(self.place[row]), step, "its digest is wrong"))
 
-    def _require(self, rows: np.ndarray) -> None:
+    def _require(self, rows: slice | np.ndarray) -> None:
         """Raise DeviError unless every one of these records is whole."""
-        at = as_slice(rows)
-        if self.is_checked[at].all() and not self.is_damaged[at].any():
-            return
-        for row in rows[~self.is_checked[rows]].tolist():
-            self._check(row)
-        if self.is_damaged[rows].any():
-            row = int(rows[self.is_damaged[rows]][0])
+        if b"\0" in self.is_checked[rows].tobytes():
+            for row in np.arange(len(self.steps))[rows][~self.is_checked[rows]].tolist():
+                self._check(row)
+        if b"\1" in self.is_damaged[rows].tobytes():
+            row = int(np.arange(len(self.steps))[rows][self.is_damaged[rows]][0])
             name = self.segments[int(self.segment[row])].path.name
             raise DeviError(
                 f"{self.folder}: {name}: record {self.place[row]} (step {self.steps[row]}) is damaged: its digest is"
@@ -198,26 +196,27 @@ class Records:
 
     def one(self, row: int) -> np.void:
         """One record; its fields by name."""
-        return self._rows(np.array([row]))[0]
+        return self._rows(slice(row, row + 1))[0]
 
-    def _rows(self, rows: np.ndarray) -> np.ndarray:
+    def _rows(self, rows: slice | np.ndarray) -> np.ndarray:
         """The records of rows in one segment."""
         self._require(rows)
-        return self.segments[int(self.segment[rows[0]])].rows(self.place[rows], is_live=self.is_live)
+        return self.segments[int(self.segment[rows][0])].rows(self.place[rows], is_live=self.is_live)
 
     def columns(self, rows: np.ndarray, names: Sequence[str | None]) -> dict[str, np.ndarray]:
         """(row, *shape) for each field; from one segment as it stands, from several copied into one array."""
         fields = [name for name in names if name is not None]
-        parts = self.segment[rows]
+        if len(rows):
+            chosen = as_slice(rows)
+            parts = self.segment[chosen]
+            if parts[0] == parts[-1] and (isinstance(chosen, slice) or (parts == parts[0]).all()):
+                taken = self._rows(chosen)
+                return {name: taken[name] for name in fields}
         kinds: Any = self.layout.dtype.fields
-        if len(rows) and (parts == parts[0]).all():
-            taken = self._rows(rows)
-            return {name: taken[name] for name in fields}
         out = {name: np.empty((len(rows), *kinds[name][0].shape), kinds[name][0].base) for name in fields}
-        for number in np.unique(parts):
-            mine = np.flatnonzero(parts == number)
-            taken = self._rows(rows[mine])
-            at = as_slice(mine)
+        for number in np.unique(self.segment[rows]):
+            mine = np.flatnonzero(self.segment[rows] == number)
+            taken, at = self._rows(rows[mine]), as_slice(mine)
             for name in fields:
                 out[name][at] = taken[name]
         return out
