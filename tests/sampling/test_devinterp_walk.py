@@ -1,0 +1,232 @@
+"""The reference walk against ours. devinterp draws its noise a tensor at a time, so `walk` is given that noise here."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+from devi.sampling.devinterp_walk import devinterp_walk
+from devi.sampling.kernels import psgld, sgld
+from devi.sampling.posterior import Posterior
+from devi.sampling.walk import Walk, walk
+from devi.task import Batch, Task
+from devi.tasks.superposition import Superposition
+from tests.sampling.in_memory import MemoryRun, Monomials
+
+KEYS = [(0, 0), (0, 1), (10, 0)]
+ROWS = torch.tensor([0, 0, 1])
+
+
+@dataclass(frozen=True)
+class Shapes(Task):
+    """Weights of four shapes, one of them frozen, a buffer and a LayerNorm: (), (5,), (5, 3) and (4, 5)."""
+
+    def model(self):
+        return Shaped()
+
+    def data(self, split):
+        generator = torch.Generator().manual_seed(0)
+        inputs = torch.randn(32, 3, generator=generator)
+        return Batch(inputs, inputs.sum(1)) if split == "train" else None
+
+    def loss(self, outputs, targets):
+        return (outputs.sum(1) - targets).square()
+
+
+class Shaped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(3, 5)
+        self.norm = nn.LayerNorm(5)
+        self.scale = nn.Parameter(torch.ones(()))
+        self.last = nn.Parameter(torch.randn(4, 5))
+        self.first.bias.requires_grad_(False)
+        self.register_buffer("shift", torch.randn(4))
+
+    def forward(self, inputs):
+        return self.scale * self.norm(self.first(inputs)).tanh() @ self.last.T + self.shift
+
+
+def run_of(task):
+    models = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        models.append(task.model())
+    return MemoryRun.of(task, models, steps=[0, 10])
+
+
+class TheirNoise:
+    """The normal numbers that devinterp draws from a chain's generator: float32, one call per tensor."""
+
+    def __init__(self, sizes):
+        self.sizes = sizes
+
+    def __call__(self, seed, keys, like):
+        from devi.sampling.walk import _stream
+
+        self.like = like
+        self.generators = [torch.Generator().manual_seed(_stream(seed, step, chain)) for step, chain in keys]
+        return self
+
+    def next(self):
+        rows = [
+            torch.cat([torch.normal(0.0, 1.0, size=(size,), generator=generator) for size in self.sizes])
+            for generator in self.generators
+        ]
+        return torch.stack(rows).to(self.like)
+
+
+def both(monkeypatch, posterior, *, batch_size, dtype, **changes):
+    settings = {
+        "step_size": torch.tensor([[1e-3], [1e-3], [3e-3]], dtype=dtype),
+        "n_beta": 30.0,
+        "localization": torch.tensor([[5.0], [5.0], [0.0]], dtype=dtype),
+        "burn_in": 3,
+        "draws": 22,
+        "batch_size": batch_size,
+        "seed": 7,
+    } | changes
+    monkeypatch.setattr("devi.sampling.walk.Noise", TheirNoise(posterior.sizes))
+    ours = walk(posterior, sgld, ROWS, KEYS, **settings)
+    return ours, devinterp_walk(posterior, ROWS, KEYS, **settings)
+
+
+@pytest.mark.parametrize("batch_size", [32, 8], ids=["full_batch", "minibatch"])
+@pytest.mark.parametrize(
+    "task", [Shapes(), Superposition(init_scale=0.5, examples=32)], ids=["shapes", "superposition"]
+)
+def test_25_steps_in_a_row_are_those_of_walk_given_the_same_noise(monkeypatch, task, batch_size):
+    posterior = Posterior(run_of(task), dtype=torch.float64)
+    ours, theirs = both(monkeypatch, posterior, batch_size=batch_size, dtype=torch.float64)
+    assert ours.excess.abs().max() > 1e-3  # the chains have moved
+    for name in Walk._fields:
+        torch.testing.assert_close(getattr(theirs, name), getattr(ours, name), rtol=1e-10, atol=1e-12)
+
+
+def test_in_float32_the_two_agree_to_its_rounding(monkeypatch):
+    posterior = Posterior(run_of(Shapes()))
+    ours, theirs = both(monkeypatch, posterior, batch_size=32, dtype=torch.float32)
+    for name in Walk._fields:
+        torch.testing.assert_close(getattr(theirs, name), getattr(ours, name), rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("batch_size", [32, 8])
+def test_a_step_size_of_0_stays_at_the_checkpoints_loss(batch_size):
+    found = devinterp_walk(
+        Posterior(run_of(Shapes())),
+        ROWS,
+        KEYS,
+        step_size=torch.zeros(3, 1),
+        n_beta=30.0,
+        localization=torch.ones(3, 1),
+        burn_in=0,
+        draws=4,
+        batch_size=batch_size,
+        seed=0,
+    )
+    # The minibatch's loss at w* is taken from a pass over all examples, which rounds differently.
+    assert (found.excess.abs() <= (0 if batch_size == 32 else 1e-6)).all()
+    assert (found.distance == 0).all()
+
+
+def test_the_numbers_depend_on_seed_checkpoint_and_chain_and_not_on_the_company():
+    posterior = Posterior(run_of(Shapes()))
+
+    def excess(rows, keys, seed=0):
+        count = len(keys)
+        return devinterp_walk(
+            posterior,
+            torch.tensor(rows),
+            keys,
+            step_size=torch.full((count, 1), 1e-3),
+            n_beta=30.0,
+            localization=torch.ones(count, 1),
+            burn_in=0,
+            draws=4,
+            batch_size=32,
+            seed=seed,
+        ).excess
+
+    together = excess([0, 0, 1], KEYS)
+    assert torch.equal(excess([1], [(10, 0)])[0], together[2])
+    assert torch.equal(excess([0], [(0, 1)])[0], together[1])
+    assert (together[0] != together[1])[1:].all()
+    assert (excess([0, 0, 1], KEYS, seed=1) != together)[:, 1:].all()
+
+
+def test_neither_the_posterior_nor_the_global_random_state_is_touched_and_progress_ends_at_1():
+    posterior = Posterior(Monomials((2, 4), examples=8).run())
+    before = torch.get_rng_state(), posterior.centers.clone(), [p.clone() for p in posterior.model.parameters()]
+    heard = []
+    # nβ = 1 too: devinterp warns of it, and here it is what was asked for
+    devinterp_walk(
+        posterior,
+        torch.tensor([0]),
+        [(0, 0)],
+        step_size=torch.full((1, 1), 0.1),
+        n_beta=1.0,
+        localization=torch.ones(1, 1),
+        burn_in=20,
+        draws=20,
+        batch_size=8,
+        seed=0,
+        progress=heard.append,
+    )
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert torch.equal(posterior.centers, before[1])
+    assert all(torch.equal(*pair) for pair in zip(posterior.model.parameters(), before[2], strict=True))
+    assert heard == sorted(heard)
+    assert heard[-1] == 1.0
+
+
+def test_a_chain_that_leaves_the_numbers_leaves_the_others_as_they_are():
+    posterior = Posterior(Monomials((2, 4), examples=8).run())
+    found = devinterp_walk(
+        posterior,
+        torch.tensor([0, 0]),
+        [(0, 0), (0, 1)],
+        step_size=torch.tensor([[50.0], [1e-3]]),
+        n_beta=10.0,
+        localization=torch.ones(2, 1),
+        burn_in=0,
+        draws=40,
+        batch_size=8,
+        seed=0,
+    )
+    assert not found.excess[0].isfinite().all()
+    assert found.excess[1].isfinite().all()
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (5,), (4, 3), (2, 3, 4)], ids=str)
+@pytest.mark.parametrize("localization", [0.0, 3.0])
+@pytest.mark.parametrize("name", ["sgld", "psgld"])
+def test_20_steps_of_a_kernel_are_those_of_devinterps_optimizer_given_the_same_noise(name, localization, shape):
+    """A quadratic with a curvature of its own per weight and gradient noise common to both, as of a minibatch."""
+    from devinterp.optim import SGMCMC
+
+    from devi.sampling import kernels
+
+    generator = torch.Generator().manual_seed(3)
+    center, curvature = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
+    parameter = nn.Parameter(center.clone())
+    settings = {"lr": 0.01, "nbeta": 7.0, "localization": localization}
+    if name == "sgld":
+        kernel, peer = sgld, SGMCMC.sgld([parameter], **settings)
+    else:
+        kernel = psgld
+        settings |= {"alpha": kernels.RMSPROP_DECAY, "eps": kernels.RMSPROP_STABILITY}
+        peer = SGMCMC.rmsprop_sgld([parameter], **settings)
+    theirs, ours = (torch.Generator().manual_seed(9) for _ in range(2))
+    state = kernel.init(center.reshape(1, -1).clone())
+    for _ in range(20):
+        disturbance = torch.randn(shape, generator=generator, dtype=torch.float64)
+        parameter.grad = curvature.abs() * parameter.detach() + disturbance
+        gradient = curvature.abs().reshape(1, -1) * state.position + disturbance.reshape(1, -1)
+        peer.step(noise_generator=theirs)
+        noise = torch.normal(0.0, 1.0, size=shape, generator=ours).reshape(1, -1).double()
+        state = kernel.step(
+            state, gradient, center.reshape(1, -1), noise, step_size=0.01, n_beta=7.0, localization=localization
+        )
+        torch.testing.assert_close(state.position[0], parameter.detach().flatten(), rtol=1e-13, atol=1e-13)
+    assert (parameter.detach() - center).abs().max() > 0.01
