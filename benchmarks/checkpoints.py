@@ -1,11 +1,16 @@
-"""How long a checkpoint takes to write and to read, beside two usual ways: python benchmarks/checkpoints.py [--write]
+"""What a checkpoint costs: time written and read, bytes, share of a training step, beside four usual ways.
 
-A model of float32 parameters and one scalar is kept at every step: by devi without `state`, by devi with the state of
-Adam (the run can then be resumed), by torch.save into one file a step, and by h5py into one resizable dataset a
-parameter. Each round does all four in new folders, beginning with another one.
+    python benchmarks/checkpoints.py [--write] [--quick]
 
-Writing is the time of the loop, without opening and closing; reading is opening what was written and copying every
-parameter of every checkpoint into memory. devi hashes each record on both ways and fsyncs; the others do neither.
+Each way (checkpoint_ways.py) keeps the same run of a built-in task: really trained tensors that change from step to
+step, and one number. The ways take turns: a piece of the run each, in rotated order, several rounds, so that a slow
+moment of the machine meets all of them; a figure is the median over rounds, with minimum and maximum, and `×` is the
+median over rounds of its ratio to devi in the same round. All may use the machine's page cache; devi alone syncs to the
+disk, in a thread of its own. So that this takes nothing from the others, the disk comes to rest (os.sync) between two
+pieces; `on disk` is the writing and that rest. Every way must give back the bits that were written.
+
+The share of a training step is measured in one process: an optimizer step of the task, then the recorder's call with
+Adam's state, over and over, long enough for several resume slots.
 """
 
 from __future__ import annotations
@@ -15,150 +20,209 @@ import itertools
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
+from checkpoint_cases import CASES, Case, Trained
+from checkpoint_ways import WAYS, Way
 from tables import put_table
-from torch import nn
+from torch import Tensor, nn
 
-from devi import Recorder, open_run
+from devi import Recorder
 
-ROUNDS = 6
-CHUNK_BYTES = 1 << 16  # of an h5py dataset; the size h5py guesses by itself is several times slower for large ones
-# layer widths and the number of checkpoints: 18, about 10,000 and about 230,000 parameters
-CASES = [((5, 2, 2), 1000), ((64, 100, 32), 500), ((256, 384, 256, 128), 100)]
-
-
-class Devi:
-    def __init__(self, folder: Path, model: nn.Module, state: dict[str, Any] | None) -> None:
-        self.folder = folder
-        self.recorder = Recorder(folder, state=state, notice=lambda text: None)
-        self.recorder(-1, model, loss=0.5)  # the layout is made at the first record
-
-    def write(self, step: int, model: nn.Module) -> None:
-        self.recorder(step, model, loss=0.5)
-
-    def close(self) -> None:
-        self.recorder.close()
-
-    def read(self) -> dict[str, np.ndarray]:
-        return {name: np.array(values) for name, values in open_run(self.folder).parameters(slice(1, None)).items()}
+ROUNDS = 10  # of writing
+READ_ROUNDS = 5
+STACK = 32
+POOL = 40  # distinct checkpoints, taken in turn: more than any cache of chunks or compressed blocks holds
+SHARE_SECONDS = 16.0  # three resume slots
 
 
-class TorchSave:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir()
-
-    def write(self, step: int, model: nn.Module) -> None:
-        torch.save({"model": model.state_dict(), "loss": 0.5}, self.folder / f"{step:06d}.pt")
-
-    def close(self) -> None:
-        pass
-
-    def read(self) -> dict[str, np.ndarray]:
-        states = [torch.load(path, weights_only=True)["model"] for path in sorted(self.folder.iterdir())]
-        return {name: np.stack([state[name].numpy() for state in states]) for name in states[0]}
-
-
-class Append:
-    def __init__(self, folder: Path, model: nn.Module) -> None:
-        folder.mkdir()
-        self.path = folder / "run.h5"
-        self.file = h5py.File(self.path, "w")
-        for name, tensor in model.state_dict().items():
-            shape, several = tuple(tensor.shape), max(1, CHUNK_BYTES // tensor.nbytes)
-            self.file.create_dataset(name, (0, *shape), "f4", maxshape=(None, *shape), chunks=(several, *shape))
-        self.file.create_dataset("loss", (0,), "f8", maxshape=(None,))
-
-    def write(self, step: int, model: nn.Module) -> None:
-        for name, tensor in model.state_dict().items():
-            self._append(name, step, tensor.numpy())
-        self._append("loss", step, 0.5)
-
-    def _append(self, name: str, step: int, value: Any) -> None:
-        dataset = self.file[name]
-        dataset.resize(step + 1, axis=0)
-        dataset[step] = value
-
-    def close(self) -> None:
-        self.file.close()
-
-    def read(self) -> dict[str, np.ndarray]:
-        with h5py.File(self.path) as file:
-            return {name: dataset[:] for name, dataset in file.items() if name != "loss"}
+def written(
+    ways: dict[str, Way], model: nn.Module, states: list[dict[str, Tensor]], count: int, scratch: Path
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Seconds per checkpoint of the calls (round, way), and until all is on the disk; seconds of closing (way,)."""
+    own = model.state_dict()
+    calls, durable = np.zeros((2, ROUNDS, len(ways)))
+    edges = np.linspace(0, count, ROUNDS + 1).astype(int)
+    piece = sum(tensor.nbytes for tensor in own.values()) * int(edges[1])
+    for round_, (first, last) in enumerate(itertools.pairwise(edges.tolist())):
+        for at, way in rotated(list(ways.values()), round_):
+            ballast(scratch / "ballast", piece)
+            os.sync()
+            for step in range(first, last):
+                for name, tensor in states[step % len(states)].items():
+                    own[name].copy_(tensor)  # what an optimizer step does: new values in the same place
+                began = time.perf_counter()
+                way.write(step, model)
+                calls[round_, at] += time.perf_counter() - began
+            rest, _ = timed(os.sync)
+            durable[round_, at] = (calls[round_, at] + rest) / (last - first)
+            calls[round_, at] /= last - first
+    return calls, durable, np.array([timed(way.close)[0] for way in ways.values()])
 
 
-def measured(way: Any, model: nn.Module, count: int) -> tuple[float, float]:
-    """µs per checkpoint written and read; what was read is checked against the model."""
+def ballast(path: Path, size: int) -> None:
+    """Write a file and delete it: on a virtual machine, memory that the page cache takes for the first time costs ten
+    times as much as memory it had before, and would hit one way or another by chance."""
+    with open(path, "wb") as file:
+        block = bytes(1 << 20)
+        for _ in range(max(1, size >> 20)):
+            file.write(block)
+    path.unlink()
+
+
+def read(ways: dict[str, Way], count: int) -> dict[str, np.ndarray]:
+    """Seconds per checkpoint (round, way) of each kind of reading."""
+    kinds = {kind: np.zeros((READ_ROUNDS, len(ways))) for kind in ("one", "over", "first", "stack")}
+    starts = range(0, count - STACK + 1, STACK)
+    for round_ in range(READ_ROUNDS):
+        some = np.random.default_rng(round_).integers(0, count, 20).tolist()
+        for at, way in rotated(list(ways.values()), round_):
+            opening, reader = timed(way.open)
+            stacks = [timed(lambda reader=reader, a=a: reader.stack(a, a + STACK))[0] for a in starts]
+            kinds["first"][round_, at] = (opening + sum(stacks)) / (STACK * len(stacks))
+            again = [timed(lambda reader=reader, a=a: reader.stack(a, a + STACK))[0] for a in starts[:20]]
+            kinds["stack"][round_, at] = np.sum(again) / (STACK * len(again))
+            kinds["one"][round_, at] = timed(lambda reader=reader, some=some: [reader.one(i) for i in some])[0] / 20
+            names = list(reader.one(0))
+            name = names[round_ % len(names)]
+            kinds["over"][round_, at] = timed(lambda reader=reader, name=name: reader.over(name))[0] / count
+            del reader
+    return kinds
+
+
+def check(way: Way, states: list[dict[str, Tensor]], count: int) -> None:
+    """Every way gives the bits that were written, however they are asked for."""
+    reader = way.open()
+    for a in range(0, count - STACK, max(STACK, count // 20)):
+        for name, values in reader.stack(a, a + STACK).items():
+            assert values.is_contiguous()
+            assert values.dtype == torch.float32
+            assert torch.equal(values, torch.stack([states[i % len(states)][name] for i in range(a, a + STACK)]))
+    for name, values in reader.one(count - 1).items():
+        assert torch.equal(values, states[(count - 1) % len(states)][name])
+        assert torch.equal(reader.over(name)[count // 2], states[count // 2 % len(states)][name])
+
+
+def disk_bytes(folder: Path) -> int:
+    """What the files take of the disk, in its blocks."""
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+
+
+def file_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def rotated(things: list[Any], by: int) -> Iterator[tuple[int, Any]]:
+    numbered = list(enumerate(things))
+    yield from numbered[by % len(things) :] + numbered[: by % len(things)]
+
+
+def timed(call: Any) -> tuple[float, Any]:
     began = time.perf_counter()
-    for step in range(count):
-        way.write(step, model)
-    written = time.perf_counter() - began
-    way.close()
-    began = time.perf_counter()
-    values = way.read()
-    read = time.perf_counter() - began
-    for name, tensor in model.state_dict().items():
-        assert values[name].shape == (count, *tensor.shape)
-        assert np.array_equal(values[name][count // 2], tensor.numpy())
-    return 1e6 * written / count, 1e6 * read / count
+    result = call()
+    return time.perf_counter() - began, result
+
+
+def cells(seconds: np.ndarray) -> list[str]:
+    """Per way: µs, median (minimum to maximum), and the ratio to the first way's."""
+    found = []
+    for times, ratio in zip(1e6 * seconds.T, np.median(seconds / seconds[:, :1], axis=0), strict=True):
+        digits = 1 if np.median(times) < 20 else 0
+        low, middle, high = (f"{value:.{digits}f}" for value in (times.min(), np.median(times), times.max()))
+        found.append(f"{middle} ({low} to {high}) {ratio:.2f}×")
+    return found
+
+
+def side_by_side(case: Case, scratch: Path, divisor: int) -> list[list[str]]:
+    count = case.count // divisor
+    trained = Trained(case)
+    states = trained.states(POOL)
+    ways = {name: cls(scratch / name.replace(" ", "-"), trained.model, count) for name, cls in WAYS.items()}
+    calls, durable, close = written(ways, trained.model, states, count, scratch)
+    for way in ways.values():
+        check(way, states, count)
+    kinds = read(ways, count)
+    columns = [
+        cells(seconds) for seconds in (calls, durable, kinds["first"], kinds["stack"], kinds["one"], kinds["over"])
+    ]
+    return [
+        [
+            f"{trained.parameter_count:,} × {count:,}",
+            name,
+            way.checks,
+            *(column[at] for column in columns),
+            f"{1e3 * close[at]:.0f}",
+            f"{file_bytes(way.folder) / count:,.0f} / {disk_bytes(way.folder) / count:,.0f}",
+        ]
+        for at, (name, way) in enumerate(ways.items())
+    ]
+
+
+def share(case: Case, scratch: Path, seconds: float) -> list[str]:
+    """What the recorder adds to a training step, resume slots and all."""
+    trained = Trained(case)
+    steps, calls = [], []
+    with Recorder(scratch, trained.task, state={"optimizer": trained.optimizer}) as record:
+        loss = trained.step(0)
+        record(0, trained.model, train_loss=loss)  # the layout, the first segment and the first slot are made here
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            step, loss = timed(lambda: trained.step(len(steps) + 1))
+            call, _ = timed(lambda loss=loss: record(len(steps) + 1, trained.model, train_loss=loss))
+            steps.append(step)
+            calls.append(call)
+    return [
+        f"{trained.parameter_count:,}",
+        f"{len(steps):,}",
+        f"{1e6 * np.mean(steps):,.0f} ({1e6 * np.median(steps):,.0f})",
+        f"{1e6 * np.mean(calls):,.1f} ({1e6 * np.median(calls):,.1f})",
+        f"{100 * np.sum(calls) / np.sum(steps):.2f}%",
+        f"{case.most:g}%",
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--write", action="store_true", help="put the tables into README.md")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the checkpoints")
+    parser.add_argument("--only", type=int, help="one of the cases, 0 to 2")
     options = parser.parse_args()
     torch.set_num_threads(1)
     load = os.getloadavg()[0]
-    rows = []
-    for widths, count in CASES:
-        layers = [nn.Linear(a, b) for a, b in itertools.pairwise(widths)]
-        model = nn.Sequential(*layers)
-        optimizer = torch.optim.Adam(model.parameters())
-        sum(parameter.sum() for parameter in model.parameters()).backward()
-        optimizer.step()
-        ways: dict[str, Callable[[Path], Any]] = {
-            "torch.save, a file a step": lambda folder: TorchSave(folder),
-            "h5py, a dataset a parameter": lambda folder, model=model: Append(folder, model),
-            "devi": lambda folder, model=model: Devi(folder, model, None),
-            "devi, with Adam's state": lambda folder, model=model, o=optimizer: Devi(folder, model, {"optimizer": o}),
-        }
-        times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-        for round_ in range(ROUNDS + 1):
-            names = list(ways)
-            for name in names[round_ % len(names) :] + names[: round_ % len(names)]:
-                with tempfile.TemporaryDirectory() as scratch:
-                    found = measured(ways[name](Path(scratch) / "run"), model, count)
-                if round_ > 0:  # the first one warms the caches
-                    times[name].append(found)
-        number = sum(parameter.numel() for parameter in model.parameters())
-        base = np.median(times["torch.save, a file a step"], axis=0)
-        for name, pairs in times.items():
-            (write, read), low, high = np.median(pairs, axis=0), np.min(pairs, axis=0), np.max(pairs, axis=0)
-            rows.append(
-                [
-                    f"{number:,}",
-                    name,
-                    f"{write:.0f} ({low[0]:.0f} to {high[0]:.0f})",
-                    f"{write / base[0]:.2f}",
-                    f"{read:.1f} ({low[1]:.1f} to {high[1]:.1f})",
-                    f"{read / base[1]:.3f}",
-                ]
-            )
-    header = ["parameters", "way", "write, µs", "× torch.save", "read, µs", "× torch.save"]
-    for row in (header, *rows):
-        print(*row, sep=" | ")
+    cases = CASES if options.only is None else [CASES[options.only]]
+    rows, shares = [], []
+    for case in cases:
+        with tempfile.TemporaryDirectory() as scratch:
+            rows += side_by_side(case, Path(scratch), 10 if options.quick else 1)
+        for row in rows[-len(WAYS) :]:
+            print(*row, sep=" | ", flush=True)
+    for case in cases:
+        with tempfile.TemporaryDirectory() as scratch:
+            shares.append(share(case, Path(scratch) / "run", 3 if options.quick else SHARE_SECONDS))
+        print(*shares[-1], sep=" | ", flush=True)
     if options.write:
-        note = (
-            f"µs per checkpoint: median of {ROUNDS} rounds, with minimum and maximum; load {load:.1f} at the start."
-            " devi hashes every record, writing and reading, and fsyncs every few seconds; the others do neither."
-        )
-        put_table("checkpoints", header, rows, note)
+        note = f"Load {load:.1f} at the start."
+        put_table("checkpoints", WRITING_AND_READING, rows, f"{TIMES} {note}")
+        put_table("checkpoint share", SHARE, shares, f"{SHARES} {note}")
+
+
+WRITING_AND_READING = [
+    "run", "way", "checks when read", "write, µs", "on disk, µs", "stacks of 32 from opening on, µs",
+    "stacks again, µs", "one checkpoint, µs", "one parameter over all, µs", "close, ms", "bytes in files / on disk",
+]  # fmt: skip
+TIMES = (
+    f"µs per checkpoint: median of {ROUNDS} rounds ({READ_ROUNDS} of reading), with minimum and maximum, and the median"
+    " ratio to devi in the same round."
+)
+SHARE = ["parameters", "steps", "training step, µs", "recorder's call, µs", "share", "goal, below"]
+SHARES = (
+    f"Mean (median) of {SHARE_SECONDS:g} s of training with Adam, its state kept, every step recorded; resume slots are"
+    " in the mean and hardly in the median. The share is of the sums."
+)
 
 
 if __name__ == "__main__":
