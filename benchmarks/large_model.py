@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from children import Board, begin, ended
 from tables import put_table
@@ -78,7 +79,7 @@ def read(folder: Path) -> tuple[int, int]:
     def work() -> None:
         run = open_run(folder)
         for step in range(len(run)):
-            assert sum(values.size for values in run.parameters(step).values()) * 4 == COPY_BYTES
+            assert all(np.isfinite(values).all() for values in run.parameters(step).values())
 
     return peak_of(work)
 

@@ -20,6 +20,7 @@ from children import runs_bits
 from tables import put_table
 
 from devi import open_run
+from devi.checkpoints.lock import holder_of
 
 TASKS = {
     "superposition": ("superposition", "--steps", "8000", "--checkpoints", "every:10"),
@@ -45,8 +46,7 @@ def killed_run(words: tuple[str, ...], out: Path, count: int, generator: random.
         if kills % 4 == 0:
             time.sleep(generator.random() * START_SECONDS)
         else:
-            lock = out / "writer.lock"
-            while process.poll() is None and not (lock.exists() and f'"pid": {process.pid},' in lock.read_text()):
+            while process.poll() is None and getattr(holder_of(out), "pid", 0) != process.pid:
                 time.sleep(0.005)
             time.sleep(generator.random() * TRAINING_SECONDS)
         process.kill()
