@@ -29,6 +29,9 @@ from devi.checkpoints.userblock import (
 )
 from devi.errors import DeviError
 
+# What objects raise when they are given a state that is not theirs.
+_MISFITS = (ValueError, RuntimeError, KeyError, TypeError, AttributeError, IndexError, OverflowError)
+
 
 class Snapshot(NamedTuple):
     """The state of a run between two optimizer steps."""
@@ -84,23 +87,29 @@ def apply(slot: Slot, model: nn.Module, state: dict[str, Any], where: Path) -> s
         for name, buffer in _transient_buffers(model):
             if name in content["transient"]:
                 buffer.copy_(content["transient"][name])
-    except RuntimeError as error:
+        training = set(content["training"])
+    except _MISFITS as error:
         raise DeviError(
             f"{where}: the model does not fit the one that was kept at step {slot.step}: {error}\n"
             "Build it with the settings the run was made with, or record to another path."
         ) from None
-    training = set(content["training"])
     for name, module in model.named_modules():
         module.training = name in training
     for name, thing in state.items():
         try:
             set_state(thing, content["state"][name])
-        except (ValueError, RuntimeError, KeyError, TypeError) as error:
+        except _MISFITS as error:
             raise DeviError(
                 f"{where}: state['{name}'] ({type(thing).__name__}) does not take what was kept: {error}\n"
                 "Build it as the run did, or record to another path."
             ) from None
-    return set_random_states(content["random"])
+    try:
+        return set_random_states(content["random"])
+    except _MISFITS as error:
+        raise DeviError(
+            f"{where}: the random states that were kept are none: {error}. Was the slot made by another program?"
+            " Record to another path."
+        ) from None
 
 
 def _transient_buffers(model: nn.Module) -> list[tuple[str, Any]]:

@@ -80,6 +80,8 @@ def decode(node: Any, arrays: list[np.ndarray]) -> Any:
     kind = next(key for key in node if key != "dtype")
     content = node[kind]
     if kind == "tensor":
+        if stored_dtype(node["dtype"]) != arrays[content].dtype:
+            raise ValueError(f"an array of {arrays[content].dtype} is no tensor of {node['dtype']!r}")
         return from_stored(arrays[content], node["dtype"])
     if kind in ("numpy", "scalar"):
         array = np.array(arrays[content], dtype=arrays[content].dtype.newbyteorder("="))
@@ -90,7 +92,10 @@ def decode(node: Any, arrays: list[np.ndarray]) -> Any:
         items = [decode(item, arrays) for item in content]
         return items if kind == "list" else tuple(items) if kind == "tuple" else torch.Size(items)
     if kind == "torch":
-        return torch.device(content) if not content.startswith("torch.") else getattr(torch, content[6:])
+        named = torch.device(content) if not content.startswith("torch.") else getattr(torch, content[6:])
+        if not isinstance(named, torch.dtype | torch.device):
+            raise ValueError(f"{content!r} names neither a dtype nor a device")
+        return named
     simple: dict[str, Callable[[Any], Any]] = {
         "int": int,
         "float": float.fromhex,

@@ -12,16 +12,22 @@ from typing import Any
 
 import numpy as np
 import xarray  # noqa: F401 - here, so that an attack is not charged with importing it
+from torch import nn
+from torch.optim import SGD
 
 from devi.checkpoints.layout import Layout, Stored
 from devi.checkpoints.reader import open_run
 from devi.checkpoints.record import digest_of
 from devi.checkpoints.repair import repair
+from devi.checkpoints.slot_file import SLOTS
 from devi.checkpoints.store import Store
-from devi.checkpoints.userblock import json_bytes, read_front, trailer
+from devi.checkpoints.userblock import MAGIC, json_bytes, read_front, trailer
 from devi.checkpoints.verify import verify
+from devi.checkpoints.writer import Recorder
 from devi.cli.main import run as command
 from devi.errors import DeviError
+
+SGD(nn.Linear(1, 1).parameters(), 0.1)  # imports much, and an attack is not charged with that
 
 TENSORS = (Stored("W", "float32", (2, 6), "W"), Stored("b", "float32", (6,), "b"))
 METADATA = {"task": "superposition", "settings": {}, "seed": 0, "run_id": "0" * 32}
@@ -50,17 +56,17 @@ def run_of(
 
 def signed(text: bytes, user_block: int) -> bytes:
     """A user block around any bytes, with their right SHA-256."""
-    head = b"\x89devi\r\n\x1a" + struct.pack("<II", 1, len(text)) + hashlib.sha256(text).digest()
+    head = MAGIC + struct.pack("<II", 1, len(text)) + hashlib.sha256(text).digest()
     return (head + text).ljust(user_block, b"\0")
 
 
 def with_block(path: Path, text: bytes, *, keep_size: bool = True) -> None:
-    """Put `text` into both user blocks of a file; the records stay."""
-    content, old = path.read_bytes(), described(path)
-    size = old["user_block"] if keep_size else 1 << (len(text) + 48).bit_length()
-    end = len(content) - old["user_block"] - 16
-    block = signed(text, size)
-    path.write_bytes(block + content[old["user_block"] : end] + trailer(block))
+    """Put `text` into the user block of a file and, if it has one, its trailer; what stands between them stays."""
+    content, old = path.read_bytes(), described(path)["user_block"]
+    size = old if keep_size else 1 << (len(text) + 48).bit_length()
+    block, has_trailer = signed(text, size), content.endswith(MAGIC)
+    end = len(content) - (old + 16 if has_trailer else 0)
+    path.write_bytes(block + content[old:end] + (trailer(block) if has_trailer else b""))
 
 
 def described(path: Path) -> dict[str, Any]:
@@ -69,10 +75,17 @@ def described(path: Path) -> dict[str, Any]:
 
 
 def changed(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    """Change the JSON of a segment, and sign it anew."""
-    content = described(path)
+    """Change the JSON of a segment or slot, and sign it anew."""
+    content, old = described(path), described(path)["user_block"]
     change(content)
-    with_block(path, json_bytes(content))
+    text = json_bytes(content)
+    is_grown = len(text) + 48 > old
+    if is_grown:  # what follows then moves
+        content["user_block"] = size = 1 << (len(text) + 48).bit_length()
+        for array in content.get("arrays", []):
+            array["offset"] += size - old
+        text = json_bytes(content)
+    with_block(path, text, keep_size=not is_grown)
 
 
 def with_records(path: Path, change: Callable[[np.ndarray], Any]) -> None:
@@ -125,3 +138,29 @@ def printed(words: list[str]) -> tuple[int, str]:
     text = io.StringIO()
     with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
         return command(words), text.getvalue()
+
+
+def slot_of(folder: Path) -> Path:
+    """A run in folder/run that can be resumed, from one slot; returns the slot."""
+    model = nn.Linear(2, 2)
+    path = folder / "run"
+    with Recorder(path, state={"optimizer": SGD(model.parameters(), 0.1)}, notice=lambda text: None) as record:
+        record(0, model)
+        record.keep(0, model)
+        record(1, model)
+    (path / SLOTS[1]).unlink(missing_ok=True)
+    return path / SLOTS[0]
+
+
+def resumed(path: Path) -> None:
+    """All that devi does with a resume slot. What it says of one that it does not use becomes an error."""
+    model = nn.Linear(2, 2)
+    verify(path)
+    before = [parameter.clone() for parameter in model.parameters()]
+    state = {"optimizer": SGD(model.parameters(), 0.1)}
+    with Recorder(path, state=state, resume=True, notice=lambda text: None) as record:
+        record.restore(model)
+        said = " ".join(record.notices)
+    if "not used" in said:
+        assert all(one.equal(other) for one, other in zip(before, model.parameters(), strict=True))
+        raise DeviError(said)
