@@ -24,6 +24,7 @@ from devi.errors import DeviError, shown
 SUFFIXES = (".h5", ".hdf5", ".hdf")
 STEP_NAMES = ("step", "steps", "global_step")
 MOST_STEPS = 1_000_000
+MOST_PARAMETERS = 2_000
 
 Datasets = Mapping[str, h5py.h5d.DatasetID]
 
@@ -101,6 +102,11 @@ def _rows(path: Path, found: Datasets, count: int, steps: str, notices: list[str
         raise DeviError(
             f"{shown(path, 300)}: '{shown(steps)}' has {count} steps, and no dataset has a first axis of that length:"
             f" {', '.join(left[:8]) or 'there is no other'}. Expected (step, *shape of the parameter)."
+        )
+    if len(rows) > MOST_PARAMETERS:
+        raise DeviError(
+            f"{shown(path, 300)} has {len(rows):,} datasets with a first axis of {count} steps; a run holds about 1,000"
+            " parameters. Put those of one part of the model into a file."
         )
     if left:
         notices.append(f"without a first axis of {count} steps, and left out: {', '.join(left[:5])}.")

@@ -20,7 +20,6 @@ MOST_CHUNK_BYTES = 64 << 20
 MOST_BYTES = 1 << 40  # that one dataset may declare
 MOST_RATIO, SPARE_BYTES = 100, 1 << 20
 _FILTERS = frozenset([h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32])
-_CACHE_BYTES = 64 << 20  # of chunks, over all datasets: a chunk holds several steps and is unpacked once
 
 
 class Refused(ValueError):
@@ -41,8 +40,9 @@ def open_guarded(path: Path) -> tuple[h5py.h5f.FileID, dict[str, h5py.h5d.Datase
     found: dict[str, h5py.h5d.DatasetID] = {}
     try:
         root = h5py.h5g.open(file, b"/")
-        _walk(root, "", found, {_address(root)}, [0])
-        stored = sum(dataset.get_storage_size() for dataset in found.values())
+        seen = {_address(root): root}
+        _walk(root, "", found, seen, [0])
+        stored = sum(each.get_storage_size() for each in seen.values() if isinstance(each, h5py.h5d.DatasetID))
         if stored > path.stat().st_size:
             raise Refused(f"its datasets claim to store {stored:,} bytes, more than the file has")
     except (Refused, RuntimeError, ValueError, KeyError, OSError, TypeError) as error:
@@ -55,9 +55,13 @@ def open_guarded(path: Path) -> tuple[h5py.h5f.FileID, dict[str, h5py.h5d.Datase
 
 
 def _walk(
-    group: h5py.h5g.GroupID, prefix: str, found: dict[str, h5py.h5d.DatasetID], above: set[object], count: list[int]
+    group: h5py.h5g.GroupID,
+    prefix: str,
+    found: dict[str, h5py.h5d.DatasetID],
+    seen: dict[int, h5py.h5g.GroupID | h5py.h5d.DatasetID],
+    count: list[int],
 ) -> None:
-    """Collect the datasets below a group. `above` are the groups seen so far, `count` how many objects."""
+    """Collect the datasets below a group. `seen` is all by its place in the file, `count` how many."""
     if prefix.count("/") > MOST_DEPTH:
         raise Refused(f"its groups are nested more than {MOST_DEPTH} deep")
     count[0] += group.get_num_objs()
@@ -68,18 +72,20 @@ def _walk(
         if group.links.get_info(raw).type != h5py.h5l.TYPE_HARD:
             raise Refused(f"'{shown(name)}' is a link to another place, and such links are not followed")
         item = h5py.h5o.open(group, raw)
-        if isinstance(item, h5py.h5g.GroupID):
-            address = _address(item)
-            if address in above:
-                raise Refused(f"the group '{shown(name)}' is reached twice; its links may lead in a circle")
-            above.add(address)
-            _walk(item, name + "/", found, above, count)
-        elif isinstance(item, h5py.h5d.DatasetID):
-            _check(item, name)
+        if not isinstance(item, h5py.h5g.GroupID | h5py.h5d.DatasetID):
+            continue  # a named type: nothing is in it
+        first = seen.setdefault(_address(item), item)
+        if isinstance(item, h5py.h5d.DatasetID):
+            if first is item:  # else tied: another name of a dataset that was checked
+                _check(item, name)
             found[name] = item
+        elif first is not item:
+            raise Refused(f"the group '{shown(name)}' is reached twice; its links may lead in a circle")
+        else:
+            _walk(item, name + "/", found, seen, count)
 
 
-def _address(item: h5py.h5g.GroupID) -> object:
+def _address(item: h5py.h5g.GroupID | h5py.h5d.DatasetID) -> int:
     return h5py.h5o.get_info(item).addr
 
 

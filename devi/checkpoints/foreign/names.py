@@ -74,42 +74,38 @@ def renamed(tensors: Mapping[str, Tensor], renames: Sequence[Rename]) -> dict[st
     return result
 
 
-def prefix_of(names: Iterable[str], wanted: Sequence[Wanted]) -> str | None:
-    """What stands before every wanted name in the file: '' or 'model.'; None if nothing does that.
+def prefix_of(names: Iterable[str], wanted: Sequence[Wanted]) -> str:
+    """What stands before the wanted names in the file, '' or 'model.': what does so before most of them.
 
-    Raises DeviError where several would do and none is usual.
+    Raises DeviError where several do before all of them and none is usual.
     """
-    there = set(names)
-    if not wanted:
-        return ""
-    pivot = wanted[0].names
-    candidates = {name[: len(name) - len(one)] for one in pivot for name in there if name.endswith(one)}
-    fitting = {
-        prefix
-        for prefix in candidates
-        if (not prefix or prefix.endswith("."))
-        and all(any(prefix + name in there for name in one.names) for one in wanted)
-    }
-    if len(fitting) <= 1:
-        return fitting.pop() if fitting else None
-    usual = next((prefix for prefix in USUAL_PREFIXES if prefix in fitting), None)
-    if usual is None:
-        choices = sorted(fitting)[:MOST_SHOWN]
+    of = {name: index for index, one in enumerate(wanted) for name in one.names}
+    found: dict[str, set[int]] = {"": set()}
+    for name in names:
+        start = 0
+        while start < len(name):
+            if name[start:] in of:
+                found.setdefault(name[:start], set()).add(of[name[start:]])
+            start = name.find(".", start) + 1 or len(name)
+    most = max(map(len, found.values()))
+    best = [prefix for prefix, indices in found.items() if len(indices) == most]
+    usual = [prefix for prefix in USUAL_PREFIXES if prefix in best]
+    if not usual and len(best) > 1 and most == len(wanted):
         raise DeviError(
-            f"the file has every parameter under each of {', '.join(shown(prefix) for prefix in choices)}; which is"
-            f" meant cannot be told. Say it: {Rename(choices[0], '')}"
+            f"the file has every parameter under each of {_list(best)}; which is meant cannot be told."
+            f" Say it: {Rename(best[0], '')}"
         )
-    return usual
+    return [*usual, *best][0]
 
 
-def missing(path: object, tensors: Mapping[str, Tensor], lacking: Sequence[Wanted], total: int, hint: str) -> DeviError:
-    """The error for parameters that the file lacks, each beside the nearest name in the file."""
-    unused = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+def missing(path: object, unused: Mapping[str, Tensor], lacking: Sequence[Wanted], total: int, hint: str) -> DeviError:
+    """The error for parameters that the file lacks, each beside the nearest of the names that are not used yet."""
+    free = {name: tuple(tensor.shape) for name, tensor in unused.items()}
     rows, pairs = [("the task's model has", "nearest in the file")], []
     for one in lacking[:MOST_SHOWN]:
-        near = _nearest(one, unused)
-        rows.append((_told(one.names[0], one.shape), _told(near, unused[near]) if near is not None else "-"))
-        if near is not None and unused.pop(near) == one.shape:
+        near = _nearest(one, free)
+        rows.append((_told(one.names[0], one.shape), "-" if near is None else _told(near, free[near])))
+        if near is not None and free.pop(near) == one.shape:
             pairs.append((near, one.names[0]))
     width = max(len(left) for left, _ in rows)
     table = "\n".join(f"  {left:<{width}}  {right}" for left, right in rows)

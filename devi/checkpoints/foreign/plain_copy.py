@@ -8,18 +8,31 @@ from pathlib import Path
 from devi.errors import DeviError, shown
 
 # Run by the user, who knows where the file is from; so it may load everything.
-_WHOLE_MODEL = (
-    "torch.save(torch.load(p, weights_only=False, map_location='cpu').state_dict(), o / p.with_suffix('.pt').name)"
-)
-_DICT = (
-    "c = torch.load(p, weights_only=False, map_location='cpu');"
-    " torch.save({k: c[k] for k in ('state_dict', 'model_state_dict', 'model', 'global_step', 'step') if k in c}"
-    " or {k: v for k, v in c.items() if torch.is_tensor(v)}, o / p.with_suffix('.pt').name)"
+_WHOLE_MODEL = 'c = torch.load(p, weights_only=False, map_location="cpu").state_dict()'
+_DICT = """c = torch.load(p, weights_only=False, map_location="cpu")
+    keys = [k for k in ("state_dict", "model_state_dict", "model", "global_step", "step") if k in c]
+    c = {k: c[k] for k in keys} or {k: v for k, v in c.items() if torch.is_tensor(v)}"""
+
+
+# Modules, and functions, that an attack calls and that nobody's training state is made of.
+_HARMFUL = frozenset(
+    ["os", "posix", "nt", "subprocess", "sys", "runpy", "shutil", "socket", "importlib", "ctypes", "pty", "webbrowser"]
+    + [f"{home}.{name}" for home in ("builtins", "__builtin__") for name in ("eval", "exec", "open", "__import__")]
 )
 
 
 def how_to_make_it_plain(path: Path, objects: list[str]) -> DeviError:
     """The error for a file whose pickle names classes or functions."""
+    if all(name.startswith("torch._utils._rebuild_") for name in objects):
+        return DeviError(
+            f"{shown(path, 300)} holds sparse, quantized or other special tensors ({objects[0]}), which have no plain"
+            " values. Save plain ones, for example: torch.save({name: t.to_dense() for name, t in state.items()}, path)"
+        )
+    if any(name.partition(".")[0] in _HARMFUL or name in _HARMFUL for name in objects):
+        return DeviError(
+            f"{shown(path, 300)} would run {', '.join(shown(name) for name in objects[:5])} when it is loaded. Training"
+            " code saves nothing of the kind: do not load it with anything, and ask who made it."
+        )
     is_model = any(name.startswith("torch.nn.modules.") for name in objects)
     named = ", ".join(shown(name) for name in objects[:5]) + (
         f" and {len(objects) - 5} more" if len(objects) > 5 else ""
@@ -27,17 +40,19 @@ def how_to_make_it_plain(path: Path, objects: list[str]) -> DeviError:
     return DeviError(
         f"{shown(path, 300)} holds Python objects ({named}); loading those can run code, so only tensors, numbers,"
         " text, lists and dicts are read. If you trust the file, make plain copies of all and convert those:\n"
-        f"  {command(path, is_model=is_model)}"
+        f"{command(path, is_model=is_model)}"
     )
 
 
 def command(path: Path, *, is_model: bool) -> str:
     """A line for the shell that writes the weights of all files beside `path` to a folder '…-plain'."""
     source = path.parent.resolve()
-    code = (
-        "import sys, torch\nfrom pathlib import Path\n"
-        "o = Path(sys.argv[2]); o.mkdir(exist_ok=True)\n"
-        f"for p in sorted(Path(sys.argv[1]).glob(sys.argv[3])): {_WHOLE_MODEL if is_model else _DICT}"
-    )
+    code = f"""import sys, torch
+from pathlib import Path
+out = Path(sys.argv[2])
+out.mkdir(exist_ok=True)
+for p in sorted(Path(sys.argv[1]).glob(sys.argv[3])):
+    {_WHOLE_MODEL if is_model else _DICT}
+    torch.save(c, out / f"{{p.stem}}.pt")"""
     target = source.with_name(source.name + "-plain")
     return shlex.join(["python", "-c", code, str(source), str(target), f"*{path.suffix}"])

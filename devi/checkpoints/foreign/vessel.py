@@ -40,17 +40,17 @@ class Vessel:
         """Put the tensors of a checkpoint into the model, without a copy. Raises DeviError if they do not fit."""
         there = renamed(tensors, self._renames)
         prefix = prefix_of(there, self._wanted)
-        if prefix is None:
-            lacking = [one for one in self._wanted if not any(name in there for name in one.names)]
-            raise missing(place, there, lacking, len(self._wanted), self._hint())
+        used = {prefix + name for one in self._wanted for name in one.names}
+        rest = {name: tensor for name, tensor in there.items() if name not in used}
+        lacking = [one for one in self._wanted if not any(prefix + name in there for name in one.names)]
+        if lacking:
+            raise missing(place, rest, lacking, len(self._wanted), self._hint())
         for one, held in zip(self._wanted, self._holders, strict=True):
             given = [there[prefix + name] for name in one.names if prefix + name in there]
             self._check(one, given, place)
             for _, owner, key in held:
                 owner[key] = given[0]
-        used = {prefix + name for one in self._wanted for name in one.names}
-        self.left_out = [name for name in there if name not in used]
-        self.prefix = prefix
+        self.prefix, self.left_out = prefix, list(rest)
 
     def empty(self) -> None:
         """Let go of the tensors, so that the next checkpoint is read into the memory of this one."""

@@ -15,6 +15,7 @@ _END = struct.Struct("<4s4H2LH")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR_BYTES = 20
 MOST_ENTRIES = 20_000
+MOST_DESCRIPTION_BYTES = 16 << 20  # a thousand tensors with Adam's state take 1 MB
 
 
 class NotOurs(ValueError):
@@ -29,7 +30,10 @@ def description_in(file: BinaryIO) -> bytes:
         with zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
             _check_entries(entries, size)
-            return archive.read(entries[0].filename.partition("/")[0] + "/data.pkl")
+            description = archive.getinfo(entries[0].filename.partition("/")[0] + "/data.pkl")
+            if description.file_size > MOST_DESCRIPTION_BYTES:
+                raise NotOurs(f"its description takes {description.file_size:,} bytes; at most 16 MiB are read")
+            return archive.read(description)
     except (zipfile.BadZipFile, KeyError, NotImplementedError, OSError, EOFError, struct.error, RuntimeError) as error:
         raise NotOurs(f"it is damaged: {error}") from None
 
