@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import mmap
 import os
 import signal
+import sys
+import time
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 from devi import Run
+
+SECONDS = 10.0  # a child that takes longer to answer hangs
 
 
 class Board:
@@ -70,6 +76,27 @@ def ended(child: int, *, wait: bool = True) -> int | None:
     """The child's exit code, -9 if a signal 9 ended it; None if it still runs."""
     found, status = os.waitpid(child, 0 if wait else os.WNOHANG)
     return os.waitstatus_to_exitcode(status) if found else None
+
+
+def answer_of(work: Callable[[], Any]) -> Any:
+    """What `work` returns, as JSON, from a child process; None if it crashed or hung."""
+    board = Board()
+
+    def answer() -> None:
+        board.text = json.dumps(work())
+        os._exit(0)
+
+    child, deadline = begin(board, answer), time.monotonic() + SECONDS
+    while (code := ended(child, wait=False)) is None:
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+            ended(child)
+            return None
+        time.sleep(0.0005)
+    if code != 0:
+        print(board.text or f"exit {code}", file=sys.stderr)
+        return None
+    return json.loads(board.text)
 
 
 def runs_bits(run: Run) -> dict[int, bytes]:
