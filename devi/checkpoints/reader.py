@@ -32,7 +32,6 @@ def open_run(path: str | Path, task: Task | type[Task] | None = None) -> Run:
 
     task   None: the built-in task that the run names, with the stored settings; a name that is not built in is never
            imported. A class: with the stored settings. An instance: as it is.
-
     The records of a run up to 64 MiB are checked now; of a larger one each before its values are first handed out,
     where a damaged one raises DeviError. `run.check()` checks them all and leaves damaged ones out.
 
@@ -41,11 +40,8 @@ def open_run(path: str | Path, task: Task | type[Task] | None = None) -> Run:
     is_live = living_holder(Path(path)) is not None
     records = Records.open(Path(path), is_live=is_live)
     if not records.segments or not (len(records.steps) or is_live):
-        reasons = " ".join(f"{finding}." for finding in records.findings[:10])
-        raise DeviError(
-            f"{path}: no checkpoint in it is whole. {reasons or 'The writer stopped before one was.'}"
-            " Train again with another --out."
-        )
+        reasons = " ".join(f"{finding}." for finding in records.findings[:10]) or "The writer stopped before one was."
+        raise DeviError(f"{path}: no checkpoint in it is whole. {reasons} Train again with another --out.")
     return Run(records, np.arange(len(records.steps)), task)
 
 
