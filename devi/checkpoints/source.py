@@ -21,7 +21,7 @@ class Source:
         self.inner = unwrapped(model)
         self.layout, places = layout_of(self.inner, scalars)
         self._origins = [_Origin(*place) for place in places]
-        self._model = model
+        self._model, self._scalars = model, set(scalars)
         modules = list(model.modules())
         self._families = [module._modules for module in modules]
         self._children = [dict(family) for family in self._families]
@@ -37,7 +37,7 @@ class Source:
     def copy_to(self, buffer: RecordBuffer, step: int, scalars: Mapping[str, float], path: Path) -> None:
         """Copy numbers and tensors to their fields. Raises DeviError for other names or a changed dtype or shape."""
         names = self.layout.scalars
-        if scalars.keys() != set(names):
+        if scalars.keys() != self._scalars:
             raise DeviError(
                 f"{path}: got scalars {sorted(scalars)}; the first checkpoint fixed them as {sorted(names)}."
                 " Give the same ones each time, float('nan') where there is no value."

@@ -126,9 +126,10 @@ class Store:
 
     def append(self, step: int) -> None:
         """Commit the record of `step`, which is in `buffer`: one hash, one pwrite."""
-        self._count_uncounted()
-        if self.last_step == step:
-            return
+        if self._is_writing:
+            self._count_uncounted()
+            if self.last_step == step:
+                return
         if self._header is None or self._used == self._header.records:
             self._leave()
             self._open_next()
@@ -146,8 +147,6 @@ class Store:
 
     def _count_uncounted(self) -> None:
         """After a Ctrl-C in the middle of a record: it may be whole, and a reader may have seen it."""
-        if not self._is_writing:
-            return
         assert self._header is not None
         name = segment_name(self._number)
         found = scan(
@@ -192,7 +191,8 @@ class Store:
     def close(self) -> None:
         """Write the last segment anew with exactly its records. Raises OSError; the old segment then stands."""
         try:
-            self._count_uncounted()
+            if self._is_writing:
+                self._count_uncounted()
             self.sync()
             if self._header is not None and self._used:
                 exact = (self._descriptor, self._header)
