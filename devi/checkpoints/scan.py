@@ -14,6 +14,7 @@ from devi.checkpoints.header import Finding, Header
 from devi.checkpoints.layout import DIGEST_BYTES
 
 _PIECE_BYTES = 1 << 20
+_GLANCE_BYTES = 1 << 16
 # Records up to this size are read and hashed many at a time: Python's cost of one would exceed that of its hash.
 SMALL_BYTES = 4096
 
@@ -41,7 +42,7 @@ def scan(
 
     is_complete   every place was used (a closed segment, or not the last one): what is missing is damage
     """
-    steps, stated, is_right = _hashed(descriptor, header, start, places_in(descriptor, header))
+    steps, stated, is_right = _looked_at(descriptor, header, start, is_complete)
     last = _last(is_right)
     if not is_complete:
         # A writer may have committed these after they were read here and before later ones were.
@@ -105,7 +106,20 @@ def digest_at(descriptor: int, header: Header, place: int) -> bytes:
     return state.digest()
 
 
-def _hashed(descriptor: int, header: Header, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _looked_at(descriptor: int, header: Header, start: int, is_complete: bool) -> tuple[np.ndarray, ...]:
+    """`_hashed` from `start` to the end, or to where free places begin: who follows a writer looks often."""
+    whole = places_in(descriptor, header)
+    several = max(1, whole if is_complete else _GLANCE_BYTES // header.layout.dtype.itemsize)
+    parts: list[tuple[np.ndarray, ...]] = []
+    for at in range(start, whole, several):
+        stop = min(whole, at + several)
+        parts.append(_hashed(descriptor, header, at, stop))
+        if not (is_complete or parts[-1][1].any() or _has_data(descriptor, header, stop, None)):
+            break
+    return _joined((*_NOTHING, np.zeros(0, bool)), parts)
+
+
+def _hashed(descriptor: int, header: Header, start: int, stop: int) -> tuple[np.ndarray, ...]:
     """(record,) steps, (record, 16) stated digests, (record,) whether the bytes give them; all zeros is none."""
     size = header.layout.dtype.itemsize
     if size > SMALL_BYTES:
@@ -116,26 +130,32 @@ def _hashed(descriptor: int, header: Header, start: int, stop: int) -> tuple[np.
         return steps, stated, is_right
     several = _PIECE_BYTES // size
     parts = [_hashed_together(descriptor, header, at, min(stop, at + several)) for at in range(start, stop, several)]
-    steps, stated, actual = (np.concatenate(column) for column in zip(_NOTHING, *parts, strict=True))
+    steps, stated, actual = _joined((*_NOTHING, _NOTHING[1]), parts)
     return steps, stated, stated.any(axis=1) & (stated == actual).all(axis=1)
 
 
-_NOTHING = (np.zeros(0, "<i8"), np.zeros((0, DIGEST_BYTES), np.uint8), np.zeros((0, DIGEST_BYTES), np.uint8))
+_NOTHING = (np.zeros(0, "<i8"), np.zeros((0, DIGEST_BYTES), np.uint8))
+
+
+def _joined(nothing: tuple[np.ndarray, ...], parts: list[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
+    return tuple(np.concatenate(column) for column in zip(nothing, *parts, strict=True))
 
 
 def _hashed_together(descriptor: int, header: Header, start: int, stop: int) -> tuple[np.ndarray, ...]:
-    """Steps, stated and actual digests of small records."""
+    """Steps, stated and actual digests of small records; zeros where none is stated."""
     size, count = header.layout.dtype.itemsize, stop - start
     raw = os.pread(descriptor, count * size, header.data_offset + start * size).ljust(count * size, b"\0")
     records = np.frombuffer(raw, np.uint8).reshape(count, size)
-    hashed = np.empty((count, 24 + size - DIGEST_BYTES), np.uint8)  # salt | place | record without its digest
+    stated = np.ascontiguousarray(records[:, -DIGEST_BYTES:])
+    used = np.flatnonzero(stated.any(axis=1))
+    hashed = np.empty((len(used), 24 + size - DIGEST_BYTES), np.uint8)  # salt | place | record without its digest
     hashed[:, :16] = np.frombuffer(header.salt, np.uint8)
-    hashed[:, 16:24] = np.arange(start, stop, dtype="<i8").view(np.uint8).reshape(count, 8)
-    hashed[:, 24:] = records[:, :-DIGEST_BYTES]
+    hashed[:, 16:24] = (start + used).astype("<i8").view(np.uint8).reshape(-1, 8)
+    hashed[:, 24:] = (records if len(used) == count else records[used])[:, :-DIGEST_BYTES]
     digests = b"".join([xxhash.xxh3_128_digest(one) for (one,) in iter_unpack(f"{hashed.shape[1]}s", hashed.data)])
-    actual = np.frombuffer(digests, np.uint8).reshape(count, DIGEST_BYTES)
-    steps = np.ascontiguousarray(records[:, :8]).view("<i8")[:, 0]
-    return steps, np.ascontiguousarray(records[:, -DIGEST_BYTES:]), actual
+    actual = np.zeros_like(stated)
+    actual[used] = np.frombuffer(digests, np.uint8).reshape(-1, DIGEST_BYTES)
+    return np.ascontiguousarray(records[:, :8]).view("<i8")[:, 0], stated, actual
 
 
 def _last(is_right: np.ndarray) -> int:
