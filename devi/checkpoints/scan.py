@@ -193,7 +193,7 @@ def _has_data(descriptor: int, header: Header, start: int, stop: int | None) -> 
             if error.errno == errno.ENXIO:  # only a hole follows
                 return False
         piece = os.pread(descriptor, min(_PIECE_BYTES, max(0, end - at)), at)
-        if piece.strip(b"\0"):
+        if np.frombuffer(piece, np.uint8).any():
             return True
         at += max(len(piece), 1)
     return False
