@@ -50,30 +50,25 @@ def convert(
     """
     tell = notice or (lambda text: None)
     source = source if isinstance(source, Source) else open_source(Path(source), pattern)
+    out, places = Path(out), source.places
     vessel = Vessel(task, name or name_of("task", type(task)), [Rename.parsed(text) for text in renames])
-    out, notices = Path(out), list(source.notices)
     stored = _stored_steps(out, source)
-    places = source.places
     # The last one again: the Recorder compares it with what is stored, byte for byte.
-    begin = max(len(stored) - 1, 0) if stored else 0
-    first = True
+    begin = max(len(stored) - 1, 0)
+    vessel.fill(source.read(places[begin]), places[begin])  # before anything is written: do the names fit?
+    notices = [*source.notices, *_about_names(vessel)]
     for text in notices:
         tell(text)
-    with Recorder(
-        out, task, metadata=_about(source, name, renames), resume=bool(stored), expected=len(places), notice=tell
-    ) as record:
-        for index in range(begin, len(places)):
-            vessel.fill(source.read(places[index]), places[index])
-            if first:
-                first = False
-                notices += (said := _left_out(vessel))
-                for text in said:
-                    tell(text)
-            record(places[index].step, vessel.model)
+    about = _about(source, name, renames)
+    with Recorder(out, task, metadata=about, resume=bool(stored), expected=len(places), notice=tell) as record:
+        for done, place in enumerate(places[begin:], begin):
+            if done > begin:
+                vessel.fill(source.read(place), place)
+            record(place.step, vessel.model)
             vessel.empty()
             record.release()
             if progress:
-                progress(index + 1, len(places))
+                progress(done + 1, len(places))
     return Converted(source.kind, len(places), len(stored), places[0].step, places[-1].step, notices)
 
 
@@ -102,7 +97,7 @@ def _about(source: Source, name: str | None, renames: Sequence[str]) -> dict[str
     return {"converted": about, **unknown, **({} if name is None else {"task": name})}
 
 
-def _left_out(vessel: Vessel) -> list[str]:
+def _about_names(vessel: Vessel) -> list[str]:
     told = []
     if vessel.prefix:
         told.append(f"'{shown(vessel.prefix)}' stands before every name in the files and is taken off.")

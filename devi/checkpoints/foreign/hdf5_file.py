@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,6 +26,7 @@ SUFFIXES = (".h5", ".hdf5", ".hdf")
 STEP_NAMES = ("step", "steps", "global_step")
 MOST_STEPS = 1_000_000
 MOST_PARAMETERS = 2_000
+_ONE_STEP = re.compile(r"[0-9]+|.*(step|iter|checkpoint|ckpt).*[0-9].*", re.I)  # a group that is the only step's
 
 Datasets = Mapping[str, h5py.h5d.DatasetID]
 
@@ -119,7 +121,7 @@ def _by_group(found: Datasets) -> dict[str, dict[str, h5py.h5d.DatasetID]]:
     shared = 0
     while parts and all(len(part) > shared + 2 for part in parts.values()):
         heads = {part[shared] for part in parts.values()}
-        if len(heads) > 1 or any(each.isdigit() for each in heads.pop()):  # a number: the one step that there is
+        if len(heads) > 1 or _ONE_STEP.fullmatch(heads.pop()):
             break
         shared += 1
     groups: dict[str, dict[str, h5py.h5d.DatasetID]] = {}

@@ -34,7 +34,10 @@ def description_in(file: BinaryIO) -> bytes:
             if description.file_size > MOST_DESCRIPTION_BYTES:
                 raise NotOurs(f"its description takes {description.file_size:,} bytes; at most 16 MiB are read")
             return archive.read(description)
-    except (zipfile.BadZipFile, KeyError, NotImplementedError, OSError, EOFError, struct.error, RuntimeError) as error:
+    except NotOurs:
+        raise
+    # what zipfile raises for damaged lists of contents; ValueError where a name is no UTF-8
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError, struct.error, RuntimeError) as error:
         raise NotOurs(f"it is damaged: {error}") from None
 
 

@@ -1,0 +1,163 @@
+"""What a path holds, told from its names: kinds, order of steps, mixtures, nothing."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from devi import DeviError
+from devi.checkpoints.foreign.listing import is_foreign, open_source
+
+STATE = {"W": torch.zeros(2, 6), "b": torch.zeros(6)}
+
+
+def save(path, content=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".safetensors":
+        save_file(content or STATE, path)
+    else:
+        torch.save(content or STATE, path)
+    return path
+
+
+def steps(source):
+    return [place.step for place in source.places]
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".PT"])
+def test_files_come_in_the_order_of_their_numbers(tmp_path, suffix):
+    for step in (10, 9, 100, 1):
+        save(tmp_path / "files" / f"step_{step}{suffix}")
+    assert is_foreign(tmp_path / "files")
+    assert steps(open_source(tmp_path / "files")) == [1, 9, 10, 100]
+
+
+def test_the_step_in_the_file_counts_where_the_name_has_none(tmp_path):
+    for name, step in (("a", 30), ("b", 4)):
+        save(tmp_path / f"{name}.pt", {"model": STATE, "step": step})
+    assert [place.path.name for place in open_source(tmp_path).places] == ["b.pt", "a.pt"]
+
+
+def test_lightnings_global_step_counts_rather_than_the_epoch(tmp_path):
+    for epoch in (1, 2):
+        save(tmp_path / f"epoch={epoch}.ckpt", {"state_dict": STATE, "global_step": 50 * epoch})
+    assert steps(open_source(tmp_path)) == [50, 100]
+
+
+def test_epochs_are_taken_for_steps_with_a_notice_if_nothing_else_is_known(tmp_path):
+    for epoch in (2, 1):
+        save(tmp_path / f"epoch_{epoch}.pt")
+    source = open_source(tmp_path)
+    assert steps(source) == [1, 2]
+    assert source.notices == ["the files say which epoch they are of and no step: epochs are taken for steps."]
+
+
+def test_hidden_files_notes_and_folders_are_passed_over(tmp_path):
+    save(tmp_path / "step_1.pt")
+    (tmp_path / ".step_2.pt").write_text("x")
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "step_3.pt").mkdir()
+    assert steps(open_source(tmp_path)) == [1]
+
+
+def test_a_pattern_leaves_out_the_files_it_does_not_match(tmp_path):
+    for name in ("epoch=1-step=10", "epoch=2-step=20", "last"):
+        save(tmp_path / f"{name}.ckpt", {"state_dict": STATE, "global_step": 20})
+    with pytest.raises(DeviError, match=r"epoch=2-step=20.ckpt and .*last.ckpt are both of step 20") as error:
+        open_source(tmp_path)
+    suggested = str(error.value).split("--step-pattern '")[1].split("'")[0]
+    source = open_source(tmp_path, suggested)
+    assert steps(source) == [10, 20]
+    assert source.notices == ["1 files do not match the pattern and are left out: last.ckpt."]
+
+
+def test_hugging_face_folders_come_by_number_and_the_final_weights_are_left_out(tmp_path):
+    for step in (1000, 500):
+        save(tmp_path / f"checkpoint-{step}" / "model.safetensors")
+        save(tmp_path / f"checkpoint-{step}" / "optimizer.pt")
+    save(tmp_path / "model.safetensors")
+    (tmp_path / "training_args.bin").write_bytes(b"never read")
+    source = open_source(tmp_path)
+    assert steps(source) == [500, 1000]
+    assert source.notices == ["model.safetensors beside the checkpoint-N folders has no step and is left out."]
+    assert steps(open_source(tmp_path / "checkpoint-500")) == [500]
+
+
+def test_one_file_is_a_source_too(tmp_path):
+    assert steps(open_source(save(tmp_path / "step_5.pt"))) == [5]
+    with h5py.File(tmp_path / "run.h5", "w") as file:
+        file["step"], file["W"] = [3], np.zeros((1, 2))
+    assert is_foreign(tmp_path / "run.h5")
+    assert steps(open_source(tmp_path / "run.h5")) == [3]
+
+
+def test_kinds_are_not_mixed(tmp_path):
+    save(tmp_path / "a" / "step_1.pt")
+    save(tmp_path / "a" / "step_2.safetensors")
+    with pytest.raises(DeviError, match=r"several kinds: .*step_2.safetensors.* move the others"):
+        open_source(tmp_path / "a")
+    save(tmp_path / "b" / "checkpoint-1" / "model.safetensors")
+    save(tmp_path / "b" / "step_7.pt")
+    with pytest.raises(DeviError, match=r"several kinds: checkpoint-N folders .checkpoint-1., files .step_7.pt."):
+        open_source(tmp_path / "b")
+
+
+def test_a_name_without_a_step_is_told_what_to_type(tmp_path):
+    for name in ("first", "v2_best"):
+        save(tmp_path / f"{name}.pt")
+    with pytest.raises(DeviError, match=r"first.pt: which step is this\?.*--step-pattern 'v\(\\d\+\)'"):
+        open_source(tmp_path)
+
+
+def test_places_without_checkpoints_say_what_they_have(tmp_path):
+    with pytest.raises(DeviError, match=r"there is no .*gone. Expected a folder of .pt"):
+        open_source(tmp_path / "gone")
+    with pytest.raises(DeviError, match="holds no checkpoints; it is empty"):
+        open_source(tmp_path)
+    (tmp_path / "run.hdf5").write_bytes(b"")
+    with pytest.raises(DeviError, match=r"it has run.hdf5. If run.hdf5 holds them, name it: .*/run.hdf5"):
+        open_source(tmp_path)
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(DeviError, match="of no kind that is read, by its name"):
+        open_source(tmp_path / "notes.txt")
+    assert not is_foreign(tmp_path)
+
+
+def test_a_run_of_devis_own_is_not_converted(tmp_path):
+    (tmp_path / "segment-000000.h5").write_bytes(b"")
+    for path in (tmp_path, tmp_path / "segment-000000.h5"):
+        with pytest.raises(DeviError, match=rf"devi's own.*devi analyze {tmp_path}"):
+            open_source(path)
+    assert not is_foreign(tmp_path)
+
+
+def test_shards_are_put_together_and_must_be_whole(tmp_path):
+    place = tmp_path / "checkpoint-3"
+    save(place / "model-1.safetensors", {"W": STATE["W"]})
+    save(place / "model-2.safetensors", {"b": STATE["b"], "more": torch.zeros(1)})
+    index = place / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"W": "model-1.safetensors", "b": "model-2.safetensors"}}))
+    source = open_source(tmp_path)
+    assert set(source.read(source.places[0])) == {"W", "b"}
+    index.write_text(json.dumps({"weight_map": {"W": "model-2.safetensors"}}))
+    with pytest.raises(DeviError, match=r"model-2.safetensors has no 'W', which .*index.json says it has"):
+        source.read(source.places[0])
+    (place / "model-2.safetensors").unlink()
+    with pytest.raises(DeviError, match=r"names the shard 'model-2.safetensors', which is not beside it"):
+        source.read(source.places[0])
+    index.unlink()
+    with pytest.raises(DeviError, match=r"holds none of model.safetensors.* It has: model-1.safetensors"):
+        source.read(source.places[0])
+
+
+@pytest.mark.parametrize("shard", ["../x.bin", "/x.bin", "..", "a/b.bin", "x.bin\n", ".hidden.bin", "x.pkl", ""])
+def test_a_shard_that_is_no_plain_name_is_not_followed(tmp_path, shard):
+    place = tmp_path / "checkpoint-3"
+    place.mkdir()
+    (place / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": {"W": shard}}))
+    source = open_source(tmp_path)
+    with pytest.raises(DeviError, match="expected the plain name"):
+        source.read(source.places[0])

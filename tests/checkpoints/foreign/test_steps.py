@@ -1,0 +1,87 @@
+"""Which step a file is of: numbers in names, told apart from what else is numbered."""
+
+import string
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from devi import DeviError
+from devi.checkpoints.foreign.steps import epochs_by_name, steps_by_name, steps_by_pattern
+
+
+@pytest.mark.parametrize(
+    ("names", "steps"),
+    [
+        (["step_9", "step_10"], [9, 10]),
+        (["0007", "0123"], [7, 123]),
+        (["model_v2_step=1200"], [1200]),
+        (["epoch=3-step=100", "epoch=3-step=200"], [100, 200]),
+        (["lr0.01_iter500"], [500]),
+        (["p53_seed0_40", "p53_seed0_80"], [40, 80]),  # only one of three numbers differs
+        (["checkpoint-500"], [500]),
+        (["global_step1200"], [1200]),
+        (["steps 12"], [12]),
+        (["final"], [None]),
+        (["epoch=3"], [None]),  # an epoch is no step
+        (["a1_b2", "a2_b1"], [None, None]),  # two numbers differ: which is the step cannot be told
+    ],
+)
+def test_the_step_is_found_in_the_name(names, steps):
+    assert steps_by_name(names) == steps
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**63 - 1), st.text(string.ascii_letters.replace("e", "") + "_-.", max_size=20))
+def test_any_step_written_after_the_word_step_is_found(step, before):
+    assert steps_by_name([f"{before}9_step_{step}.pt"]) == [step]
+
+
+@settings(deadline=None)
+@given(st.lists(st.text(max_size=30), min_size=1, max_size=5))
+def test_any_names_give_steps_or_none_or_a_clear_error(names):
+    try:
+        found = steps_by_name(names)
+    except DeviError as error:
+        found = str(error)
+    if isinstance(found, str):
+        assert "is no step" in found
+    else:
+        assert len(found) == len(names)
+        assert all(step is None or 0 <= step < 2**63 for step in found)
+
+
+def test_epochs_are_found_when_asked_for():
+    assert epochs_by_name(["epoch=3", "Epoch_12", "final"]) == [3, 12, None]
+
+
+def test_a_pattern_chooses_files_and_their_step():
+    assert steps_by_pattern(["a1_s5.pt", "a2_s6.pt", "last.pt"], r"s(\d+)") == [5, 6, None]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        ("(", "no regular expression"),
+        (r"\d+", "has 0 groups"),
+        (r"(a)(\d+)", "has 2 groups"),
+        (r"step(\d+)", "matches none of 1 names"),
+        (r"(run)", "'run' is no step"),
+    ],
+)
+def test_a_pattern_that_cannot_work_is_told_with_one_that_could(pattern, words):
+    with pytest.raises(DeviError, match=words) as error:
+        steps_by_pattern(["run_12.pt"], pattern)
+    assert r"--step-pattern '" in str(error.value)
+
+
+def test_the_pattern_that_an_error_suggests_works():
+    with pytest.raises(DeviError) as error:
+        steps_by_pattern(["my run (a) 12.pt"], r"nothing(\d+)")
+    suggested = str(error.value).rpartition("--step-pattern '")[2].rstrip("'")
+    assert steps_by_pattern(["my run (a) 12.pt"], suggested) == [12]
+
+
+def test_a_number_too_large_for_a_step_is_refused():
+    with pytest.raises(DeviError, match=r"is no step; expected a whole number from 0 to 9223372036854775807"):
+        steps_by_name([f"step_{2**63}"])
