@@ -1,8 +1,12 @@
 """What the README shows works as it stands there."""
 
 import re
+import shutil
+import subprocess
 import textwrap
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 
@@ -16,6 +20,14 @@ def test_the_five_lines_of_h5py_read_the_sample(monkeypatch):
     assert names["steps"][0] == 0
     assert names["weight"].shape == (len(names["steps"]), 2, 6)
     assert names["first"]["W"].shape == (2, 6)
+
+
+@pytest.mark.skipif(shutil.which("h5dump") is None, reason="h5dump is not installed (Debian: hdf5-tools)")
+def test_h5dump_shows_the_sample():
+    command = ["h5dump", "-d", "/checkpoints", "-s", "0", "-c", "1", "checkpoints/sample/segment-000000.h5"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert 'H5T_STD_I64LE "step"' in done.stdout
+    assert 'H5T_ARRAY { [2][6] H5T_IEEE_F32LE } "W"' in done.stdout
 
 
 def test_every_file_the_readme_links_to_is_there():
