@@ -8,13 +8,17 @@ from pathlib import Path
 import h5py
 
 
-def create_hdf5(path: Path, user_block: int) -> h5py.h5f.FileID:
-    """A new HDF5 file in the earliest format, which every version of the library reads."""
+def create_hdf5(path: Path, user_block: int, metadata_bytes: int = 2048) -> h5py.h5f.FileID:
+    """A new HDF5 file in the earliest format, which every version of the library reads.
+
+    Its first `metadata_bytes` are for metadata; what does not fit there comes after the arrays.
+    """
     creation = h5py.h5p.create(h5py.h5p.FILE_CREATE)
     creation.set_userblock(user_block)
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
     access.set_libver_bounds(h5py.h5f.LIBVER_EARLIEST, h5py.h5f.LIBVER_LATEST)
     access.set_alignment(16, 16)  # arrays start at multiples of 16 bytes: aligned views of a memory map
+    access.set_meta_block_size(metadata_bytes)
     access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
     return h5py.h5f.create(os.fsencode(path), h5py.h5f.ACC_TRUNC, creation, access)
 

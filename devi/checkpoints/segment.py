@@ -26,6 +26,7 @@ from devi.errors import DeviError
 
 SEGMENT_BYTES = 64 << 20
 _COPY_BYTES = 4 << 20
+_OTHER_METADATA_BYTES = 2048  # all but the datatype: superblock, root group and object header take about 1,000
 
 
 def records_in(segment_bytes: int, layout: Layout) -> int:
@@ -71,9 +72,10 @@ def write_segment(
 
 def _create(path: Path, user_block: int, records: int, layout: Layout) -> int:
     """The HDF5 file with its one dataset; returns where the dataset's bytes begin in the file."""
-    file = create_hdf5(path, user_block)
+    kind = h5py.h5t.py_create(layout.dtype, logical=True)
+    # All metadata must stand before the records: behind them is the trailer.
+    file = create_hdf5(path, user_block, len(kind.encode()) + _OTHER_METADATA_BYTES)
     try:
-        kind = h5py.h5t.py_create(layout.dtype, logical=True)
         space = h5py.h5s.create_simple((records,))
         try:
             offset = h5py.h5d.create(file, b"checkpoints", kind, space, contiguous()).get_offset()
@@ -88,4 +90,6 @@ def _create(path: Path, user_block: int, records: int, layout: Layout) -> int:
             ) from None
     finally:
         file.close()
+    if path.stat().st_size != offset + records * layout.dtype.itemsize:
+        raise RuntimeError(f"HDF5 put something of its own behind the records of {path}")
     return offset
