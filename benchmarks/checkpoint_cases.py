@@ -19,8 +19,9 @@ class Case(NamedTuple):
     most: float  # the goal: share of a training step, %
 
 
+# All with full batches and Adam. Superposition with 1,000 fixed examples, as Chen et al. 2023 (arXiv:2310.06301).
 CASES = [
-    Case("superposition", {"optimizer": "Adam", "learning_rate": 1e-3}, 10_000, 3),
+    Case("superposition", {"optimizer": "Adam", "learning_rate": 1e-3, "examples": 1000, "batch_size": 0}, 10_000, 3),
     Case("modular_addition", {"embed": 24, "width": 84, "optimizer": "Adam"}, 2_000, 3),
     Case("modular_addition", {"preset": "p113", "optimizer": "Adam"}, 500, 8),
 ]

@@ -50,8 +50,8 @@ def written(
     piece = sum(tensor.nbytes for tensor in own.values()) * int(edges[1])
     for round_, (first, last) in enumerate(itertools.pairwise(edges.tolist())):
         for at, way in rotated(list(ways.values()), round_):
-            ballast(scratch / "ballast", piece)
             os.sync()
+            ballast(scratch / "ballast", piece)
             for step in range(first, last):
                 for name, tensor in states[step % len(states)].items():
                     own[name].copy_(tensor)  # what an optimizer step does: new values in the same place

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from pathlib import Path
@@ -19,6 +20,9 @@ from devi.errors import DeviError
 
 # Guards against power loss only: what a killed process has written stays.
 SYNC_SECONDS = 3.0
+# A record larger than this is written in such pieces: for more at once Linux takes large pages, which on a virtual
+# machine are often not there yet. 907 KB then took 1.3 to 1.8 ms; in pieces 0.19 ms, 0.2 to 0.26 ms with pages at hand.
+PIECE_BYTES = 1 << 16
 
 
 class _Place(NamedTuple):
@@ -125,7 +129,7 @@ class Store:
             os.close(descriptor)
 
     def append(self, step: int) -> None:
-        """Commit the record of `step`, which is in `buffer`: one hash, one pwrite."""
+        """Commit the record of `step`, which is in `buffer`: one hash, one pwrite (or several, the digest last)."""
         if self._is_writing:
             self._count_uncounted()
             if self.last_step == step:
@@ -138,7 +142,9 @@ class Store:
         buffer = self.buffer
         buffer.seal(self._used)
         self._is_writing = True
-        write_all(self._descriptor, buffer.bytes, header.data_offset + self._used * len(buffer.bytes))
+        at = header.data_offset + self._used * len(buffer.bytes)
+        for start, stop in _pieces(at, len(buffer.bytes)):
+            write_all(self._descriptor, buffer.bytes[start:stop], at + start)
         self._used, self.last_step, self._unsynced, self._is_writing = self._used + 1, step, True, False
         self._count += 1
         is_full = self._used == header.records
@@ -200,3 +206,11 @@ class Store:
                 write_segment(path, self._number, self._used, self._header.layout, self._header.metadata, copied=exact)
         finally:
             self._leave()
+
+
+def _pieces(at: int, size: int) -> list[tuple[int, int]]:
+    """(start, stop) of what is written at once of `size` bytes that stand at `at` in the file."""
+    if size <= PIECE_BYTES:
+        return [(0, size)]
+    cuts = [0, *range(PIECE_BYTES - at % PIECE_BYTES, size, PIECE_BYTES), size]
+    return list(itertools.pairwise(cuts))
