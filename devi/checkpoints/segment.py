@@ -25,7 +25,7 @@ from devi.checkpoints.userblock import (
 from devi.errors import DeviError
 
 SEGMENT_BYTES = 64 << 20
-_COPY_BYTES = 4 << 20
+_COPY_BYTES = 64 << 10  # as in store.py: larger pieces take large pages, slow where they are not at hand
 _OTHER_METADATA_BYTES = 2048  # all but the datatype: superblock, root group and object header take about 1,000
 
 
