@@ -100,7 +100,7 @@ def main() -> None:
             "save the model": lambda: save(bare, has_adam=False),
             "save the model, its state to resume with Adam": lambda: save(full, has_adam=True),
             "resume with Adam": lambda: go_on(full),
-            "read each checkpoint": lambda: read(bare),
+            "read three checkpoints, from a map of their files": lambda: read(bare),
         }.items():
             board = Board()
 

@@ -82,9 +82,11 @@ def _create(path: Path, user_block: int, records: int, layout: Layout) -> int:
         except (ValueError, RuntimeError) as error:
             if "too large" not in str(error):
                 raise
+            names = [*layout.scalars, *(tensor.name for tensor in layout.tensors)]
             raise DeviError(
-                f"{path.parent}: this model has {len(layout.tensors)} parameters and buffers with names of"
-                f" {np.mean([len(t.name) for t in layout.tensors]):.0f} characters on average; one HDF5 compound type"
+                f"{path.parent}: this model has {len(layout.tensors)} parameters and buffers, recorded with"
+                f" {len(layout.scalars)} scalars, with names of {np.mean([len(name) for name in names]):.0f} characters"
+                " on average; one HDF5 compound type"
                 " holds about 1,000 with short names, 600 with names of 40. Record a part of the model:"
                 " record(step, model.part), or shorten the names."
             ) from None

@@ -46,7 +46,7 @@ def test_h5py_opens_a_segment_of_any_number_of_tensors_while_it_is_written_and_a
 @pytest.mark.parametrize(("count", "length"), [(1500, 4), (800, 40), (300, 200)])
 def test_more_tensors_than_one_compound_type_holds_are_refused_and_nothing_is_left(tmp_path, count, length):
     path = tmp_path / "run"
-    text = rf"has {count} parameters and buffers with names of {length} .* Record a part of the model"
+    text = rf"has {count} parameters and buffers, recorded with 0 scalars, with names of {length} .* Record a part"
     with Recorder(path, notice=quiet) as record:
         with pytest.raises(DeviError, match=text):
             record(0, many(count, length))
