@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -33,16 +34,15 @@ OPEN = """
 import json, sys, time
 import devi
 from devi.checkpoints.reader import open_run
-start = time.perf_counter()
+start, worked = time.perf_counter(), time.process_time()
 run = open_run(sys.argv[1])
-opened = time.perf_counter()
 first, last, count = int(run.steps[0]), int(run.steps[-1]), len(run)
-end = time.perf_counter()
+opened, spent = time.perf_counter(), time.process_time()
 columns = [tensor.field for tensor in run.layout.tensors]
 one = time.perf_counter()
 run._records.columns(run._places[5:37], columns)
 read = time.perf_counter()
-print(json.dumps([opened - start, end - opened, read - one, run.is_checked, count]))
+print(json.dumps([opened - start, spent - worked, read - one, run.is_checked, count]))
 """
 
 
@@ -64,7 +64,7 @@ def written(path: Path, sizes: tuple[int, ...], count: int, *, pause: float = 0.
 
 
 def opened(path: Path, rounds: int) -> list[list[float]]:
-    """Per round: seconds to open, to know the steps, to read 32 checkpoints; whether all was hashed; how many."""
+    """Per round: seconds to open, of work in them, to read 32 checkpoints; whether all was hashed; how many."""
     command = [sys.executable, "-c", OPEN, str(path)]
     return [json.loads(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(rounds)]
 
@@ -122,6 +122,7 @@ def main() -> None:
                 f"{count:,}",
                 f"{sum(file.stat().st_size for file in path.iterdir()) / 2**20:,.0f} MiB",
                 _spread([each[0] for each in times]),
+                _spread([each[1] for each in times]),
                 "yes" if times[0][3] else "no",
                 f"{statistics.median(each[2] for each in times) * 1e3:.2f}",
                 f"{hashed:.2f}",
@@ -131,11 +132,12 @@ def main() -> None:
             rows.append(row)
             print(row)
     if arguments.write:
-        header = ["parameters", "size", "open, ms", "all hashed then", "then read 32, ms", "open and hash all, s",
-                  "refresh, ms", "followed"]  # fmt: skip
+        header = ["parameters", "size", "open, ms", "of it at work, ms", "all hashed then", "then read 32, ms",
+                  "open and hash all, s", "refresh, ms", "followed"]  # fmt: skip
         note = (
             f"{arguments.checkpoints:,} checkpoints, just written, so in the page cache if that is large enough;"
             " fresh processes, import not counted. Median with minimum and maximum."
+            f" Load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores."
         )
         put_table("open run", header, rows, note)
 

@@ -83,6 +83,15 @@ def test_asking_what_is_wrong_checks_every_record(path):
     assert "record 3 (step 3) is damaged and left out: its digest is wrong" in open_run(path).problems[0]
 
 
+def test_a_record_that_is_hashed_in_pieces_has_the_digest_it_was_written_with(tmp_path):
+    model = nn.Linear(700, 700)  # 2 MB
+    with Recorder(tmp_path / "run", notice=lambda text: None) as record:
+        for step in range(3):
+            record(step, model)
+    damage(tmp_path / "run", 1)
+    assert open_run(tmp_path / "run").check().steps.tolist() == [0, 2]
+
+
 def test_an_odd_looking_segment_is_hashed_at_once(path):
     records = open_run(path)._records
     segment = records.segments[0]
