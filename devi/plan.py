@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from devi.checkpoints.reader import open_run
+from devi.checkpoints.records import Records
 from devi.errors import DeviError, unknown_name
 from devi.plugins import name_of
 from devi.task import NotNegative, Positive, Task, setting_names, settings_of, with_settings
@@ -62,7 +63,8 @@ def resumed_settings(
     """The settings a run was made with, for going on with it. Raises DeviError if `given` says otherwise."""
     if not any(Path(path).glob("segment-*.h5")):
         return {**(cls.presets.get(preset, {}) if preset else {}), **given}  # nothing there yet: a first start
-    metadata = open_run(path, cls).metadata
+    records = Records.open(Path(path), is_live=False)  # not a Run: it may have been killed before its first checkpoint
+    metadata = records.layout_header.metadata if records.segments else open_run(path, cls).metadata
     own = setting_names(cls)
     stored = {**metadata.get("training", {}), **metadata.get("settings", {})}
     before = settings_of(planned(cls, stored)[0]) | settings_of(planned(cls, stored)[1])

@@ -102,6 +102,25 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, task):
         assert np.array_equal(values, resumed.parameters()[name]), name
 
 
+def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path, monkeypatch):
+    """The first segment is there, and not one record in it is whole."""
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    task, path = Superposition(steps=20, checkpoints="every:5"), tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("devi.checkpoints.store.write_all", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(task, path)
+    assert [entry.name for entry in path.iterdir()] == ["segment-000000.h5"]
+    assert resumed_settings(path, Superposition, {})["steps"] == 20
+    resumed = train(task, path, resume=True)
+    whole = train(task, tmp_path / "whole")
+    assert resumed.steps.tolist() == whole.steps.tolist()
+    assert resumed.parameters()["W"].tobytes() == whole.parameters()["W"].tobytes()
+
+
 @pytest.mark.parametrize("scheduler", ["CosineAnnealingLR", "OneCycleLR", "ReduceLROnPlateau", "LinearLR"])
 @pytest.mark.parametrize("optimizer", ["SGD", "Adam", "LBFGS", "RMSprop"])
 def test_optimizers_and_schedulers_go_by_name(tmp_path, optimizer, scheduler):
