@@ -1,4 +1,4 @@
-"""An HDF5 file of 20,000 groups."""
+"""An HDF5 file of 20,000 groups: opening them all would take memory and time."""
 
 from pathlib import Path
 
