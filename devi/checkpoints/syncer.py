@@ -10,6 +10,7 @@ class Syncer:
     """fsyncs one file at a time; what the system refuses is raised by the next call of `begin` or `wait`."""
 
     def __init__(self) -> None:
+        self._process = os.getpid()
         self._pool = ThreadPoolExecutor(1, "devi-sync")
         self._last: Future[None] | None = None
 
@@ -27,6 +28,8 @@ class Syncer:
 
     def wait(self) -> None:
         """Until the file is durable. Raises OSError."""
+        if self._process != os.getpid():  # no thread comes along into a forked process: it would be waited for forever
+            self._process, self._pool, self._last = os.getpid(), ThreadPoolExecutor(1, "devi-sync"), None
         last, self._last = self._last, None
         if last is not None:
             last.result()
