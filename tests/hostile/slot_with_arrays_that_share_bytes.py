@@ -1,4 +1,4 @@
-"""A signed resume slot of 20,000 arrays that are all the same bytes of the file: together they fill memory."""
+"""A signed resume slot of 5,000 arrays that are all the same bytes of the file: together they fill memory."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ def make(folder: Path) -> None:
 
 def attack(content: dict[str, Any]) -> None:
     largest = max(content["arrays"], key=lambda array: array["shape"])
-    content["arrays"] += [dict(largest) for _ in range(20_000)]
+    content["arrays"] += [dict(largest) for _ in range(5_000)]
 
 
 def read(folder: Path) -> None:
