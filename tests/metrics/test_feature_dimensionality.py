@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from devi.errors import DeviError
+from devi.known.memory_run import MemoryRun
 from devi.metrics.feature_dimensionality import FeatureDimensionality
 from devi.tasks.modular_addition import ModularAddition
 from devi.tasks.superposition import Superposition
-from tests.metrics.memory_run import MemoryRun, random_run
+from tests.metrics.memory_run import random_run
 
 
 def found_in(*weights, **settings):
@@ -15,7 +16,7 @@ def found_in(*weights, **settings):
     hidden, features = weights[0].shape
     task = Superposition(features=features, hidden=hidden)
     states = [{"W": weight, "b": np.zeros(features, np.float32)} for weight in weights]
-    return FeatureDimensionality(**settings).over(MemoryRun(task, range(len(weights)), states))
+    return FeatureDimensionality(**settings).over(MemoryRun.of_states(task, states))
 
 
 def regular(k):

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 import xarray as xr
 
 from devi.errors import DeviError
+from devi.known.memory_run import MemoryRun
 from devi.metrics.fourier import Fourier, progress
 from devi.metrics.losses import Losses
 from devi.metrics.norms import Norms
@@ -16,7 +17,7 @@ from devi.metrics.residues import residues_of
 from devi.task import settings_of, with_settings
 from devi.tasks.modular_addition import ModularAddition
 from devi.tasks.superposition import Superposition
-from tests.metrics.memory_run import MemoryRun, random_run, trained_run
+from tests.metrics.memory_run import random_run, trained_run
 
 TASK = ModularAddition(p=11, embed=6, width=16)
 LOSSES = ("restricted_loss", "restricted_loss_train", "restricted_loss_test", "excluded_loss")
@@ -151,7 +152,7 @@ def test_permuting_hidden_units_changes_nothing():
     for name in ("left.weight", "left.bias", "right.weight", "right.bias"):
         state[name] = state[name][order]
     state["unembed.weight"] = state["unembed.weight"][:, order]
-    before, after = Fourier().over(run), Fourier().over(MemoryRun(TASK, [0], [state]))
+    before, after = Fourier().over(run), Fourier().over(MemoryRun.of_states(TASK, [state]))
     for name in before:
         assert np.allclose(before[name], after[name], rtol=1e-4, equal_nan=True), name
 
@@ -160,7 +161,7 @@ def test_the_last_checkpoint_says_which_frequencies_are_key():
     run = random_run(TASK, 3)
     last = Fourier().resolved(run)
     assert last == Fourier().resolved(run.block(0, 1))
-    alone = Fourier().resolved(MemoryRun(TASK, [0], run.states[2:]))
+    alone = Fourier().resolved(MemoryRun.of_states(TASK, run.states[2:]))
     assert last.frequencies == alone.frequencies
     each = Fourier(per_checkpoint=True).resolved(run)
     assert each.frequencies is None
@@ -169,9 +170,10 @@ def test_the_last_checkpoint_says_which_frequencies_are_key():
 
 
 def test_a_run_that_diverged_takes_its_frequencies_from_before():
-    run = random_run(TASK, 3)
-    run.states[2]["left.bias"][0] = np.inf
-    assert Fourier().resolved(run) == Fourier().resolved(MemoryRun(TASK, [0, 1], run.states[:2]))
+    states = random_run(TASK, 3).states
+    states[2]["left.bias"][0] = np.inf
+    run, before = MemoryRun.of_states(TASK, states), MemoryRun.of_states(TASK, states[:2])
+    assert Fourier().resolved(run) == Fourier().resolved(before)
 
 
 def test_resolved_settings_survive_being_stored():

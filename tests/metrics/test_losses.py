@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from devi.errors import DeviError
+from devi.known.memory_run import MemoryRun
 from devi.metrics.losses import Losses
 from devi.metrics.outputs import outputs
 from devi.tasks.modular_addition import ModularAddition
 from devi.tasks.superposition import Superposition
-from tests.metrics.memory_run import MemoryRun, random_run
+from tests.metrics.memory_run import random_run
 
 TASK = ModularAddition(p=7, embed=4, width=8)
 
@@ -19,7 +20,7 @@ TASK = ModularAddition(p=7, embed=4, width=8)
 def test_a_network_of_zeros_has_the_loss_of_chance():
     run = random_run(TASK, 2)
     zeros = [{name: 0 * values for name, values in state.items()} for state in run.states]
-    found = Losses().over(MemoryRun(TASK, [0, 1], zeros))
+    found = Losses().over(MemoryRun.of_states(TASK, zeros))
     assert np.allclose(found.train_loss, np.log(7), atol=1e-7)
     assert np.allclose(found.test_loss, np.log(7), atol=1e-7)
 
@@ -62,7 +63,7 @@ def test_permuting_hidden_units_changes_nothing():
     for name in ("left.weight", "left.bias", "right.weight", "right.bias"):
         state[name] = state[name][order]
     state["unembed.weight"] = state["unembed.weight"][:, order]
-    before, after = Losses().over(run), Losses().over(MemoryRun(TASK, [0], [state]))
+    before, after = Losses().over(run), Losses().over(MemoryRun.of_states(TASK, [state]))
     for name in before:
         assert np.allclose(before[name], after[name], rtol=1e-5)
 

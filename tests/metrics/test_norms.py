@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
+from devi.known.memory_run import MemoryRun
 from devi.metrics.norms import Norms
 from devi.tasks.superposition import Superposition
-from tests.metrics.memory_run import MemoryRun
 
 TASK = Superposition(features=2, hidden=2)
 
 
 def run_of(*weights, steps=None):
     states = [{"W": np.full((2, 2), value, np.float32), "b": np.full(2, value, np.float32)} for value in weights]
-    return MemoryRun(TASK, range(len(weights)) if steps is None else steps, states)
+    return MemoryRun.of_states(TASK, states, steps)
 
 
 def test_norms_of_equal_weights_are_the_root_of_their_number():

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from devi.errors import DeviError
+from devi.known.memory_run import MemoryRun
 from devi.metrics.outputs import outputs
 from devi.task import Batch, Task
 from devi.tasks.modular_addition import ModularAddition
@@ -107,8 +108,9 @@ def test_a_model_that_keeps_its_weights_in_a_second_place_is_called_one_by_one()
 
 
 def test_checkpoints_that_are_not_finite_do_not_spoil_the_others():
-    run, inputs = random_run(MLP, 4), MLP.pairs().inputs
-    run.states[3]["unembed.weight"][:] = float("nan")
+    states, inputs = random_run(MLP, 4).states, MLP.pairs().inputs
+    states[3]["unembed.weight"][:] = float("nan")
+    run = MemoryRun.of_states(MLP, states)
     values = collected(run, inputs)
     assert values[3].isnan().all()
     assert torch.allclose(values[0], run.model_at(0)(inputs).detach(), atol=1e-6)

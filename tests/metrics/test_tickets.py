@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 
 from devi.errors import DeviError
+from devi.known.memory_run import MemoryRun
 from devi.metrics.tickets import Tickets, largest
 from devi.tasks.modular_addition import ModularAddition
 from devi.tasks.superposition import Superposition
-from tests.metrics.memory_run import MemoryRun, random_run
+from tests.metrics.memory_run import random_run
 
 TASK = ModularAddition(p=7, embed=4, width=8)
 
 
 def test_identical_weights_overlap_fully():
     run = random_run(TASK, 1)
-    found = Tickets().over(MemoryRun(TASK, [0, 1], run.states * 2))
+    found = Tickets().over(MemoryRun.of_states(TASK, run.states * 2))
     assert np.isnan(found.ticket_overlap_previous[0])
     assert float(found.ticket_overlap_previous[1]) == 1
     assert np.array_equal(found.ticket_overlap_final, [1, 1])
@@ -26,7 +27,7 @@ def test_identical_weights_overlap_fully():
 def test_a_mask_depends_on_the_order_of_magnitudes_alone():
     run = random_run(TASK, 1)
     scaled = {name: -3 * values for name, values in run.states[0].items()}
-    found = Tickets().over(MemoryRun(TASK, [0, 1], [run.states[0], scaled]))
+    found = Tickets().over(MemoryRun.of_states(TASK, [run.states[0], scaled]))
     assert float(found.ticket_overlap_previous[1]) == 1
 
 
@@ -34,7 +35,7 @@ def test_disjoint_masks_overlap_by_nothing():
     task = Superposition(features=5, hidden=2)
     first = {"W": np.arange(10, dtype=np.float32).reshape(2, 5), "b": np.zeros(5, np.float32)}
     second = {"W": first["W"][::-1, ::-1].copy(), "b": first["b"]}
-    found = Tickets(kept_fraction=0.5).over(MemoryRun(task, [0, 1], [first, second]))
+    found = Tickets(kept_fraction=0.5).over(MemoryRun.of_states(task, [first, second]))
     assert float(found.ticket_overlap_previous[1]) == 0
 
 
@@ -86,8 +87,9 @@ def test_kept_masks_unpack_to_the_densities():
 
 
 def test_a_checkpoint_that_is_not_finite_has_no_mask():
-    run = random_run(TASK, 3)
-    run.states[1]["unembed.weight"][0, 0] = np.nan
+    states = random_run(TASK, 3).states
+    states[1]["unembed.weight"][0, 0] = np.nan
+    run = MemoryRun.of_states(TASK, states)
     found = Tickets(keep_masks=True).over(run)
     assert np.array_equal(np.isnan(found.ticket_overlap_previous), [True, True, True])
     assert np.array_equal(np.isnan(found.ticket_overlap_final), [False, True, False])

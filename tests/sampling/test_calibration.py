@@ -4,8 +4,9 @@ import math
 import pytest
 
 from devi.errors import DeviError
+from devi.known.monomials import Monomials
+from devi.known.regression import Regression
 from devi.sampling.calibration import calibrate
-from tests.sampling.in_memory import Monomials, Regression
 
 GIVEN = {"chains": 3, "draws": 7, "burn_in": 2, "step_size": 0.01, "n_beta": 9.0, "localization": 0.5, "batch_size": 10}
 SHORT = {"burn_in": 60, "draws": 60, "chains": 4}

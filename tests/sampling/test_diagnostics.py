@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from devi.known.memory_run import MemoryRun
+from devi.known.monomials import Monomials
 from devi.sampling.diagnostics import (
     FLAG_MEANINGS,
     descended_loss,
@@ -11,7 +13,6 @@ from devi.sampling.diagnostics import (
     standard_error,
 )
 from devi.sampling.posterior import Posterior
-from tests.sampling.in_memory import MemoryRun, Monomials
 
 NORMAL = np.random.default_rng(0).standard_normal((1, 4, 500))
 

@@ -6,11 +6,13 @@ import torch
 from torch import nn
 
 from devi.errors import DeviError
+from devi.known.memory_run import MemoryRun
+from devi.known.monomials import Monomials
+from devi.known.regression import Regression
 from devi.sampling.posterior import Posterior
 from devi.task import Batch, Task
 from devi.tasks.modular_addition import ModularAddition
 from devi.tasks.superposition import Superposition
-from tests.sampling.in_memory import MemoryRun, Monomials, Regression
 
 
 def models_of(task: Task, count: int) -> list[nn.Module]:
@@ -40,7 +42,7 @@ def test_one_backward_pass_gives_the_gradient_of_every_replica(task):
 def test_the_base_loss_is_computed_in_float64_whatever_the_sampler_uses():
     run = Regression(3).run()
     data = run.task.data("train")
-    weight = torch.as_tensor(run.parameters()["weight"][0]).double()
+    weight = torch.tensor(run.parameters()["weight"][0]).double()
     expected = 0.5 * (data.inputs.double() @ weight.T - data.targets.double()[:, None]).square().mean()
     assert Posterior(run, dtype=torch.float32).base_loss[0] == pytest.approx(float(expected), rel=1e-14)
 

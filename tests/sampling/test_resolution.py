@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
+from devi.known.monomials import Monomials
 from devi.sampling.kernels import kernel_named
 from devi.sampling.pilots import Pilots
 from devi.sampling.posterior import Posterior
 from devi.sampling.resolution import moves, reason, significant_move, unresolved
-from tests.sampling.in_memory import Monomials
 
 N_BETA = 100.0
 
