@@ -4,10 +4,10 @@ import torch
 import xarray as xr
 
 from devi.errors import DeviError
+from devi.known.regression import Regression
 from devi.sampling.example_losses import ExampleLosses, check_size, encoding, rounded
 from devi.sampling.posterior import Posterior
 from devi.task import Batch
-from tests.sampling.in_memory import Regression
 
 
 def visited(draws, *, most=8, at_once=1000, data=None):

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 import xarray as xr
 
+from devi.known.memory_run import MemoryRun
 from devi.sampling.chains import sample
 from devi.tasks.superposition import Superposition
-from tests.sampling.in_memory import MemoryRun
 
 
 def some_draws(**changes: Any) -> xr.Dataset:

@@ -4,9 +4,9 @@ import torch
 import xarray as xr
 
 from devi.errors import DeviError
+from devi.known.monomials import Monomials
 from devi.metrics.learning_coefficient import learning_coefficient
 from devi.sampling.interchange import from_devinterp, to_devinterp
-from tests.sampling.in_memory import Monomials
 from tests.sampling.interchange.some_draws import some_draws, with_example_losses
 
 SAMPLING = {"lr": 1e-3, "n_beta": 30.0, "localization": 5.0, "num_burnin_steps": 4, "num_steps_bw_draws": 2}
