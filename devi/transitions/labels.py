@@ -1,6 +1,6 @@
 """What an event is called: its type and its label.
 
-    generalization      test accuracy closes at least half of what it lacked to 1
+    generalization      test accuracy closes at least half of what it lacked to 1, about as much as training accuracy
     memorization        the training set is learned and the test set is not, or only in part
     circuit formation   the restricted loss falls to half or less while test accuracy does not rise
     instability         the training loss spikes and nothing is learned
@@ -64,13 +64,13 @@ def named(event: Event, kind: Kind, trajectories: xr.Dataset) -> str:
     """The event's label. Without a test metric in the trajectories nobody can tell memorization from learning."""
     if kind == "instability":
         return "instability"
-    if _learned(event, "test_accuracy") >= CLEAR and _closed(event) >= LEARNED:
+    train = _learned(event, "train_accuracy")
+    if _learned(event, "test_accuracy") >= CLEAR and _closed(event) >= max(LEARNED, train - CLEAR):
         return "generalization"
     for up, one, several in ((True, "enters", "enter"), (False, "leaves", "leave")):
         features = _columns(event, "feature_norm", trajectories, up=up)
         if features:
             return f"feature{'s' * (len(features) > 1)} {listed(features)} {one if len(features) == 1 else several}"
-    train = _learned(event, "train_accuracy")
     memorizes = train >= CLEAR or ("train_accuracy" not in trajectories and _moves(event, "train_loss", up=False))
     improves = train < CLEAR and (_moves(event, "test_loss", up=False) or _moves(event, "test_accuracy", up=True))
     tested = "test_loss" in trajectories or "test_accuracy" in trajectories  # one that stays where it was says most

@@ -16,7 +16,7 @@ def labels(**curves):
     return [one.label for one in find_transitions(run(**curves))]
 
 
-@pytest.mark.parametrize("partial", [0.0, 0.2, 0.4])
+@pytest.mark.parametrize("partial", [0.0, 0.2, 0.4, 0.5])
 def test_memorization_with_a_part_of_the_test_set_is_memorization_still(partial):
     assert labels(train_accuracy=LEARNS, test_accuracy=0.02 + partial * sigmoid(33, 0.3)) == ["memorization"]
 
@@ -25,6 +25,10 @@ def test_memorization_with_a_part_of_the_test_set_is_memorization_still(partial)
 def test_generalization_closes_at_least_half_of_what_was_lacking(gained):
     found = labels(train_accuracy=LEARNS, test_accuracy=0.02 + gained * sigmoid(1500, 0.3))
     assert found == ["memorization", "generalization"]
+
+
+def test_both_sets_learned_at_once_is_generalization():
+    assert labels(train_accuracy=LEARNS, test_accuracy=0.02 + 0.95 * sigmoid(33, 0.3)) == ["generalization"]
 
 
 def test_the_second_half_of_the_test_set_is_generalization_too():
