@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 import devi
-from devi.cli import analyze, convert, demo, names, repair, show, train, verify
+from devi.cli import analyze, convert, demo, doctor, names, repair, show, train, verify
 from devi.cli.exit_codes import Exit
 from devi.errors import DeviError, shown, system_error
 
@@ -41,6 +41,7 @@ app.command("demo", short_help="Train both built-in models and analyze them")(de
 app.command("train", short_help="Train a task, keep dense checkpoints")(train.train)
 app.command("analyze", short_help="Find the transitions of runs, write reports")(analyze.analyze)
 app.command("convert", short_help="Make a run of other programs' checkpoints")(convert.convert)
+app.command("doctor", short_help="Estimate learning coefficients that are known")(doctor.doctor)
 app.command("show", short_help="What is in a run")(show.show)
 app.command("verify", short_help="What is damaged in a run")(verify.verify)
 app.command("repair", short_help="What is whole of a damaged run as a new one")(repair.repair)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -25,6 +26,9 @@ REGULAR, MONOMIAL, CROSSING, CUSP = "regular", "monomial", "normal crossing", "c
 TWO_LAYERS, DEEP, POLYGON = "two-layer linear", "deep linear", "superposition"
 
 
+AFFORDABLE = 1e5  # nβ that a minute of sampling may reach
+
+
 class Case(NamedTuple):
     """A loss and a point where its learning coefficient is known.
 
@@ -44,6 +48,11 @@ class Case(NamedTuple):
     multiplicity: int
     note: str
     exact: Callable[[float, float], float] | None = None
+
+    @property
+    def must_be_unresolved(self) -> bool:
+        """Whether no affordable nβ comes near: the log correction at nβ = 10⁵ is more than a tenth of λ."""
+        return (self.multiplicity - 1) / math.log(AFFORDABLE) > 0.1 * self.truth
 
     def run(self) -> Run:
         """A run of one checkpoint: the point."""
