@@ -20,7 +20,7 @@ HEADER = ("case", "truth", "estimate ± error", "off", "flags", "seconds", "verd
 
 
 def doctor(
-    sampler: Annotated[str, Option(help="hmc, mala, sgld, psgld or devinterp")] = "hmc",
+    sampler: Annotated[str | None, Option(help="hmc, mala, sgld, psgld or devinterp  [default: as analyze]")] = None,
     case: Annotated[list[str] | None, Option(help="Only this case; repeatable; 'all': every one known")] = None,
     seed: Annotated[int, Option(help="Seed of the sampler")] = 0,
     as_json: Annotated[bool, Option("--json", help="Print one JSON document and nothing else")] = False,
@@ -31,7 +31,7 @@ def doctor(
     one that is not flagged and off by more than 3 standard errors or 10% is wrong, and the exit code is then 4. The
     normal crossing 2,2 has multiplicity 2: no affordable nβ reaches its coefficient, so it must be flagged unresolved.
 
-    Example: devi doctor --sampler hmc
+    Example: devi doctor --json
     """
     from devi.cli.progress import progress
     from devi.known.cases import cases, named
@@ -39,6 +39,7 @@ def doctor(
     from devi.metrics.learning_coefficient import LearningCoefficient
 
     chosen = cases() if case == ["all"] else named(case or CASES)
+    metric = LearningCoefficient(seed=seed) if sampler is None else LearningCoefficient(sampler, seed=seed)
     widths = (max(len(one.name) for one in chosen), 5, 17, 6, 17, 7, 7)
     began = time.perf_counter()
     findings: list[Finding] = []
@@ -52,7 +53,7 @@ def doctor(
         def tell(share: float) -> None:
             shown.tell(f"case {len(findings) + 1} of {len(chosen)}: {chosen[len(findings)].name}", share)
 
-        for finding in checkup(chosen, LearningCoefficient(sampler=sampler, seed=seed), progress=tell):
+        for finding in checkup(chosen, metric, progress=tell):
             if not as_json:
                 if not findings:
                     line(HEADER)
@@ -60,10 +61,10 @@ def doctor(
             findings.append(finding)
     words = [finding.verdict.word for finding in findings]
     if as_json:
-        print(json.dumps(document(findings, sampler=sampler, seed=seed), allow_nan=False))
+        print(json.dumps(document(findings, sampler=metric.sampler, seed=seed), allow_nan=False))
     else:
         count = ", ".join(f"{words.count(word)} {word}" for word in ("right", "flagged", "wrong"))
-        print(f"{count} of {len(words)}, by {sampler}, in {time.perf_counter() - began:.0f} s")
+        print(f"{count} of {len(words)}, by {metric.sampler}, in {time.perf_counter() - began:.0f} s")
         for finding in findings:
             if finding.verdict.word == "wrong":
                 print(f"wrong: {finding.case.name}: {finding.verdict.reason}")

@@ -1,0 +1,103 @@
+"""devi's hmc beside devinterp 1.3.2 and 2.0.1, each at the best of three published settings, at devi's gradients.
+
+    python benchmarks/llc_accuracy.py --peers [--case NAME]… [--write]
+
+A peer takes as many gradients as devi's final sampling took, at most MOST (in the table). "Best" is the setting whose
+estimate is nearest to λ: a choice that only somebody who knows λ can make, in the peers' favour. devinterp 1.3.2 cannot
+be installed beside 2: it is put into a folder of its own under ~/.cache/devi, and shadows version 2 in its own process.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tables import put_table
+
+from devi.known.cases import named
+from devi.known.checkup import CASES
+from devi.metrics.learning_coefficient import LearningCoefficient
+
+HERE = Path(__file__).parent
+OLD = Path.home() / ".cache" / "devi" / "devinterp-1.3.2"
+MOST = 100_000
+HEADER = ("case", "λ", "by", "setting", "estimate ± error", "off", "flags", "gradients", "seconds")
+
+
+def old_version() -> Path:
+    """The folder that holds devinterp 1.3.2, made if need be; what it shares with version 2 is taken from there."""
+    if not (OLD / "devinterp").is_dir():
+        subprocess.run(
+            [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(OLD),
+             "devinterp==1.3.2", "cloudpickle", "einops"],
+            check=True,
+        )  # fmt: skip
+    return OLD
+
+
+def started(*before: Path) -> subprocess.Popen[str]:
+    paths = [*(str(path) for path in before), str(HERE.parent), os.environ.get("PYTHONPATH", "")]
+    return subprocess.Popen(
+        [sys.executable, str(HERE / "llc_peer_child.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+    )  # fmt: skip
+
+
+def asked(child: subprocess.Popen[str], case: str, gradients: int) -> dict[str, Any]:
+    assert child.stdin is not None
+    assert child.stdout is not None
+    print(json.dumps({"case": case, "gradients": gradients}), file=child.stdin, flush=True)
+    answer = child.stdout.readline()
+    if not answer:
+        raise SystemExit(f"the peer's process ended at case {case}; run it by hand: {' '.join(map(str, child.args))}")
+    return json.loads(answer)
+
+
+def off(estimate: float, truth: float) -> str:
+    return f"{100 * (estimate / truth - 1):+.0f}%" if math.isfinite(estimate) else "not a number"
+
+
+def peers(names: Sequence[str] | None, write: bool) -> None:
+    children = [started(old_version()), started()]
+    rows = []
+    print(*HEADER, sep=" | ")
+    for case in named(names or CASES):
+        began = time.perf_counter()
+        found = LearningCoefficient(sampler="hmc").over(case.run())
+        seconds = time.perf_counter() - began
+        gradients = int(found.attrs["gradients"])
+        mean, error = found["llc"].item(), found["llc_se"].item()
+        rows.append([
+            case.name, f"{case.truth:.4g}", "devi hmc", "automatic", f"{mean:.3f} ± {error:.3f}", off(mean, case.truth),
+            found["llc_flags"].item() or "-", f"{gradients:,}", f"{seconds:.1f}",
+        ])  # fmt: skip
+        print(*rows[-1], sep=" | ", flush=True)
+        for child in children:
+            answer = asked(child, case.name, min(gradients, MOST))
+
+            def distance(one: dict[str, Any], truth: float = case.truth) -> float:
+                return abs(one["estimate"] - truth) if math.isfinite(one["estimate"]) else math.inf
+
+            best = min(answer["results"], key=distance)
+            others = ", ".join(
+                f"{one['setting']} {off(one['estimate'], case.truth)}" for one in answer["results"] if one is not best
+            )
+            rows.append([
+                case.name, f"{case.truth:.4g}", f"devinterp {answer['version']}", f"{best['setting']} (else {others})",
+                f"{best['estimate']:.3f} ± {best['error']:.3f}", off(best["estimate"], case.truth), "has none",
+                f"{min(gradients, MOST):,}", f"{best['seconds']:.1f}",
+            ])  # fmt: skip
+            print(*rows[-1], sep=" | ", flush=True)
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.close()
+        child.wait()
+    if write:
+        put_table("llc peers", HEADER, rows, "One seed, one thread a process.")
