@@ -135,7 +135,11 @@ def _two_layers() -> list[Case]:
         value, multiplicity = two_layer_at(*widths, rank_first=first, rank_second=second, rank_product=rank)
         name = f"{_linear(widths, rank)} at ranks {first},{second}"
         point = partial(task.with_extra_rank, first, second)
-        found.append(Case(name, TWO_LAYERS, task, point, float(value), multiplicity, "local two-layer formula"))
+        note = "local two-layer formula"
+        if (lowest := reduced_rank(*widths, rank).value) < value:
+            # 5-4-3: 6.2 to 6.6 at γ = 1, whatever nβ; 7.5 at γ = 1000 and nβ = 2·10⁶
+            note += f"; a weak pull lets chains reach points of the same fibre where λ = {float(lowest):g}"
+        found.append(Case(name, TWO_LAYERS, task, point, float(value), multiplicity, note))
     noisy = LinearNetwork((5, 3, 4), 3, noise=1.0)
     value, _ = reduced_rank(5, 3, 4, 3)
     found.append(
@@ -164,7 +168,8 @@ def _polygons() -> list[Case]:
              partial(polygon_point, task, name), truth, 1, note)
         for task, name, truth, note in (
             (even, "6-gon", 8.5, rank), (even, "5-gon", 7.0, rank), (even, "5-gon+", 8.5, rank),
-            (even, "4-gon", 7.5, "homogeneous of degree 2"), (random, "6-gon", 8.5, rank), (random, "5-gon", 7.0, rank),
+            (even, "4-gon", 7.5, "homogeneous of degree 2; lower minima are near, so that a weak pull lets chains escape"),
+            (random, "6-gon", 8.5, rank), (random, "5-gon", 7.0, rank),
         )
     ]  # fmt: skip
 
