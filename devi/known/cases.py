@@ -168,7 +168,7 @@ def _polygons() -> list[Case]:
              partial(polygon_point, task, name), truth, 1, note)
         for task, name, truth, note in (
             (even, "6-gon", 8.5, rank), (even, "5-gon", 7.0, rank), (even, "5-gon+", 8.5, rank),
-            (even, "4-gon", 7.5, "homogeneous of degree 2; lower minima are near, so that a weak pull lets chains escape"),
+            (even, "4-gon", 7.5, "homogeneous of degree 2; a weak pull lets chains escape to lower minima"),
             (random, "6-gon", 8.5, rank), (random, "5-gon", 7.0, rank),
         )
     ]  # fmt: skip
