@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
@@ -16,6 +17,7 @@ import xarray as xr
 from pydantic import Field
 
 from devi.metrics.metric import Metric, labels
+from devi.sampling.settings import CHOSEN
 
 if TYPE_CHECKING:
     from devi.checkpoints.reader import Run
@@ -24,15 +26,17 @@ if TYPE_CHECKING:
 Progress = Callable[[float], None] | None
 
 # The settings that `calibrate` fills in where they are None.
-CALIBRATED = ("chains", "draws", "burn_in", "step_size", "n_beta", "localization", "batch_size")
+CALIBRATED = (*CHOSEN, "most_draws", "leapfrog_steps")
+FOUND = ("reasons", "moves", "drift")  # what it tells besides
 
 
 @dataclass(frozen=True)
 class LearningCoefficient(Metric):
     """llc ± llc_se of every checkpoint, from `sample`; settings that are None are chosen from the run by `calibrate`.
 
-    llc           (step,)              λ̂ less what the finite step size adds: the raw λ̂ is llc + llc_step_bias
-    llc_se        (step,)              error of llc, its correction included, see `standard_error` of the diagnostics
+    llc           (step,)              λ̂ less what the finite step size adds, with control variates
+    llc_se        (step,)              error of llc, its corrections included, see `standard_error` of the diagnostics
+    llc_raw       (step,)              λ̂ as defined below; llc_step_bias (step,) is the step size's share of it
     llc_virial    (step,)              1 in equilibrium; the sum of llc_virial_loss and llc_virial_localization (step,)
     llc_virial_by_parameter (step, parameter)  part of llc_virial_loss from each parameter; NaN for a frozen one
     llc_rhat      (step,)              llc_ess likewise: convergence and effective draws of the loss trace
@@ -46,8 +50,10 @@ class LearningCoefficient(Metric):
     sampler: str = "sgld"
     chains: Annotated[int | None, Field(ge=1)] = None
     draws: Annotated[int | None, Field(ge=1)] = None
+    most_draws: Annotated[int | None, Field(ge=1)] = None
     burn_in: Annotated[int | None, Field(ge=0)] = None
     step_size: Annotated[float | None, Field(ge=0)] = None
+    leapfrog_steps: Annotated[int | None, Field(ge=1)] = None
     n_beta: Annotated[float | None, Field(gt=0)] = None
     localization: Annotated[float | None, Field(ge=0)] = None
     batch_size: Annotated[int | None, Field(ge=0)] = None
@@ -59,6 +65,7 @@ class LearningCoefficient(Metric):
     # Filled in with the settings by `resolved`; hash=False because a dict has none.
     reasons: dict[str, str] = dataclasses.field(default_factory=dict, hash=False)  # setting -> why this value
     moves: dict[str, float] = dataclasses.field(default_factory=dict, hash=False)  # see `devi.sampling.resolution`
+    drift: dict[str, float] = dataclasses.field(default_factory=dict, hash=False)  # see `devi.sampling.climb`
 
     name: ClassVar[str] = "llc"
     units: ClassVar[str] = "1"
@@ -68,6 +75,7 @@ class LearningCoefficient(Metric):
     gives: ClassVar[tuple[str, ...]] = (
         "llc",
         "llc_se",
+        "llc_raw",
         "llc_virial",
         "llc_virial_loss",
         "llc_virial_localization",
@@ -85,44 +93,44 @@ class LearningCoefficient(Metric):
             return self
         settings = self.settings(run, progress)
         chosen = {name: getattr(settings, name) for name in CALIBRATED}
-        return dataclasses.replace(self, **chosen, moves=settings.moves, reasons=settings.reasons)
+        return dataclasses.replace(self, **chosen, **{name: getattr(settings, name) for name in FOUND})
 
     def settings(self, run: Run, progress: Progress = None) -> Settings:
         """The settings for `run`, with the reason for each."""
         from devi.sampling.calibration import calibrate
 
-        given: dict[str, Any] = {name: getattr(self, name) for name in CALIBRATED}
+        given: dict[str, Any] = {name: getattr(self, name) for name in CHOSEN}
         return calibrate(run, sampler=self.sampler, seed=self.seed, device=self.device, progress=progress, **given)
 
     def over(self, run: Run, progress: Progress = None) -> xr.Dataset:
-        from devi.sampling.calibration import Settings
         from devi.sampling.chains import sample_posterior
         from devi.sampling.diagnostics import descended_loss
-        from devi.sampling.kernels import kernel_named
         from devi.sampling.posterior import Posterior
-        from devi.sampling.resolution import unresolved
+        from devi.sampling.resolution import at_nearest
+        from devi.sampling.samplers import kernel_named
+        from devi.sampling.settings import Settings
 
         whole = getattr(run, "whole", run)
         ready = self.resolved(whole)
         settings = Settings(
             sampler=ready.sampler,
-            seconds_per_step=float("nan"),
-            reasons=ready.reasons,
-            moves=ready.moves,
-            **{name: getattr(ready, name) for name in CALIBRATED},
+            **{name: getattr(ready, name) for name in (*CALIBRATED, *FOUND)},
         )
         posterior = Posterior(run, device=self.device)
         draws = sample_posterior(
             posterior, run.steps, settings, kernel=kernel_named(self.sampler), seed=self.seed, progress=progress
         )
-        descended = descended_loss(posterior, step=0.5 * settings.step_size * settings.n_beta)
+        # As far as the sampler is stable, or would be if it were sgld.
+        length = 0.5 * settings.step_size * settings.n_beta if ready.sampler == "sgld" else 1 / settings.localization
+        descended = descended_loss(posterior, step=length)
         names = list(run.parameters(slice(0, 1)))
         return learning_coefficient(
             draws,
             descended=descended,
             trace_draws=self.trace_draws,
             parameters=names,
-            moving=unresolved(ready.moves, whole.steps, run.steps),
+            moving=at_nearest(ready.moves, whole.steps, run.steps) != 0,
+            drift=at_nearest(ready.drift, whole.steps, run.steps),
         )
 
 
@@ -133,32 +141,39 @@ def learning_coefficient(
     trace_draws: int | None = None,
     parameters: Sequence[str] | None = None,
     moving: np.ndarray | None = None,
+    drift: np.ndarray | None = None,
 ) -> xr.Dataset:
     """Local learning coefficient, its error and its health at each checkpoint.
 
-        llc(t) = n_beta · (mean of loss(t, c, d) over chains c, draws d − base_loss(t)) − mean of step_bias(t, c) over c
+        llc_raw(t) = n_beta · (mean of loss(t, c, d) over chains c, draws d − base_loss(t))
 
-    draws      from `devi.sample`: loss (step, chain, draw), base_loss (step,), both on the training set
+    and llc the same less the bias of a finite step, with control variates: `devi.sampling.estimate`.
+
+    draws      from `devi.sample`, on the training set
     descended  (step,) loss after a descent from the checkpoint; without it llc_headroom is NaN
     trace_draws  draws of each chain that llc_trace keeps, evenly spaced; None keeps all. The estimate uses all of them.
     parameters  all names of the run, in its order, for llc_virial_by_parameter; None: those that were sampled
     moving     (step,) whether the estimate moves with the localization or nβ; None: not looked at
+    drift      (step,) share by which the estimate moved when nβ was last raised: half of it goes into the error
     returns    the variables that `LearningCoefficient` lists; no unit
 
     Source: Lau et al. 2023, arXiv:2308.12108, definition of the estimator.
     """
-    from devi.sampling.diagnostics import INFORMATION, flags, non_finite, rhat_and_ess, standard_error
+    from devi.sampling.diagnostics import INFORMATION, flags, non_finite
+    from devi.sampling.estimate import estimate, finite_chains, n_beta_excess
 
     n_beta = draws.attrs["n_beta"]
     base = draws["base_loss"].values
-    trace = n_beta * (draws["loss"].values - base[:, None, None])  # (step, chain, draw)
-    trace[~np.isfinite(trace)] = np.nan  # an infinity would only become one on the way
-    rhat, ess = rhat_and_ess(trace)
-    bias = draws["step_bias"].values  # (step, chain)
-    # The correction is an estimate too: it can add to what the chains differ by as well as take from it.
-    error = np.fmax(standard_error(trace, ess), standard_error(trace - bias[:, :, None], ess))
-    bias = bias.mean(axis=1)
-    loss_part, pull_part = (draws[name].values.mean(axis=1) for name in ("virial_loss", "virial_localization"))
+    trace = n_beta_excess(draws)
+    found = estimate(draws)
+    # What is left to move is less than the last move, unless that counts as unresolved.
+    error = np.hypot(found.error, 0.0 if drift is None else 0.5 * drift * found.llc)
+    finite = np.where(finite_chains(draws), 1.0, np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a step without a finite chain has no virial either
+        loss_part, pull_part = (
+            np.nanmean(draws[name].values * finite, axis=1) for name in ("virial_loss", "virial_localization")
+        )
     names = list(draws["parameter"].values if parameters is None else parameters)
     by_parameter = draws["virial_by_parameter"].reindex(parameter=names).values
     headroom = np.full(len(base), np.nan) if descended is None else n_beta * (base - descended)
@@ -172,8 +187,9 @@ def learning_coefficient(
 
     result = xr.Dataset(
         {
-            "llc": along(trace.mean(axis=(1, 2)) - bias, LearningCoefficient.long_name),
+            "llc": along(found.llc, LearningCoefficient.long_name),
             "llc_se": along(error, "standard error of the local learning coefficient"),
+            "llc_raw": along(found.raw, "estimate with nothing taken off for the step size", detect=False),
             "llc_virial": along(loss_part + pull_part, "virial (1 in equilibrium)"),
             # Parts of the virial above: searching each would multiply the chances of a false alarm.
             "llc_virial_loss": along(loss_part, "virial, loss part", detect=False),
@@ -183,10 +199,10 @@ def learning_coefficient(
                 by_parameter,
                 labels("1", "virial, loss part, by parameter", source, detect=False),
             ),
-            "llc_rhat": along(rhat, "R-hat of the loss along the chains"),
-            "llc_ess": along(ess, "effective draws of all chains"),
+            "llc_rhat": along(found.rhat, "R-hat of the loss along the chains"),
+            "llc_ess": along(found.ess, "effective draws of all chains"),
             "llc_headroom": along(headroom, "n_beta × loss to be gained by descending from the checkpoint"),
-            "llc_step_bias": along(bias, "subtracted from the estimate: what the finite step size adds"),
+            "llc_step_bias": along(found.bias, "subtracted from the estimate: what the finite step size adds"),
             "llc_trace": (
                 ("step", "chain", "draw"),
                 trace[:, :, kept].astype(np.float32),

@@ -4,42 +4,42 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
 
-from devi.sampling.calibration import Settings, calibrate
-from devi.sampling.kernels import Kernel, kernel_named
+from devi.sampling.estimate import estimate
+from devi.sampling.kernels import Kernel
 from devi.sampling.posterior import Posterior
-from devi.sampling.walk import measured_virial, step_bias, walk
+from devi.sampling.samplers import kernel_named
+from devi.sampling.settings import Settings
+from devi.sampling.stein import force_offset, heat, step_bias
+from devi.sampling.walk import Plan, Walk, Walkers, groups_of, visit_every
 
 if TYPE_CHECKING:
     from devi.checkpoints.reader import Run
 
 SOURCE = "Lau et al. 2023, arXiv:2308.12108"
+Progress = Callable[[float], None] | None
 
 
 def sample(
     run: Run,
     kernel: str | Kernel = "sgld",
     *,
-    chains: int = 4,
-    draws: int = 200,
-    burn_in: int | None = None,
-    step_size: float | None = None,
-    n_beta: float | None = None,
-    localization: float | None = None,
-    batch_size: int | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     memory_bytes: int | None = None,
-    progress: Callable[[float], None] | None = None,
+    progress: Progress = None,
+    **given: Any,
 ) -> xr.Dataset:
-    """Losses along `chains` chains of `draws` draws at every checkpoint; what is None is chosen by `calibrate`.
+    """Losses along the chains at every checkpoint; settings that are not given are chosen by `calibrate`.
+
+    given  chains, draws, burn_in, step_size, n_beta, localization, batch_size: see `devi.sampling.settings`
 
     loss                  (step, chain, draw)  loss on all training examples, or unbiased from a minibatch:
                                                L_B(w) − L_B(w*) + L_n(w*); burn-in already dropped
@@ -47,24 +47,17 @@ def sample(
     virial_loss           (step, chain)        nβ·E[(w − w*)·∇L]/d; with virial_localization it adds up to V
     virial_localization   (step, chain)        γ·E‖w − w*‖²/d
     virial_by_parameter   (step, parameter)    part of virial_loss from each parameter tensor
-    step_bias             (step, chain)        what the finite step adds to nβ·E[L − L(w*)], see `step_bias`; sgld only
+    stein                 (step, chain, visit, group)  (w − w*)·∇U less the number of parameters, group by group
+    heat                  (step, chain, visit) what the finite step adds to V, see `devi.sampling.stein`; sgld only
+    step_bias             (step, chain, visit) what it adds to nβ·(L − L(w*)) of a quadratic, see there; sgld only
+    acceptance            (step, chain)        of the proposals after burn-in; 1 for sgld and psgld
+    step_size             (step, chain)        after burn-in: hmc and mala adapt it to each chain
 
-    Attributes: every setting used. batch_size 0 means all examples. `memory_bytes` limits what one gradient keeps.
+    Attributes: every setting used, and what it cost. `memory_bytes` limits what one gradient keeps.
     """
-    settings = calibrate(
-        run,
-        sampler=kernel,
-        chains=chains,
-        draws=draws,
-        burn_in=burn_in,
-        step_size=step_size,
-        n_beta=n_beta,
-        localization=localization,
-        batch_size=batch_size,
-        seed=seed,
-        device=device,
-        dtype=dtype,
-    )
+    from devi.sampling.calibration import calibrate
+
+    settings = calibrate(run, sampler=kernel, seed=seed, device=device, dtype=dtype, **given)
     posterior = Posterior(run, device=device, dtype=dtype)
     return sample_posterior(
         posterior,
@@ -85,84 +78,119 @@ def sample_posterior(
     kernel: Kernel,
     seed: int,
     memory_bytes: int | None = None,
-    progress: Callable[[float], None] | None = None,
+    progress: Progress = None,
 ) -> xr.Dataset:
-    """`sample` with every setting decided."""
+    """`sample` with every setting decided: draws double until the error is small enough or `most_draws` are taken."""
     checkpoints, chains = len(posterior.centers), settings.chains
-    batch_size = min(settings.batch_size or posterior.examples, posterior.examples)
     rows = torch.arange(checkpoints, device=posterior.device).repeat_interleave(chains)
     keys = [(int(step), chain) for step in training_steps for chain in range(chains)]
 
     def everywhere(value: float) -> Tensor:
         return torch.full((len(rows), 1), value, dtype=posterior.dtype, device=posterior.device)
 
-    one = walk(
-        posterior,
-        kernel,
-        rows,
-        keys,
-        step_size=everywhere(settings.step_size),
-        n_beta=settings.n_beta,
-        localization=everywhere(settings.localization),
-        burn_in=settings.burn_in,
-        draws=settings.draws,
-        batch_size=batch_size,
-        seed=seed,
-        memory_bytes=memory_bytes,
-        progress=progress,
+    plan = Plan(
+        everywhere(settings.step_size),
+        settings.n_beta,
+        everywhere(settings.localization),
+        settings.burn_in,
+        min(settings.batch_size or posterior.examples, posterior.examples),
+        seed,
     )
-    pull = torch.full_like(one.distance, settings.localization)
-    size = torch.full_like(one.distance, settings.step_size)
-    dimension = posterior.dimension
+    walkers = Walkers(posterior, settings.adjusted(kernel), rows, keys, plan, memory_bytes=memory_bytes)
+    taken, more = 0, settings.draws
+    while True:
+        walk = walkers.advance(more, progress)
+        taken += more
+        draws = _dataset(posterior, training_steps, settings, kernel, plan, walk, walkers.gradients)
+        more = min(taken, settings.most_draws - taken)
+        if more <= 0 or is_precise(draws):
+            return draws
+
+
+# What is precise enough: an error of 2% of the estimate, or of 0.5, whichever is larger.
+RELATIVE_GOAL, ABSOLUTE_GOAL = 0.02, 0.5
+RHAT_GOAL = 1.05
+
+
+def is_precise(draws: xr.Dataset) -> bool:
+    """Whether nine in ten checkpoints have a small enough error and chains that agree."""
+    found = estimate(draws)
+    small = found.error <= np.fmax(RELATIVE_GOAL * np.abs(found.llc), ABSOLUTE_GOAL)
+    agree = ~(found.rhat > RHAT_GOAL)
+    return bool(((small & agree) | np.isnan(found.llc)).mean() >= 0.9)
+
+
+def _dataset(
+    posterior: Posterior,
+    training_steps: np.ndarray,
+    settings: Settings,
+    kernel: Kernel,
+    plan: Plan,
+    walk: Walk,
+    gradients: int,
+) -> xr.Dataset:
+    checkpoints, n_beta, dimension = len(posterior.centers), settings.n_beta, posterior.dimension
+    pull = plan.localization[:, 0].double()
+    sizes = groups_of(posterior)
+    is_sgld = kernel.name == "sgld"  # the one whose finite step has a formula
     base = posterior.base_loss.cpu().numpy()
-    excess = one.excess.view(checkpoints, chains, -1).cpu().numpy()
-    localization = settings.localization * one.distance / dimension
-    loss_part = measured_virial(one, settings.n_beta, 0 * pull, dimension)
-    bias = step_bias(one, settings.n_beta, pull, size) if kernel.name == "sgld" else torch.zeros_like(pull)
-    by_parameter = (settings.n_beta * one.loss_force / dimension).view(checkpoints, chains, -1).mean(dim=1)
 
-    def per_chain(values: Tensor) -> np.ndarray:
-        return values.view(checkpoints, chains).cpu().numpy()
+    def by_chain(values: Tensor) -> np.ndarray:
+        return values.reshape(checkpoints, settings.chains, *values.shape[1:]).cpu().numpy()
 
+    found = force_offset(walk, n_beta, pull) - torch.tensor(sizes, dtype=torch.float64, device=pull.device)
+    nothing = torch.zeros(found.shape[:2])
+    bias, heated = (step_bias(walk, n_beta, pull), heat(walk, n_beta, pull, dimension)) if is_sgld else (nothing,) * 2
+    total = walk.distance.sum(dim=2).mean(dim=1)
+    chain, visit = ("step", "chain"), ("step", "chain", "visit")
     units = posterior.task.loss_units
+    variables = {
+        "loss": ((*chain, "draw"), base[:, None, None] + by_chain(walk.excess), units, "loss along the chains"),
+        "base_loss": (("step",), base, units, "loss at the checkpoint, in float64"),
+        "virial_loss": (chain, by_chain(n_beta * walk.by_tensor.sum(dim=1) / dimension), "1", "virial, loss part"),
+        "virial_localization": (chain, by_chain(pull * total / dimension), "1", "virial, localization part"),
+        "virial_by_parameter": (
+            ("step", "parameter"),
+            by_chain(n_beta * walk.by_tensor / dimension).mean(axis=1),
+            "1",
+            "virial, loss part, by parameter tensor",
+        ),
+        "stein": ((*visit, "group"), by_chain(found), "1", "numbers of mean 0 in equilibrium"),
+        "heat": (visit, by_chain(heated), "1", "share of the finite step size in the virial"),
+        "step_bias": (visit, by_chain(bias), "1", "share of the finite step size"),
+        "acceptance": (chain, by_chain(walk.acceptance), "1", "share of the proposals that were accepted"),
+        "step_size": (chain, by_chain(walk.step_size), "1", "step size after burn-in"),
+    }
+    count = walk.excess.shape[1]
     return xr.Dataset(
         {
-            "loss": (("step", "chain", "draw"), base[:, None, None] + excess, _labels(units, "loss along the chains")),
-            "base_loss": (("step",), base, _labels(units, "loss at the checkpoint, in float64")),
-            "virial_loss": (("step", "chain"), per_chain(loss_part), _labels("1", "virial, loss part")),
-            "virial_localization": (
-                ("step", "chain"),
-                per_chain(localization),
-                _labels("1", "virial, localization part"),
-            ),
-            "virial_by_parameter": (
-                ("step", "parameter"),
-                by_parameter.cpu().numpy(),
-                _labels("1", "virial, loss part, by parameter tensor"),
-            ),
-            "step_bias": (("step", "chain"), per_chain(bias), _labels("1", "share of the finite step size")),
+            name: (dims, values, {"units": unit, "long_name": words, "source": SOURCE})
+            for name, (dims, values, unit, words) in variables.items()
         },
-        coords={"step": np.asarray(training_steps), "parameter": posterior.names},
+        coords={
+            "step": np.asarray(training_steps),
+            "draw": np.arange(count),
+            "visit": np.arange(0, count, visit_every(kernel)),
+            "parameter": posterior.names,
+        },
         attrs={
             "sampler": settings.sampler,
             "step_size": settings.step_size,
-            "n_beta": settings.n_beta,
+            "n_beta": n_beta,
             "localization": settings.localization,
             "burn_in": settings.burn_in,
-            "chains": chains,
-            "draws": settings.draws,
-            "batch_size": batch_size,
-            "seed": seed,
+            "chains": settings.chains,
+            "draws": count,
+            "batch_size": plan.batch_size,
+            "seed": plan.seed,
             "device": str(posterior.device),
             "dtype": str(posterior.dtype).removeprefix("torch."),
             "examples": posterior.examples,
             "dimension": dimension,
             "batched": int(posterior.batched),
+            "is_adjusted": int(kernel.is_adjusted),
+            "gradients": gradients,
             "reasons": json.dumps(settings.reasons, ensure_ascii=False),
             "tried": json.dumps(settings.tried),
         },
     )
-
-
-def _labels(units: str, long_name: str) -> dict[str, str]:
-    return {"units": units, "long_name": long_name, "source": SOURCE}

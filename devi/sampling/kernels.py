@@ -1,116 +1,78 @@
-"""Kernels: one step of a sampler as a pair of pure functions, over any leading (checkpoint, chain) axes.
+"""Kernels: a sampler as pure functions over any leading (checkpoint, chain) axes, the replicas.
 
-    sgld    w ← w − (ε/2)·(nβ·∇L(w) + γ·(w − w*)) + √ε·N(0, I)
-    psgld   w ← w − (ε/2)·m∘(nβ·∇L(w) + γ·(w − w*)) + √(ε·m)∘N(0, I),   m = 1/(√v + δ),  v ← α·v + (1 − α)·∇L²
-
-w, w*, ∇L and the noise are (..., parameter); the settings are numbers or tensors (..., 1), one per replica.
-Sources: Welling & Teh 2011 (sgld); Lau et al. 2023, arXiv:2308.12108 (localized); Li et al. 2016, arXiv:1512.07666
-(psgld, without the term Γ, as is usual).
+They draw from  p(w) ∝ exp(−U(w)),   U(w) = nβ·L(w) + (γ/2)·‖w − w*‖².
+One file a family: `langevin` (sgld, psgld) and `hamiltonian` (hmc, mala).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-import torch
 from torch import Tensor
 
-from devi.errors import unknown_name
+# position (..., parameter) -> L − L(w*) (...,) in float64, and its gradient (..., parameter)
+Potential = Callable[[Tensor], tuple[Tensor, Tensor]]
 
-RMSPROP_DECAY = 0.99  # α, and δ: Li et al. 2016, section 5
-RMSPROP_STABILITY = 1e-5
+
+class Target(NamedTuple):
+    """What is drawn from; center (..., parameter), the other two numbers or (..., 1), one per replica."""
+
+    center: Tensor
+    n_beta: Tensor | float
+    localization: Tensor | float
+
+    def force(self, position: Tensor, gradient: Tensor) -> Tensor:
+        """∇U = nβ·∇L + γ·(w − w*)."""
+        return (position - self.center).mul_(self.localization).addcmul_(gradient, like(position, self.n_beta))
+
+    def energy(self, position: Tensor, excess: Tensor) -> Tensor:
+        """U less nβ·L(w*), (...,) float64."""
+        pull = (position - self.center).double().square_().mul_(self.localization).sum(dim=-1)
+        n_beta = self.n_beta[..., 0] if isinstance(self.n_beta, Tensor) else self.n_beta
+        return n_beta * excess + 0.5 * pull
 
 
 class State(NamedTuple):
-    """Where the replicas are, (..., parameter), and what the kernel remembers between steps."""
+    """Where the replicas are, and what is known there.
+
+    position   (..., parameter)
+    excess     (...,) float64    L − L(w*)
+    gradient   (..., parameter)  ∇L
+    step_size  (..., 1)
+    memory                       what the kernel remembers between steps
+    """
 
     position: Tensor
-    memory: Tensor | None = None
+    excess: Tensor
+    gradient: Tensor
+    step_size: Tensor
+    memory: Any = None
 
 
 class Step(Protocol):
-    def __call__(
-        self,
-        state: State,
-        gradient: Tensor,
-        center: Tensor,
-        noise: Tensor,
-        *,
-        step_size: Tensor | float,
-        n_beta: Tensor | float,
-        localization: Tensor | float,
-    ) -> State: ...
+    def __call__(self, state: State, potential: Potential, target: Target, noise: Tensor, jitter: float) -> State: ...
 
 
 class Kernel(NamedTuple):
-    """`init(position)` gives the first state; `step` the next, from ∇L at the position and standard normal noise."""
+    """`init(position, potential, step_size)` gives the first state, `step` the next.
 
-    init: Callable[[Tensor], State]
+    step           gets standard normal noise (..., parameter + extra_normals), and one uniform number for all replicas
+    adapt          called in burn-in after each step, with the share of it that is done, 1 at its end; then no more
+    is_adjusted    accepts or rejects, so that its draws have the right distribution whatever the step size; needs
+                   the gradient of all examples, and a `memory.acceptance` (..., 1) of the last step
+    gradients_per_step  on average
+    """
+
+    init: Callable[[Tensor, Potential, Tensor], State]
     step: Step
     name: str = "custom"
+    adapt: Callable[[State, float], State] | None = None
+    extra_normals: int = 0
+    is_adjusted: bool = False
+    gradients_per_step: float = 1
 
 
-def _start(position: Tensor) -> State:
-    return State(position)
-
-
-def _sgld_step(
-    state: State,
-    gradient: Tensor,
-    center: Tensor,
-    noise: Tensor,
-    *,
-    step_size: Tensor | float,
-    n_beta: Tensor | float,
-    localization: Tensor | float,
-) -> State:
-    position = state.position
-    step_size, n_beta, localization = (_like(position, setting) for setting in (step_size, n_beta, localization))
-    # w − (εγ/2)(w − w*) is an interpolation towards w*, exact where w = w*; one new tensor, two fused updates.
-    position = torch.lerp(position, center, 0.5 * step_size * localization)
-    position.addcmul_(gradient, -0.5 * step_size * n_beta)
-    position.addcmul_(noise, step_size.sqrt())
-    return State(position)
-
-
-def _psgld_start(position: Tensor) -> State:
-    return State(position, torch.zeros_like(position))
-
-
-def _psgld_step(
-    state: State,
-    gradient: Tensor,
-    center: Tensor,
-    noise: Tensor,
-    *,
-    step_size: Tensor | float,
-    n_beta: Tensor | float,
-    localization: Tensor | float,
-) -> State:
-    assert state.memory is not None
-    position = state.position
-    step_size, n_beta, localization = (_like(position, setting) for setting in (step_size, n_beta, localization))
-    memory = torch.lerp(gradient.square(), state.memory, RMSPROP_DECAY)
-    scale = (memory.sqrt() + RMSPROP_STABILITY).reciprocal_()
-    force = (position - center).mul_(localization).addcmul_(gradient, n_beta)
-    moved = position - 0.5 * step_size * scale * force + (step_size * scale).sqrt_() * noise
-    return State(moved, memory)
-
-
-def _like(position: Tensor, setting: Tensor | float) -> Tensor:
-    return torch.as_tensor(setting, dtype=position.dtype, device=position.device)
-
-
-sgld = Kernel(_start, _sgld_step, "sgld")
-psgld = Kernel(_psgld_start, _psgld_step, "psgld")
-KERNELS: dict[str, Kernel] = {"sgld": sgld, "psgld": psgld}
-
-
-def kernel_named(kernel: str | Kernel) -> Kernel:
-    """The kernel that `kernel` names, or the kernel itself."""
-    if isinstance(kernel, Kernel):
-        return kernel
-    if kernel not in KERNELS:
-        raise unknown_name("sampler", kernel, KERNELS)
-    return KERNELS[kernel]
+def like(position: Tensor, setting: Tensor | float) -> Tensor:
+    """The setting as a tensor of the position's dtype and device."""
+    return position.new_tensor(setting) if not isinstance(setting, Tensor) else setting.to(position)

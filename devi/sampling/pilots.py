@@ -1,10 +1,8 @@
-"""Pilots: short walks at a few checkpoints of a run, from which the step size and the localization are chosen."""
+"""Pilots: short walks at a few checkpoints of a run, from which its settings are chosen."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,20 +12,10 @@ from torch import Tensor
 
 from devi.sampling.kernels import Kernel
 from devi.sampling.posterior import Posterior
-from devi.sampling.walk import measured_virial, squared_force, step_bias, walk
+from devi.sampling.stein import heat, step_bias, virial
+from devi.sampling.walk import Plan, Walkers
 
-VIRIAL_TOLERANCE = 0.05
-STEP_BIAS_TOLERANCE = 0.1  # of the estimate; it is subtracted, exactly so where the loss is quadratic
-RELAXATION = 5.0  # e-foldings of burn-in in a flat direction
-LEAST_LOCALIZATION = 1e-3  # of nβ: a curvature of 1 then loses 0.1% of its ½
-PILOT_RELAXATION = 1.5  # fewer in a pilot, whose localization would otherwise be what heats it
-FEW_PARAMETERS = 200  # up to here the whole Hessian at the pilot checkpoints is cheap
-SMALLEST_CURVATURE = 1e-3  # of the largest: below, a direction counts as flat
 PILOT_CHAINS = 2
-PILOT_STEPS = 120
-MOST_ROUNDS = 6
-# Candidates for ε times the largest curvature of nβ·L at w*: 4 is where a quadratic blows up.
-CANDIDATES = (2.0, 1.4, 1.0, 0.8, 0.6, 0.45, 0.35, 0.25, 0.2, 0.16, 0.12, 0.08, 0.04, 0.02, 0.01)
 
 
 class Pilot(NamedTuple):
@@ -39,6 +27,7 @@ class Pilot(NamedTuple):
     bias: Tensor  # share of the finite step in λ̂
     hold: Tensor  # γ·E‖w − w*‖²/d, the share of the directions that only the localization holds
     excess: Tensor  # (setting, checkpoint, chain, draw), nβ·(L − L(w*))
+    step_size: Tensor  # after burn-in
 
 
 @dataclass
@@ -52,7 +41,7 @@ class Pilots:
     batch_size: int
     seed: int
     chains: int = PILOT_CHAINS
-    replica_steps: int = 0
+    gradients: int = 0
     seconds: float = 0.0
 
     def walk(self, settings: list[tuple[float, float]], *, burn_in: int, draws: int) -> Pilot:
@@ -65,21 +54,18 @@ class Pilots:
         each = shape[1] * self.chains
         size, pull = torch.tensor(settings, dtype=torch.float64, device=posterior.device).repeat_interleave(each, 0).T
         began = time.perf_counter()
-        one = walk(
-            posterior,
-            self.kernel,
-            rows.to(posterior.device),
-            keys,
-            step_size=size[:, None].to(posterior.dtype),
-            n_beta=n_beta,
-            localization=pull[:, None].to(posterior.dtype),
-            burn_in=burn_in,
-            draws=draws,
-            batch_size=self.batch_size,
-            seed=self.seed,
+        plan = Plan(
+            size[:, None].to(posterior.dtype),
+            n_beta,
+            pull[:, None].to(posterior.dtype),
+            burn_in,
+            self.batch_size,
+            self.seed,
         )
+        walkers = Walkers(posterior, self.kernel, rows.to(posterior.device), keys, plan)
+        one = walkers.advance(draws)
         self.seconds += time.perf_counter() - began
-        self.replica_steps += len(rows) * (burn_in + draws)
+        self.gradients += walkers.gradients
         dimension = posterior.dimension
 
         def by_checkpoint(values: Tensor) -> Tensor:
@@ -87,122 +73,10 @@ class Pilots:
 
         return Pilot(
             estimate=by_checkpoint(n_beta * one.excess.mean(dim=1)),
-            heat=by_checkpoint(size * squared_force(one, n_beta, pull) / (4 * dimension)),
-            virial=by_checkpoint(measured_virial(one, n_beta, pull, dimension)),
-            bias=by_checkpoint(step_bias(one, n_beta, pull, size)),
-            hold=by_checkpoint(pull * one.distance / dimension),
+            heat=by_checkpoint(heat(one, n_beta, pull, dimension).mean(dim=1)),
+            virial=by_checkpoint(virial(one, n_beta, pull, dimension)),
+            bias=by_checkpoint(step_bias(one, n_beta, pull).mean(dim=1)),
+            hold=by_checkpoint(pull * one.distance.sum(dim=2).mean(dim=1) / dimension),
             excess=(n_beta * one.excess).view(*shape, draws).cpu(),
+            step_size=by_checkpoint(one.step_size),
         )
-
-
-def chosen_step_size(
-    pilots: Pilots, localization: float | None, progress: Callable[[float], None] | None
-) -> tuple[float, list[dict[str, float]], str]:
-    """The largest candidate that passes at every pilot checkpoint; one row for each that was tried; the reason."""
-    checkpoints, half = len(pilots.posterior.centers), PILOT_STEPS // 2
-    scale = float(_curvature(pilots.posterior, pilots.seed).max()) * pilots.n_beta
-    tried: list[dict[str, float]] = []
-    sizes = [candidate / scale for candidate in CANDIDATES]
-    for round_ in range(MOST_ROUNDS):
-        settings = [
-            (size, PILOT_RELAXATION / (size * half) if localization is None else localization) for size in sizes
-        ]
-        pilot = pilots.walk(settings, burn_in=half, draws=PILOT_STEPS - half)
-        share = pilot.bias / pilot.estimate.abs().clamp_min(1.0)
-        # A comparison with NaN is False: a chain that left the numbers does not pass.
-        passes = ((pilot.heat <= VIRIAL_TOLERANCE) & (share <= STEP_BIAS_TOLERANCE)).all(dim=1)
-        tried += [
-            {
-                "step_size": size,
-                "localization": pull,
-                "virial_excess": _largest(pilot.heat[row]),
-                "virial": _largest(pilot.virial[row]),
-                "step_bias_share": _largest(share[row]),
-                "estimate_at_last": float(pilot.estimate[row, -1]),
-                "passes": float(passes[row]),
-            }
-            for row, (size, pull) in enumerate(settings)
-        ]
-        if progress is not None:
-            progress(0.7 * (round_ + 1) / MOST_ROUNDS)
-        if passes[0] and round_ == 0:
-            break  # as large as curvature lets any step be
-        if passes.any():
-            reason = (
-                f"the largest of {len(tried)} tried with V − 1 ≤ {VIRIAL_TOLERANCE} and a discretization share ≤"
-                f" {STEP_BIAS_TOLERANCE} at {checkpoints} checkpoints"
-            )
-            return sizes[int(passes.nonzero()[0])], tried, reason
-        # The curvature at w* alone misleads where the loss is flat there and steep around it: w⁴.
-        sizes = [sizes[-1] * candidate / CANDIDATES[0] for candidate in CANDIDATES]
-    if tried[0]["passes"]:
-        return sizes[0], tried, "the largest tried: 2 / the largest curvature"
-    reason = f"the smallest of {len(tried)} tried; none keeps V − 1 ≤ {VIRIAL_TOLERANCE}: expect the flag 'virial'"
-    return tried[-1]["step_size"], tried, reason
-
-
-def chosen_localization(step_size: float, n_beta: float, burn_in: int) -> tuple[float, str]:
-    least = LEAST_LOCALIZATION * n_beta
-    if step_size <= 0 or burn_in <= 0:
-        return least, "nβ / 1000"
-    relaxing = RELAXATION / (step_size * burn_in)
-    if relaxing > least:
-        return relaxing, "5 / (step size × burn-in): flat directions are in equilibrium after burn-in"
-    return least, "nβ / 1000: a curvature of 1 loses 0.1% of its share"
-
-
-def _curvature(posterior: Posterior, seed: int, iterations: int = 12) -> Tensor:
-    """Largest |eigenvalue| of the Hessian of L at each checkpoint, (checkpoint,), by power iteration.
-
-    Hessian times vector by central differences of the gradient, at all checkpoints at once; 12 rounds find it to 10%,
-    which is enough to place a grid of candidates.
-    """
-    rows = torch.arange(len(posterior.centers), device=posterior.device)
-    fixed = posterior.fixed_at(rows)
-    generator = torch.Generator(posterior.device).manual_seed(seed)
-    data = posterior.data
-    if posterior.examples > 2048:
-        data = posterior.minibatch(torch.arange(2048, device=posterior.device))
-    vector = torch.randn(
-        posterior.dimension, generator=generator, device=posterior.device, dtype=posterior.dtype
-    ).repeat(len(rows), 1)
-    # Far enough to see past rounding: ‖difference‖ 1e-2, or 1% of the parameters' own size.
-    reach = 1e-2 * (1 + posterior.centers.norm(dim=1, keepdim=True) / math.sqrt(posterior.dimension))
-    size = torch.zeros(len(rows), 1, device=posterior.device, dtype=posterior.dtype)
-    for _ in range(iterations):
-        vector = vector / vector.norm(dim=1, keepdim=True).clamp_min(1e-30)
-        ahead = posterior.loss_and_gradient(posterior.centers + reach * vector, fixed, data)[1]
-        behind = posterior.loss_and_gradient(posterior.centers - reach * vector, fixed, data)[1]
-        vector = (ahead - behind) / (2 * reach)
-        size = vector.norm(dim=1, keepdim=True)
-    return size[:, 0].double().clamp_min(1e-6)
-
-
-def regular_localization(posterior: Posterior, n_beta: float, share: float) -> float | None:
-    """The γ that holds `share` of the d directions, where none is flat at any checkpoint; None if some is.
-
-    For a quadratic Σ γ/(nβ·λ_i + γ)/d is the share, with λ_i the eigenvalues of the Hessian of L at w*: half of
-    d·share is what its estimate loses.
-    """
-    if posterior.dimension > FEW_PARAMETERS:
-        return None
-    reach, dimension = 1e-2, posterior.dimension
-    moves = reach * torch.eye(dimension, dtype=posterior.dtype, device=posterior.device)
-    pulls = []
-    for row in range(len(posterior.centers)):
-        rows = torch.full((dimension,), row, device=posterior.device)
-        fixed, center = posterior.fixed_at(rows), posterior.centers[row]
-        ahead = posterior.loss_and_gradient(center + moves, fixed, posterior.data)[1]
-        behind = posterior.loss_and_gradient(center - moves, fixed, posterior.data)[1]
-        hessian = ((ahead - behind) / (2 * reach)).double()
-        curvatures = torch.linalg.eigvalsh((hessian + hessian.T) / 2)
-        if not curvatures[0] > SMALLEST_CURVATURE * curvatures[-1]:
-            return None
-        # share ≈ γ·mean(1/(nβ·λ)), to first order in γ
-        pulls.append(share * n_beta / float((1 / curvatures).mean()))
-    return min(pulls)
-
-
-def _largest(values: Tensor) -> float:
-    """The value farthest from nothing, NaN if any is: the worst checkpoint speaks."""
-    return float("nan") if values.isnan().any() else float(values.max())

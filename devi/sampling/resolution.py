@@ -58,17 +58,17 @@ def significant_move(difference: np.ndarray) -> np.ndarray:
     return np.where(np.abs(move) <= MOVE_ERRORS * error, 0.0, move)
 
 
-def unresolved(found: dict[str, float], all_steps: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Whether the estimate moves at the pilot checkpoint nearest to each of `steps`, (step,).
+def at_nearest(found: dict[str, float], all_steps: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """The number found at the pilot checkpoint nearest to each of `steps`, (step,); 0 where none was.
 
     all_steps  (checkpoint,) of the whole run: nearness is counted in checkpoints, as the pilots are spaced
     """
     if not found:
-        return np.zeros(len(steps), dtype=bool)
+        return np.zeros(len(steps))
     pilots = np.searchsorted(all_steps, [int(step) for step in found])
     places = np.searchsorted(all_steps, steps)
     nearest = np.abs(places[:, None] - pilots[None, :]).argmin(axis=1)
-    return np.array([share != 0 for share in found.values()])[nearest]
+    return np.array(list(found.values()))[nearest]
 
 
 def reason(found: dict[str, float]) -> str:

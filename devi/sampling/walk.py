@@ -11,211 +11,220 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from devi.sampling.kernels import Kernel
+from devi.sampling.kernels import Kernel, State, Target
+from devi.sampling.noise import Noise, stream
 from devi.sampling.posterior import Posterior
 
-# Sums for the virial are taken at every fourth draw: three passes over the buffer, and neighbours say the same.
-VIRIAL_EVERY = 4
-# Normal numbers per call and replica: enough to make the call's own cost small. Fixed, because it decides the stream.
-NOISE_AT_ONCE = 4096
+# What the virial needs is recorded at every so many draws of an unadjusted kernel: neighbours say the same.
+VISIT_EVERY = 4
+FEW_PARAMETERS = 16  # up to here each parameter is a group of its own
+MOST_GROUPS = 16  # more parameter tensors than this are taken together, neighbours first
 
 
 class Walk(NamedTuple):
-    """What one walk leaves behind; R replicas, D draws after burn-in, G parameter tensors. Losses in the task's unit.
+    """What walks leave behind; R replicas, D draws after burn-in, V visited draws, G groups of parameters.
 
-    excess       (R, D) float64  L(w) − L(w*) on the examples of that draw: mean over draws is E[L_n] − L_n(w*)
-    loss_force   (R, G) float64  mean of (w − w*)·∇L, by parameter tensor
-    distance     (R,)   float64  mean of ‖w − w*‖²
-    force_force  (R,)   float64  mean of ∇L·∇L
+    excess       (R, D) float64     L(w) − L(w*) on the examples of that draw: mean over draws is E[L_n] − L_n(w*)
+    loss_force   (R, V, G) float64  (w − w*)·∇L by group, at draws 0, visit_every, 2·visit_every …
+    distance     (R, V, G) float64  ‖w − w*‖² by group
+    force_force  (R, V, G) float64  ∇L·∇L by group
+    by_tensor    (R, P) float64     mean over visits of (w − w*)·∇L, by parameter tensor
+    step_size    (R,) float64       after burn-in
+    acceptance   (R,) float64       mean over draws; 1 for a kernel that accepts everything
     """
 
     excess: Tensor
     loss_force: Tensor
     distance: Tensor
     force_force: Tensor
+    by_tensor: Tensor
+    step_size: Tensor
+    acceptance: Tensor
 
 
-def walk(
-    posterior: Posterior,
-    kernel: Kernel,
-    rows: Tensor,
-    keys: Sequence[tuple[int, int]],
-    *,
-    step_size: Tensor,
-    n_beta: float,
-    localization: Tensor,
-    burn_in: int,
-    draws: int,
-    batch_size: int,
-    seed: int,
-    memory_bytes: int | None = None,
-    progress: Callable[[float], None] | None = None,
-) -> Walk:
-    """`burn_in + draws` steps of every replica; the first draw of an unburnt chain is w* itself.
+class Plan(NamedTuple):
+    """How all replicas walk: numbers but for step_size and localization, (replica, 1) in the posterior's dtype.
 
-    rows          (replica,) checkpoint of each replica, as a row of `posterior.centers`
-    keys          (training step, chain) of each replica: with `seed`, all that its noise depends on
-    step_size     (replica, 1), localization likewise, in the dtype of the posterior
-    batch_size    examples per gradient; all of them if it is the size of the training set
+    batch_size  examples per gradient; all of them if it is the size of the training set
     """
-    threads = torch.get_num_threads() if posterior.device.type == "cpu" and posterior.batched else 1
-    at_once = min(posterior.replicas_at_once(batch_size, memory_bytes), -(-len(rows) // threads))
-    chunks = [slice(start, start + at_once) for start in range(0, len(rows), at_once)]
-    done = [0.0] * len(chunks)
 
-    def work(number: int, own: Posterior) -> Walk:
-        def report(fraction: float) -> None:
-            done[number] = fraction
-            if progress is not None:
-                progress(sum(done) / len(done))
-
-        chunk = slice(*chunks[number].indices(len(rows)))
-        return _walk_chunk(
-            own,
-            kernel,
-            rows[chunk],
-            keys[chunk],
-            step_size[chunk],
-            n_beta,
-            localization[chunk],
-            burn_in,
-            draws,
-            batch_size,
-            seed,
-            report,
-        )
-
-    if threads == 1 or len(chunks) == 1:
-        parts = [work(number, posterior) for number in range(len(chunks))]
-    else:
-        parts = _in_threads(work, posterior, len(chunks), threads)
-    return Walk(*(torch.cat(pieces) for pieces in zip(*parts, strict=True)))
+    step_size: Tensor
+    n_beta: float
+    localization: Tensor
+    burn_in: int
+    batch_size: int
+    seed: int
 
 
-def _in_threads(work: Callable[[int, Posterior], Walk], posterior: Posterior, count: int, threads: int) -> list[Walk]:
-    """`work(number, posterior)` for every number, each chunk on one thread with single-threaded operations.
+class Walkers:
+    """Replicas in chunks that fit in the cache; `advance` goes on where the last one ended."""
 
-    Operations on a chunk are too short to be split well: with two threads inside them a step took as long as with one,
-    and 20 times as long when another process held a core; whole chunks side by side share nothing.
-    """
-    own: queue.SimpleQueue[Posterior] = queue.SimpleQueue()
-    for _ in range(threads):
-        own.put(posterior.for_thread())
+    def __init__(
+        self,
+        posterior: Posterior,
+        kernel: Kernel,
+        rows: Tensor,
+        keys: Sequence[tuple[int, int]],
+        plan: Plan,
+        *,
+        memory_bytes: int | None = None,
+    ) -> None:
+        """rows (replica,): checkpoint of each, as a row of `posterior.centers`; keys: its (training step, chain)."""
+        self.posterior = posterior
+        self.threads = torch.get_num_threads() if posterior.device.type == "cpu" and posterior.batched else 1
+        at_once = min(posterior.replicas_at_once(plan.batch_size, memory_bytes), -(-len(rows) // self.threads))
+        self.chunks = []
+        for start in range(0, len(rows), at_once):
+            part = slice(start, start + at_once)
+            own = plan._replace(step_size=plan.step_size[part], localization=plan.localization[part])
+            self.chunks.append(_Chunk(posterior, kernel, rows[part], keys[part], own))
 
-    def on_a_thread(number: int) -> Walk:
-        mine = own.get()
+    def advance(self, draws: int, progress: Callable[[float], None] | None = None) -> Walk:
+        """So many draws more, after burn-in the first time; everything since the start."""
+        done = [0.0] * len(self.chunks)
+
+        def work(number: int, own: Posterior) -> Walk:
+            def report(fraction: float) -> None:
+                done[number] = fraction
+                if progress is not None:
+                    progress(sum(done) / len(done))
+
+            return self.chunks[number].advance(own, draws, report)
+
+        if self.threads == 1 or len(self.chunks) == 1:
+            parts = [work(number, self.posterior) for number in range(len(self.chunks))]
+        else:
+            parts = self._in_threads(work)
+        return Walk(*(torch.cat(pieces) for pieces in zip(*parts, strict=True)))
+
+    @property
+    def gradients(self) -> int:
+        """Gradients taken so far, each of one replica's loss on one batch."""
+        return sum(chunk.gradients for chunk in self.chunks)
+
+    def _in_threads(self, work: Callable[[int, Posterior], Walk]) -> list[Walk]:
+        """`work(number, posterior)` for every chunk, each on one thread with single-threaded operations.
+
+        Operations on a chunk are too short to be split well: with two threads inside them a step took as long as with
+        one, and 20 times as long when another process held a core; whole chunks side by side share nothing.
+        """
+        own: queue.SimpleQueue[Posterior] = queue.SimpleQueue()
+        for _ in range(self.threads):
+            own.put(self.posterior.for_thread())
+
+        def on_a_thread(number: int) -> Walk:
+            mine = own.get()
+            try:
+                return work(number, mine)
+            finally:
+                own.put(mine)
+
         try:
-            return work(number, mine)
+            with ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                return list(pool.map(on_a_thread, range(len(self.chunks))))
         finally:
-            own.put(mine)
-
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(on_a_thread, range(count)))
-    finally:
-        torch.set_num_threads(threads)
+            torch.set_num_threads(self.threads)
 
 
-def _walk_chunk(
-    posterior: Posterior,
-    kernel: Kernel,
-    rows: Tensor,
-    keys: Sequence[tuple[int, int]],
-    step_size: Tensor,
-    n_beta: float,
-    localization: Tensor,
-    burn_in: int,
-    draws: int,
-    batch_size: int,
-    seed: int,
-    report: Callable[[float], None],
-) -> Walk:
-    center = posterior.centers[rows]  # (replica, parameter)
-    fixed = posterior.fixed_at(rows)
-    is_full = batch_size >= posterior.examples
-    checkpoints, checkpoint_of = torch.unique(rows, return_inverse=True)
-    base_losses = posterior.base_losses[checkpoints]  # (checkpoint, example)
-    data = posterior.data
-    # By the same operations as along the chains: a chain that stays at w* then reads a difference of exactly 0
-    base = posterior.loss_and_gradient(center, fixed, data)[0]  # (replica,)
-    noise = Noise(seed, keys, center)
-    examples = torch.Generator().manual_seed(_stream(seed, -1, -1))
+class _Chunk:
+    """Some of the replicas: where they are, and what they have left behind."""
 
-    excess = torch.empty(len(rows), draws, dtype=torch.float64, device=center.device)
-    loss_force = torch.zeros(len(rows), len(posterior.sizes), dtype=torch.float64, device=center.device)
-    distance = torch.zeros(len(rows), dtype=torch.float64, device=center.device)
-    force_force = torch.zeros_like(distance)
-    state = kernel.init(center.clone())
-    for step in range(burn_in + draws):
-        if not is_full:
-            index = torch.randperm(posterior.examples, generator=examples)[:batch_size].to(center.device)
-            data = posterior.minibatch(index)
-            # The same examples at w*: a minibatch shifts both losses alike, so their difference is unbiased and quiet
-            base = base_losses[:, index].mean(dim=1, dtype=torch.float64)[checkpoint_of]
-        loss, gradient = posterior.loss_and_gradient(state.position, fixed, data)
-        draw = step - burn_in
-        if draw >= 0:
-            excess[:, draw] = loss - base
-            if draw % VIRIAL_EVERY == 0:
-                offset = state.position - center
-                products = (offset * gradient).split(posterior.sizes, dim=1)
-                loss_force += torch.stack([part.sum(dim=1) for part in products], dim=1)
-                distance += offset.square_().sum(dim=1)
-                force_force += gradient.square().sum(dim=1)
-        state = kernel.step(
-            state, gradient, center, noise.next(), step_size=step_size, n_beta=n_beta, localization=localization
-        )
-        if step % 16 == 0:
-            report(step / (burn_in + draws))
-    report(1.0)
-    visits = -(-draws // VIRIAL_EVERY)
-    return Walk(excess, loss_force / visits, distance / visits, force_force / visits)
+    def __init__(
+        self, posterior: Posterior, kernel: Kernel, rows: Tensor, keys: Sequence[tuple[int, int]], plan: Plan
+    ) -> None:
+        self.kernel, self.plan = kernel, plan
+        self.center = posterior.centers[rows]  # (replica, parameter)
+        self.fixed = posterior.fixed_at(rows)
+        self.is_full = plan.batch_size >= posterior.examples
+        checkpoints, self.checkpoint_of = torch.unique(rows, return_inverse=True)
+        self.base_losses = posterior.base_losses[checkpoints]  # (checkpoint, example)
+        # By the same operations as along the chains: a chain that stays at w* then reads a difference of exactly 0
+        self.base = posterior.loss_and_gradient(self.center, self.fixed, posterior.data)[0]  # (replica,)
+        self.target = Target(self.center, plan.n_beta, plan.localization)
+        self.noise = Noise(plan.seed, keys, self.center.shape[1] + kernel.extra_normals, self.center)
+        self.examples = torch.Generator().manual_seed(stream(plan.seed, -1, -1))
+        self.jitter = torch.Generator().manual_seed(stream(plan.seed, -2, -2))
+        self.sizes, self.groups = posterior.sizes, groups_of(posterior)
+        self.visit_every = visit_every(kernel)
+        self.state: State | None = None
+        self.gradients = 0
+        self.steps = 0
+        self.excess: list[Tensor] = []
+        self.visits: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.by_tensor = torch.zeros(len(rows), len(self.sizes), dtype=torch.float64, device=self.center.device)
+        self.accepted = torch.zeros(len(rows), dtype=torch.float64, device=self.center.device)
 
+    def advance(self, posterior: Posterior, draws: int, report: Callable[[float], None]) -> Walk:
+        steps = draws + (self.plan.burn_in if self.state is None else 0)
+        for number in range(steps):
+            self._step(posterior)
+            if self.steps > self.plan.burn_in:
+                self._record()
+            if number % 16 == 0:
+                report(number / steps)
+        report(1.0)
+        assert self.state is not None
+        mixed, distance, force = (torch.stack(parts, dim=1) for parts in zip(*self.visits, strict=True))
+        step_size = self.state.step_size[:, 0].double()
+        by_tensor, acceptance = self.by_tensor / len(self.visits), self.accepted / len(self.excess)
+        return Walk(torch.stack(self.excess, dim=1), mixed, distance, force, by_tensor, step_size, acceptance)
 
-class Noise:
-    """Standard normal numbers, (replica, parameter) at a time, made in bulk for several steps of one replica."""
+    def _step(self, posterior: Posterior) -> None:
+        """The first step is w* itself."""
 
-    def __init__(self, seed: int, keys: Sequence[tuple[int, int]], like: Tensor) -> None:
-        self.generators = [torch.Generator(like.device).manual_seed(_stream(seed, step, chain)) for step, chain in keys]
-        parameters = like.shape[1]
-        self.steps = max(1, NOISE_AT_ONCE // parameters)
-        self.buffer = torch.empty(len(keys), self.steps, parameters, dtype=like.dtype, device=like.device)
-        self.used = self.steps
+        def potential(position: Tensor) -> tuple[Tensor, Tensor]:
+            self.gradients += len(position)
+            data, base = posterior.data, self.base
+            if not self.is_full:
+                index = torch.randperm(posterior.examples, generator=self.examples)[: self.plan.batch_size]
+                index = index.to(position.device)
+                data = posterior.minibatch(index)
+                # The same examples at w*: a minibatch shifts both losses alike, so their difference is unbiased, quiet
+                base = self.base_losses[:, index].mean(dim=1, dtype=torch.float64)[self.checkpoint_of]
+            loss, gradient = posterior.loss_and_gradient(position, self.fixed, data)
+            return loss - base, gradient
 
-    def next(self) -> Tensor:
-        if self.used == self.steps:
-            for rows, generator in zip(self.buffer, self.generators, strict=True):
-                rows.normal_(generator=generator)
-            self.used = 0
-        self.used += 1
-        return self.buffer[:, self.used - 1]
+        if self.state is None:
+            self.state = self.kernel.init(self.center.clone(), potential, self.plan.step_size)
+        else:
+            jitter = float(torch.rand((), generator=self.jitter))
+            self.state = self.kernel.step(self.state, potential, self.target, self.noise.next(), jitter)
+            if self.kernel.adapt is not None and self.steps <= self.plan.burn_in:
+                self.state = self.kernel.adapt(self.state, self.steps / self.plan.burn_in)
+        self.steps += 1
 
-
-def _stream(seed: int, step: int, chain: int) -> int:
-    """A seed of its own for each (seed, step, chain)."""
-    words = [number % 2**64 for number in (seed, step, chain)]
-    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def squared_force(one: Walk, n_beta: float, localization: Tensor) -> Tensor:
-    """E‖∇U‖² of each replica, (replica,)."""
-    mixed = one.loss_force.sum(dim=1)
-    return n_beta**2 * one.force_force + 2 * n_beta * localization * mixed + localization**2 * one.distance
+    def _record(self) -> None:
+        assert self.state is not None
+        position, excess, gradient = self.state[:3]
+        if len(self.excess) % self.visit_every == 0:
+            offset = position - self.center
+            mixed = offset * gradient
+            self.by_tensor += sums(mixed, self.sizes)
+            series = mixed, offset.square_(), gradient.square()
+            self.visits.append(
+                (sums(series[0], self.groups), sums(series[1], self.groups), sums(series[2], self.groups))
+            )
+        self.excess.append(excess)
+        self.accepted += 1.0 if not self.kernel.is_adjusted else self.state.memory.acceptance[:, 0]
 
 
-def measured_virial(one: Walk, n_beta: float, localization: Tensor, dimension: int) -> Tensor:
-    """V = E[(w − w*)·∇U]/d of each replica, (replica,)."""
-    return (n_beta * one.loss_force.sum(dim=1) + localization * one.distance) / dimension
+def sums(values: Tensor, sizes: list[int]) -> Tensor:
+    """(replica, parameter) -> (replica, group) in float64: sums over neighbours, so many at a time."""
+    if len(sizes) == values.shape[1]:
+        return values.double()
+    return torch.stack([part.sum(dim=1, dtype=torch.float64) for part in values.split(sizes, dim=1)], dim=1)
 
 
-def step_bias(one: Walk, n_beta: float, localization: Tensor, step_size: Tensor) -> Tensor:
-    """What the finite step of sgld adds to nβ·E[L − L(w*)], (replica,):  (ε/8)·E[nβ∇L·∇U].
+def groups_of(posterior: Posterior) -> list[int]:
+    """Sizes of the groups of parameters that the virial is recorded for: each parameter, tensor, or several tensors."""
+    if posterior.dimension <= FEW_PARAMETERS:
+        return [1] * posterior.dimension
+    several = -(-len(posterior.sizes) // MOST_GROUPS)
+    return [sum(posterior.sizes[first : first + several]) for first in range(0, len(posterior.sizes), several)]
 
-    For U = ½Σ h_i x_i², the stationary variance of sgld is 1/(h_i(1 − εh_i/4)), so with nβ·L = ½Σ a_i x_i² the mean
-    is ½Σ a_i/(h_i(1 − εh_i/4)) and the term above is exactly its excess over ½Σ a_i/h_i, whatever the step size.
-    """
-    return step_size / 8 * n_beta * (n_beta * one.force_force + localization * one.loss_force.sum(dim=1))
+
+def visit_every(kernel: Kernel) -> int:
+    return 1 if kernel.is_adjusted else VISIT_EVERY

@@ -1,0 +1,106 @@
+"""Estimate: the local learning coefficient and its error from draws, chains that left the numbers left out.
+
+λ̂ = nβ·(mean of L(w) over chains and draws − L(w*)),  less the bias of the step size, with control variates
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from devi.sampling.diagnostics import VIRIAL_TOLERANCE, rhat_and_ess, standard_error
+from devi.sampling.stein import controlled
+
+MOST_ERRORS = 3.0  # that the covariates' mean may be from 0, for the chains to count as in equilibrium
+UNCERTAIN = 0.25  # share of what is taken off for a finite step: exact where the loss is homogeneous, else a guess
+EFFECTIVE_PER_COVARIATE = 20  # draws; with fewer, only the sum of the covariates is used
+
+
+class Estimate(NamedTuple):
+    """Each (step,). NaN where no chain stayed finite.
+
+    llc   λ̂ as above;  error  its standard error;  raw  nβ·(mean L − L(w*)), nothing taken off
+    bias  the step size's share of raw, were the loss a quadratic;  rhat, ess  of the loss along the chains
+    gain  how many times the draws the control variates are worth; 1 where they were not used
+    """
+
+    llc: np.ndarray
+    error: np.ndarray
+    raw: np.ndarray
+    bias: np.ndarray
+    rhat: np.ndarray
+    ess: np.ndarray
+    gain: np.ndarray
+
+
+def estimate(draws: xr.Dataset) -> Estimate:
+    """The estimate at each step of draws from `devi.sample`.
+
+    Source: Lau et al. 2023, arXiv:2308.12108, definition of the estimator.
+    """
+    trace = n_beta_excess(draws)  # (step, chain, draw)
+    bias, heat, covariates = (draws[name].values for name in ("step_bias", "heat", "stein"))
+    visits = np.searchsorted(draws["draw"].values, draws["visit"].values)
+    keep = finite_chains(draws)
+    result = Estimate(*(np.full(len(trace), np.nan) for _ in Estimate._fields))
+    for pattern in np.unique(keep, axis=0):  # steps that keep the same chains, together
+        if not pattern.any():
+            continue
+        rows = (keep == pattern).all(axis=1)
+        chosen = (each[rows][:, pattern] for each in (trace, bias, heat, covariates))
+        part = _estimate(*chosen, visits=visits, dimension=draws.attrs["dimension"])
+        if not draws.attrs["is_adjusted"]:
+            part = part._replace(error=np.hypot(part.error, UNCERTAIN * (part.raw - part.llc)))
+        for whole, some in zip(result, part, strict=True):
+            whole[rows] = some
+    return result
+
+
+def n_beta_excess(draws: xr.Dataset) -> np.ndarray:
+    """nβ·(L(w) − L(w*)) along the chains, (step, chain, draw)."""
+    return draws.attrs["n_beta"] * (draws["loss"].values - draws["base_loss"].values[:, None, None])
+
+
+def finite_chains(draws: xr.Dataset) -> np.ndarray:
+    """Whether every number of a chain is finite, (step, chain)."""
+    parts = ("loss", "step_bias", "heat", "stein")
+    found = [np.isfinite(draws[name].values).reshape(*draws["loss"].shape[:2], -1).all(axis=2) for name in parts]
+    return np.logical_and.reduce(found)
+
+
+def _estimate(
+    trace: np.ndarray,
+    bias: np.ndarray,
+    heat: np.ndarray,
+    covariates: np.ndarray,
+    *,
+    visits: np.ndarray,
+    dimension: int,
+) -> Estimate:
+    rhat, ess = rhat_and_ess(trace)
+    mean_bias = bias.mean(axis=2)  # (step, chain)
+    corrected = trace - mean_bias[:, :, None]
+    # The correction is an estimate too: it can add to what the chains differ by as well as take from it.
+    error = np.fmax(standard_error(trace, ess), standard_error(corrected, ess))
+    llc, gain = corrected.mean(axis=(1, 2)), np.ones(len(trace))
+    seen = trace[:, :, visits]
+    for row in np.flatnonzero(_is_balanced(covariates.sum(axis=3) / dimension - heat)):
+        found = covariates[row]
+        if ess[row] < EFFECTIVE_PER_COVARIATE * found.shape[2]:
+            found = found.sum(axis=2, keepdims=True)
+        quiet = controlled(seen[row], found)[None]
+        own = standard_error(quiet, rhat_and_ess(quiet)[1])[0]
+        if own < error[row]:
+            gain[row] = (error[row] / max(own, 1e-12)) ** 2
+            llc[row], error[row] = quiet.mean(), own
+    return Estimate(llc, error, trace.mean(axis=(1, 2)), mean_bias.mean(axis=1), rhat, ess, gain)
+
+
+def _is_balanced(excess_virial: np.ndarray) -> np.ndarray:
+    """Whether V − 1 − heat along the chains (step, chain, visit) is 0 within its error and the tolerance, (step,)."""
+    if excess_virial.shape[2] < 4:
+        return np.zeros(len(excess_virial), dtype=bool)
+    error = standard_error(excess_virial, rhat_and_ess(excess_virial)[1])
+    return np.abs(excess_virial.mean(axis=(1, 2))) <= np.fmin(VIRIAL_TOLERANCE, MOST_ERRORS * error)

@@ -1,0 +1,50 @@
+"""Langevin kernels: a gradient step and noise, never rejected. The draws are those of a nearby distribution.
+
+    sgld    w ← w − (ε/2)·(nβ·∇L(w) + γ·(w − w*)) + √ε·N(0, I)
+    psgld   w ← w − (ε/2)·m∘(nβ·∇L(w) + γ·(w − w*)) + √(ε·m)∘N(0, I),   m = 1/(√v + δ),  v ← α·v + (1 − α)·∇L²
+
+Sources: Welling & Teh 2011 (sgld); Lau et al. 2023, arXiv:2308.12108 (localized); Li et al. 2016, arXiv:1512.07666
+(psgld, without the term Γ, as is usual).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from devi.sampling.kernels import Kernel, Potential, State, Target, like
+
+RMSPROP_DECAY = 0.99  # α, and δ: Li et al. 2016, section 5
+RMSPROP_STABILITY = 1e-5
+
+
+def _start(position: Tensor, potential: Potential, step_size: Tensor) -> State:
+    return State(position, *potential(position), step_size)
+
+
+def _start_with_memory(position: Tensor, potential: Potential, step_size: Tensor) -> State:
+    return _start(position, potential, step_size)._replace(memory=torch.zeros_like(position))
+
+
+def _sgld_step(state: State, potential: Potential, target: Target, noise: Tensor, jitter: float = 0.0) -> State:
+    position = state.position
+    step_size, n_beta, localization = (like(position, x) for x in (state.step_size, *target[1:]))
+    # w − (εγ/2)(w − w*) is an interpolation towards w*, exact where w = w*; one new tensor, two fused updates.
+    position = torch.lerp(position, target.center, 0.5 * step_size * localization)
+    position.addcmul_(state.gradient, -0.5 * step_size * n_beta)
+    position.addcmul_(noise, step_size.sqrt())
+    return State(position, *potential(position), state.step_size)
+
+
+def _psgld_step(state: State, potential: Potential, target: Target, noise: Tensor, jitter: float = 0.0) -> State:
+    position, gradient = state.position, state.gradient
+    step_size = like(position, state.step_size)
+    memory = torch.lerp(gradient.square(), state.memory, RMSPROP_DECAY)
+    scale = (memory.sqrt() + RMSPROP_STABILITY).reciprocal_()
+    force = target.force(position, gradient)
+    moved = position - 0.5 * step_size * scale * force + (step_size * scale).sqrt_() * noise
+    return State(moved, *potential(moved), state.step_size, memory)
+
+
+sgld = Kernel(_start, _sgld_step, "sgld")
+psgld = Kernel(_start_with_memory, _psgld_step, "psgld")

@@ -1,0 +1,36 @@
+"""Noise: the random numbers of each replica, which depend on nothing but (seed, training step, chain)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Normal numbers per call and replica: enough to make the call's own cost small. Fixed, because it decides the stream.
+NOISE_AT_ONCE = 4096
+
+
+class Noise:
+    """Standard normal numbers, (replica, width) at a time, made in bulk for several steps of one replica."""
+
+    def __init__(self, seed: int, keys: Sequence[tuple[int, int]], width: int, like: Tensor) -> None:
+        self.generators = [torch.Generator(like.device).manual_seed(stream(seed, *key)) for key in keys]
+        self.steps = max(1, NOISE_AT_ONCE // width)
+        self.buffer = torch.empty(len(keys), self.steps, width, dtype=like.dtype, device=like.device)
+        self.used = self.steps
+
+    def next(self) -> Tensor:
+        if self.used == self.steps:
+            for rows, generator in zip(self.buffer, self.generators, strict=True):
+                rows.normal_(generator=generator)
+            self.used = 0
+        self.used += 1
+        return self.buffer[:, self.used - 1]
+
+
+def stream(seed: int, step: int, chain: int) -> int:
+    """A seed of its own for each (seed, step, chain)."""
+    words = [number % 2**64 for number in (seed, step, chain)]
+    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -1,0 +1,19 @@
+"""Samplers: the kernels by name."""
+
+from __future__ import annotations
+
+from devi.errors import unknown_name
+from devi.sampling.hamiltonian import hmc, mala
+from devi.sampling.kernels import Kernel
+from devi.sampling.langevin import psgld, sgld
+
+KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in (sgld, psgld, mala, hmc)}
+
+
+def kernel_named(kernel: str | Kernel) -> Kernel:
+    """The kernel that `kernel` names, or the kernel itself."""
+    if isinstance(kernel, Kernel):
+        return kernel
+    if kernel not in KERNELS:
+        raise unknown_name("sampler", kernel, KERNELS)
+    return KERNELS[kernel]
