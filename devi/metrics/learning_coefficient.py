@@ -121,7 +121,8 @@ class LearningCoefficient(Metric):
             posterior, run.steps, settings, kernel=kernel_named(self.sampler), seed=self.seed, progress=progress
         )
         # As far as the sampler is stable, or would be if it were sgld.
-        length = 0.5 * settings.step_size * settings.n_beta if ready.sampler == "sgld" else 1 / settings.localization
+        kernel = kernel_named(self.sampler)
+        length = 0.5 * settings.step_size * settings.n_beta if kernel.has_step_bias else 1 / settings.localization
         descended = descended_loss(posterior, step=length)
         names = list(run.parameters(slice(0, 1)))
         return learning_coefficient(

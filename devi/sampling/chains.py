@@ -11,7 +11,9 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from devi.sampling.devinterp_walk import DevinterpWalkers
 from devi.sampling.estimate import estimate
+from devi.sampling.example_losses import ExampleLosses, check_size, rounded
 from devi.sampling.kernels import Kernel
 from devi.sampling.posterior import Posterior
 from devi.sampling.samplers import kernel_named
@@ -35,6 +37,7 @@ def sample(
     dtype: torch.dtype = torch.float32,
     memory_bytes: int | None = None,
     progress: Progress = None,
+    keep_losses: int = 0,
     **given: Any,
 ) -> xr.Dataset:
     """Losses along the chains at every checkpoint; settings that are not given are chosen by `calibrate`.
@@ -53,6 +56,9 @@ def sample(
     acceptance            (step, chain)        of the proposals after burn-in; 1 for sgld and psgld
     step_size             (step, chain)        after burn-in: hmc and mala adapt it to each chain
 
+    example_loss          (step, chain, kept_draw, example)  float32, of every training example at about `keep_losses`
+                                               draws; for influences and susceptibilities, see `ExampleLosses`
+
     Attributes: every setting used, and what it cost. `memory_bytes` limits what one gradient keeps.
     """
     from devi.sampling.calibration import calibrate
@@ -67,6 +73,7 @@ def sample(
         seed=seed,
         memory_bytes=memory_bytes,
         progress=progress,
+        keep_losses=keep_losses,
     )
 
 
@@ -79,6 +86,7 @@ def sample_posterior(
     seed: int,
     memory_bytes: int | None = None,
     progress: Progress = None,
+    keep_losses: int = 0,
 ) -> xr.Dataset:
     """`sample` with every setting decided: draws double until the error is small enough or `most_draws` are taken."""
     checkpoints, chains = len(posterior.centers), settings.chains
@@ -96,7 +104,17 @@ def sample_posterior(
         min(settings.batch_size or posterior.examples, posterior.examples),
         seed,
     )
-    walkers = Walkers(posterior, settings.adjusted(kernel), rows, keys, plan, memory_bytes=memory_bytes)
+    check_size(checkpoints=checkpoints, chains=chains, most=keep_losses, examples=posterior.examples)
+
+    def keep() -> ExampleLosses | None:
+        return ExampleLosses(posterior.data, keep_losses, plan.batch_size) if keep_losses else None
+
+    walkers: Walkers | DevinterpWalkers
+    if kernel.name == "devinterp":
+        walkers = DevinterpWalkers(posterior, rows, keys, plan, keep=keep)
+    else:
+        own = settings.adjusted(kernel)
+        walkers = Walkers(posterior, own, rows, keys, plan, memory_bytes=memory_bytes, keep=keep)
     taken, more = 0, settings.draws
     while True:
         walk = walkers.advance(more, progress)
@@ -104,7 +122,7 @@ def sample_posterior(
         draws = _dataset(posterior, training_steps, settings, kernel, plan, walk, walkers.gradients)
         more = min(taken, settings.most_draws - taken)
         if more <= 0 or is_precise(draws):
-            return draws
+            return _with_example_losses(draws, walkers.kept()) if keep_losses else draws
 
 
 # What is precise enough: an error of 2% of the estimate, or of 0.5, whichever is larger.
@@ -120,6 +138,16 @@ def is_precise(draws: xr.Dataset) -> bool:
     return bool(((small & agree) | np.isnan(found.llc)).mean() >= 0.9)
 
 
+def _with_example_losses(draws: xr.Dataset, kept: list[ExampleLosses]) -> xr.Dataset:
+    """The draws with example_loss, from the parts of the replicas, rounded to what is worth storing."""
+    losses = np.concatenate([part.stacked() for part in kept])  # (replica, kept draw, example)
+    shape = draws.sizes["step"], draws.sizes["chain"], *losses.shape[1:]
+    labels = {"units": draws["loss"].attrs["units"], "long_name": "loss of each training example", "source": SOURCE}
+    values = (("step", "chain", "kept_draw", "example"), rounded(losses).reshape(shape), labels)
+    coordinates = {"kept_draw": kept[0].draws, "example": np.arange(losses.shape[2])}
+    return draws.assign(example_loss=values).assign_coords(coordinates)
+
+
 def _dataset(
     posterior: Posterior,
     training_steps: np.ndarray,
@@ -132,7 +160,7 @@ def _dataset(
     checkpoints, n_beta, dimension = len(posterior.centers), settings.n_beta, posterior.dimension
     pull = plan.localization[:, 0].double()
     sizes = groups_of(posterior)
-    is_sgld = kernel.name == "sgld"  # the one whose finite step has a formula
+    is_sgld = kernel.has_step_bias
     base = posterior.base_loss.cpu().numpy()
 
     def by_chain(values: Tensor) -> np.ndarray:

@@ -2,9 +2,10 @@
 
     w ← w − (ε/2)·( nβ·∇L_B(w) + γ·(w − w*) ) + √ε·N(0, I)      by `devinterp.optim.SGMCMC.sgld`
 
-Nothing of `walk` is used but its minibatches and its record: the model is an ordinary module, its gradient one ordinary
-backward pass, the step and the noise devinterp's. Given the same noise the two agree to rounding, and without it within
-their errors, so a disagreement is a bug in one of them. It costs what one module and one backward pass per step cost.
+Nothing of `Walkers` is used but their minibatches and their record: the model is an ordinary module, its gradient one
+ordinary backward pass, the step and the noise devinterp's. Given the same noise the two agree to rounding, and without
+it within their errors, so a disagreement is a bug in one of them. It costs what one module's backward pass costs.
+Source of the step: devinterp 2.0.1, optim/sgmcmc.py, `SGMCMC.step`.
 """
 
 from __future__ import annotations
@@ -17,134 +18,154 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from devi.sampling.example_losses import ExampleLosses
+from devi.sampling.noise import stream
 from devi.sampling.posterior import Posterior
-from devi.sampling.walk import VIRIAL_EVERY, Walk, _stream
+from devi.sampling.walk import VISIT_EVERY, Plan, Walk, groups_of, sums
 from devi.task import Batch
 
 if TYPE_CHECKING:
     from devinterp.optim import SGMCMC
 
 
-def devinterp_walk(
-    posterior: Posterior,
-    rows: Tensor,
-    keys: Sequence[tuple[int, int]],
-    *,
-    step_size: Tensor,
-    n_beta: float,
-    localization: Tensor,
-    burn_in: int,
-    draws: int,
-    batch_size: int,
-    seed: int,
-    progress: Callable[[float], None] | None = None,
-) -> Walk:
-    """`burn_in + draws` steps of every replica, with the arguments and the record of `devi.sampling.walk.walk`.
+class DevinterpWalkers:
+    """Replicas that walk one after another; `advance` goes on where the last one ended, as that of `Walkers`.
 
-    rows          (replica,) checkpoint of each replica, as a row of `posterior.centers`
-    keys          (training step, chain) of each replica: with `seed`, all that its noise depends on
-    step_size     (replica, 1), localization likewise
-
-    The noise is drawn by devinterp in torch's default type, a tensor at a time, so it is not the noise of `walk`.
-    A chain that leaves the numbers goes on as NaN. Source of the step: devinterp 2.0.1, optim/sgmcmc.py, `SGMCMC.step`.
+    The noise is drawn by devinterp in torch's default type, a tensor at a time, so it is not the noise of `Walkers`,
+    though it too depends on nothing but (seed, training step, chain). A chain that leaves the numbers goes on as NaN.
     """
-    model = copy.deepcopy(posterior.model)
-    steps, parts = burn_in + draws, []
-    for replica, (row, key) in enumerate(zip(rows.tolist(), keys, strict=True)):
 
-        def report(step: int, before: int = replica * steps) -> None:
-            if progress is not None and step % 16 == 0:
-                progress((before + step) / (steps * len(rows)))
+    def __init__(
+        self,
+        posterior: Posterior,
+        rows: Tensor,
+        keys: Sequence[tuple[int, int]],
+        plan: Plan,
+        *,
+        keep: Callable[[], ExampleLosses | None] = lambda: None,
+    ) -> None:
+        """The arguments are those of `Walkers`."""
+        self.chains = []
+        for replica, (row, key) in enumerate(zip(rows.tolist(), keys, strict=True)):
+            own = plan._replace(step_size=plan.step_size[replica], localization=plan.localization[replica])
+            self.chains.append(_Chain(posterior, row, key, own, keep()))
 
-        _move_to_checkpoint(model, posterior, row)
-        optimizer = _optimizer(
-            model, step_size=float(step_size[replica]), n_beta=n_beta, localization=float(localization[replica])
+    def advance(self, draws: int, progress: Callable[[float], None] | None = None) -> Walk:
+        """So many draws more, after burn-in the first time; everything since the start."""
+        parts = []
+        for number, chain in enumerate(self.chains):
+            parts.append(chain.advance(draws))
+            if progress is not None:
+                progress((number + 1) / len(self.chains))
+        return Walk(*(torch.stack(pieces) for pieces in zip(*parts, strict=True)))
+
+    def kept(self) -> list[ExampleLosses]:
+        """The losses of examples so far, replica by replica."""
+        return [chain.kept for chain in self.chains if chain.kept is not None]
+
+    @property
+    def gradients(self) -> int:
+        """Gradients taken so far, each of one replica's loss on one batch."""
+        return sum(chain.gradients for chain in self.chains)
+
+
+class _Chain:
+    """One replica, an ordinary module with devinterp's optimizer, and what it has left behind."""
+
+    def __init__(
+        self, posterior: Posterior, row: int, key: tuple[int, int], plan: Plan, kept: ExampleLosses | None
+    ) -> None:
+        self.posterior, self.plan, self.kept = posterior, plan, kept
+        self.fixed = posterior.fixed_at(torch.tensor([row], device=posterior.device))
+        self.center = posterior.centers[row]  # (parameter,)
+        self.model = _model_at(posterior, row)
+        self.sampled = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.optimizer = _optimizer(self.sampled, plan)
+        self.noise = torch.Generator(posterior.device).manual_seed(stream(plan.seed, *key))
+        self.batches = _batches(posterior, row, plan)
+        self.sizes, self.groups = posterior.sizes, groups_of(posterior)
+        self.gradients = 0
+        self.start: Tensor | None = None  # L(w*) on all examples, by the same operations as along the chain
+        self.excess: list[Tensor] = []
+        self.visits: list[Tensor] = []
+        self.by_tensor = torch.zeros(len(self.sizes), dtype=torch.float64, device=posterior.device)
+
+    def advance(self, draws: int) -> Walk:
+        """The replica's part of the record, which has no replica axis."""
+        for _ in range(draws + (self.plan.burn_in if self.start is None else 0)):
+            self._step()
+        loss_force, distance, force_force = torch.stack(self.visits, dim=1)  # each (visit, group)
+        return Walk(
+            torch.stack(self.excess),
+            loss_force,
+            distance,
+            force_force,
+            self.by_tensor / len(self.visits),
+            step_size=self.plan.step_size[0].double(),
+            acceptance=torch.ones_like(self.by_tensor[0]),
         )
-        noise = torch.Generator(posterior.device).manual_seed(_stream(seed, *key))
-        minibatches = _minibatches(posterior, row, batch_size, seed)
-        parts.append(_chain(posterior, row, model, optimizer, noise, minibatches, burn_in, draws, report))
-    if progress is not None:
-        progress(1.0)
-    return Walk(*(torch.stack(pieces) for pieces in zip(*parts, strict=True)))
 
-
-def _chain(
-    posterior: Posterior,
-    row: int,
-    model: nn.Module,
-    optimizer: SGMCMC,
-    noise: torch.Generator,
-    minibatches: Iterator[tuple[Batch, Tensor | None]],
-    burn_in: int,
-    draws: int,
-    report: Callable[[int], None],
-) -> Walk:
-    """One replica's part of the record: excess (draw,), loss_force (parameter tensor,), distance (), force_force ()."""
-    sampled = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    start = None
-    excess = torch.empty(draws, dtype=torch.float64, device=posterior.device)
-    loss_force = torch.zeros(len(sampled), dtype=torch.float64, device=posterior.device)
-    distance = torch.zeros((), dtype=torch.float64, device=posterior.device)
-    force_force = torch.zeros_like(distance)
-    for step in range(burn_in + draws):
-        data, base = next(minibatches)
-        optimizer.zero_grad()
-        loss = posterior.task.loss(model(data.inputs), data.targets).mean(dtype=torch.float64)
+    def _step(self) -> None:
+        """Loss and gradient where the chain stands, first at w* itself; then devinterp's step."""
+        data, base = next(self.batches)
+        self.optimizer.zero_grad()
+        loss = self.posterior.task.loss(self.model(data.inputs), data.targets).mean(dtype=torch.float64)
         loss.backward()
-        if start is None:
-            start = loss.detach()  # at w*, by the same operations as along the chain
-        draw = step - burn_in
-        if draw >= 0:
-            excess[draw] = loss.detach() - (start if base is None else base)
-            if draw % VIRIAL_EVERY == 0:
-                center = posterior.centers[row].split(posterior.sizes)
-                for place, (parameter, middle) in enumerate(zip(sampled, center, strict=True)):
-                    gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                    offset = parameter.detach() - middle.view_as(parameter)
-                    loss_force[place] += (offset * gradient).sum()
-                    distance += offset.square().sum()
-                    force_force += gradient.square().sum()
-        optimizer.step(noise_generator=noise)
-        report(step)
-    visits = -(-draws // VIRIAL_EVERY)
-    return Walk(excess, loss_force / visits, distance / visits, force_force / visits)
+        self.gradients += 1
+        if self.start is None:
+            self.start = loss.detach()
+        if self.gradients > self.plan.burn_in:
+            self._record(loss.detach() - (self.start if base is None else base))
+        self.optimizer.step(noise_generator=self.noise)
+
+    def _record(self, excess: Tensor) -> None:
+        position = torch.cat([parameter.detach().flatten() for parameter in self.sampled])
+        if self.kept is not None:
+            self.kept.visit(len(self.excess), self.posterior, position[None], self.fixed)
+        if len(self.excess) % VISIT_EVERY == 0:
+            gradient = torch.cat(
+                [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in self.sampled]
+            )
+            offset = position - self.center
+            products = torch.stack([offset * gradient, offset.square(), gradient.square()])
+            self.by_tensor += sums(products[:1], self.sizes)[0]
+            self.visits.append(sums(products, self.groups))  # (3, group)
+        self.excess.append(excess)
 
 
-def _optimizer(model: nn.Module, *, step_size: float, n_beta: float, localization: float) -> SGMCMC:
-    """devinterp's SGLD around where the model stands now, over the parameters that require gradients."""
-    from devinterp.optim import SGMCMC
-
-    with warnings.catch_warnings():
-        # nβ = 1 is then what the user asked for; devinterp's is a default that was not replaced.
-        warnings.filterwarnings("ignore", message="nbeta set to 1", category=UserWarning)
-        return SGMCMC.sgld(
-            [parameter for parameter in model.parameters() if parameter.requires_grad],
-            lr=step_size,
-            nbeta=n_beta,
-            localization=localization,
-        )
-
-
-def _move_to_checkpoint(model: nn.Module, posterior: Posterior, row: int) -> None:
-    """Give the model the parameters and buffers of one checkpoint."""
-    centers = [
-        center.view(shape)
-        for center, shape in zip(posterior.centers[row].split(posterior.sizes), posterior.shapes, strict=True)
-    ]
+def _model_at(posterior: Posterior, row: int) -> nn.Module:
+    """A copy of the model with the parameters and buffers of one checkpoint."""
+    model = copy.deepcopy(posterior.model)
+    centers = posterior.centers[row].split(posterior.sizes)
     values = {name: value[row] for name, value in posterior.fixed.items()}
-    values |= dict(zip(posterior.names, centers, strict=True))
+    values |= {
+        name: center.view(shape) for name, center, shape in zip(posterior.names, centers, posterior.shapes, strict=True)
+    }
     own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     with torch.no_grad():
         for name, value in values.items():
             own[name].copy_(value)
+    return model
 
 
-def _minibatches(posterior: Posterior, row: int, batch_size: int, seed: int) -> Iterator[tuple[Batch, Tensor | None]]:
-    """The examples of each step, those of `walk`, and their mean loss at w*; None for all examples."""
-    if batch_size >= posterior.examples:
+def _optimizer(sampled: list[nn.Parameter], plan: Plan) -> SGMCMC:
+    """devinterp's SGLD around where the parameters are now."""
+    from devinterp.optim import SGMCMC
+
+    with warnings.catch_warnings():
+        # nβ = 1 is then what the user asked for; devinterp takes it for a default that was not replaced.
+        warnings.filterwarnings("ignore", message="nbeta set to 1", category=UserWarning)
+        return SGMCMC.sgld(
+            sampled, lr=float(plan.step_size), nbeta=float(plan.n_beta), localization=float(plan.localization)
+        )
+
+
+def _batches(posterior: Posterior, row: int, plan: Plan) -> Iterator[tuple[Batch, Tensor | None]]:
+    """The examples of each step, those of `Walkers`, and their mean loss at w*; None for all examples."""
+    if plan.batch_size >= posterior.examples:
         while True:
             yield posterior.data, None
-    generator = torch.Generator().manual_seed(_stream(seed, -1, -1))
+    generator = torch.Generator().manual_seed(stream(plan.seed, -1, -1))
     while True:
-        index = torch.randperm(posterior.examples, generator=generator)[:batch_size].to(posterior.device)
+        index = torch.randperm(posterior.examples, generator=generator)[: plan.batch_size].to(posterior.device)
         yield posterior.minibatch(index), posterior.base_losses[row, index].mean(dtype=torch.float64)

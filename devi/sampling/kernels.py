@@ -62,6 +62,7 @@ class Kernel(NamedTuple):
     is_adjusted    accepts or rejects, so that its draws have the right distribution whatever the step size; needs
                    the gradient of all examples, and a `memory.acceptance` (..., 1) of the last step
     gradients_per_step  on average
+    has_step_bias  its finite step has the formulas of `devi.sampling.stein`
     """
 
     init: Callable[[Tensor, Potential, Tensor], State]
@@ -71,6 +72,7 @@ class Kernel(NamedTuple):
     extra_normals: int = 0
     is_adjusted: bool = False
     gradients_per_step: float = 1
+    has_step_bias: bool = False
 
 
 def like(position: Tensor, setting: Tensor | float) -> Tensor:

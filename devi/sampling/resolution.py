@@ -35,7 +35,7 @@ def moves(pilots: Pilots, *, step_size: float, localization: float, burn_in: int
     settings = [(step_size, localization), (step_size, localization / 2)]
     one = pilots.walk(settings, burn_in=burn_in, draws=draws)
     other = sharper.walk([(step_size / 2, 2 * localization)], burn_in=burn_in, draws=draws)
-    is_sgld = pilots.kernel.name == "sgld"  # the others have no correction for the step size
+    is_sgld = pilots.kernel.has_step_bias  # the others have no correction for the step size
     bias = np.concatenate([one.bias.numpy(), other.bias.numpy()])  # (setting, checkpoint)
     traces = np.concatenate([one.excess.numpy(), other.excess.numpy()])  # (setting, checkpoint, chain, draw)
     traces = np.where(np.isfinite(traces), traces, np.nan)  # an infinity would only become one on the way

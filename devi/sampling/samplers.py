@@ -7,7 +7,9 @@ from devi.sampling.hamiltonian import hmc, mala
 from devi.sampling.kernels import Kernel
 from devi.sampling.langevin import psgld, sgld
 
-KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in (sgld, psgld, mala, hmc)}
+# The steps of sgld, which pilots take; the chains themselves are walked by `devi.sampling.devinterp_walk`.
+devinterp = sgld._replace(name="devinterp")
+KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in (sgld, psgld, mala, hmc, devinterp)}
 
 
 def kernel_named(kernel: str | Kernel) -> Kernel:

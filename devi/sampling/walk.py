@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from devi.sampling.example_losses import ExampleLosses
 from devi.sampling.kernels import Kernel, State, Target
 from devi.sampling.noise import Noise, stream
 from devi.sampling.posterior import Posterior
@@ -71,8 +72,12 @@ class Walkers:
         plan: Plan,
         *,
         memory_bytes: int | None = None,
+        keep: Callable[[], ExampleLosses | None] = lambda: None,
     ) -> None:
-        """rows (replica,): checkpoint of each, as a row of `posterior.centers`; keys: its (training step, chain)."""
+        """rows (replica,): checkpoint of each, as a row of `posterior.centers`; keys: its (training step, chain).
+
+        keep  makes what keeps the losses of examples, once for each chunk
+        """
         self.posterior = posterior
         self.threads = torch.get_num_threads() if posterior.device.type == "cpu" and posterior.batched else 1
         at_once = min(posterior.replicas_at_once(plan.batch_size, memory_bytes), -(-len(rows) // self.threads))
@@ -80,7 +85,7 @@ class Walkers:
         for start in range(0, len(rows), at_once):
             part = slice(start, start + at_once)
             own = plan._replace(step_size=plan.step_size[part], localization=plan.localization[part])
-            self.chunks.append(_Chunk(posterior, kernel, rows[part], keys[part], own))
+            self.chunks.append(_Chunk(posterior, kernel, rows[part], keys[part], own, keep()))
 
     def advance(self, draws: int, progress: Callable[[float], None] | None = None) -> Walk:
         """So many draws more, after burn-in the first time; everything since the start."""
@@ -99,6 +104,10 @@ class Walkers:
         else:
             parts = self._in_threads(work)
         return Walk(*(torch.cat(pieces) for pieces in zip(*parts, strict=True)))
+
+    def kept(self) -> list[ExampleLosses]:
+        """The losses of examples so far, chunk by chunk of replicas."""
+        return [chunk.kept for chunk in self.chunks if chunk.kept is not None]
 
     @property
     def gradients(self) -> int:
@@ -133,9 +142,15 @@ class _Chunk:
     """Some of the replicas: where they are, and what they have left behind."""
 
     def __init__(
-        self, posterior: Posterior, kernel: Kernel, rows: Tensor, keys: Sequence[tuple[int, int]], plan: Plan
+        self,
+        posterior: Posterior,
+        kernel: Kernel,
+        rows: Tensor,
+        keys: Sequence[tuple[int, int]],
+        plan: Plan,
+        kept: ExampleLosses | None,
     ) -> None:
-        self.kernel, self.plan = kernel, plan
+        self.kernel, self.plan, self.kept = kernel, plan, kept
         self.center = posterior.centers[rows]  # (replica, parameter)
         self.fixed = posterior.fixed_at(rows)
         self.is_full = plan.batch_size >= posterior.examples
@@ -162,7 +177,7 @@ class _Chunk:
         for number in range(steps):
             self._step(posterior)
             if self.steps > self.plan.burn_in:
-                self._record()
+                self._record(posterior)
             if number % 16 == 0:
                 report(number / steps)
         report(1.0)
@@ -196,8 +211,10 @@ class _Chunk:
                 self.state = self.kernel.adapt(self.state, self.steps / self.plan.burn_in)
         self.steps += 1
 
-    def _record(self) -> None:
+    def _record(self, posterior: Posterior) -> None:
         assert self.state is not None
+        if self.kept is not None:
+            self.kept.visit(len(self.excess), posterior, self.state.position, self.fixed)
         position, excess, gradient = self.state[:3]
         if len(self.excess) % self.visit_every == 0:
             offset = position - self.center

@@ -1,4 +1,4 @@
-"""The reference walk against ours. devinterp draws its noise a tensor at a time, so `walk` is given that noise here."""
+"""The reference walk against ours. devinterp draws its noise a tensor at a time, so `Walkers` are given it here."""
 
 from dataclasses import dataclass
 
@@ -6,14 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from devi.known.memory_run import MemoryRun
-from devi.known.monomials import Monomials
-from devi.sampling.devinterp_walk import devinterp_walk
-from devi.sampling.kernels import psgld, sgld
+from devi.sampling import langevin
+from devi.sampling.devinterp_walk import DevinterpWalkers
+from devi.sampling.kernels import Target
+from devi.sampling.noise import stream
 from devi.sampling.posterior import Posterior
-from devi.sampling.walk import Walk, walk
+from devi.sampling.walk import Plan, Walk, Walkers
 from devi.task import Batch, Task
 from devi.tasks.superposition import Superposition
+from tests.sampling.in_memory import MemoryRun, Monomials
 
 KEYS = [(0, 0), (0, 1), (10, 0)]
 ROWS = torch.tensor([0, 0, 1])
@@ -57,17 +58,25 @@ def run_of(task):
     return MemoryRun.of(task, models, steps=[0, 10])
 
 
+def everywhere(value, count, dtype=torch.float32):
+    return torch.full((count, 1), value, dtype=dtype)
+
+
+def plan_of(count, *, dtype=torch.float32, **changes):
+    step_size, localization = changes.pop("step_size", 1e-3), changes.pop("localization", 1.0)
+    numbers = {"n_beta": 30.0, "burn_in": 0, "batch_size": 32, "seed": 0} | changes
+    return Plan(everywhere(step_size, count, dtype), localization=everywhere(localization, count, dtype), **numbers)
+
+
 class TheirNoise:
     """The normal numbers that devinterp draws from a chain's generator: float32, one call per tensor."""
 
     def __init__(self, sizes):
         self.sizes = sizes
 
-    def __call__(self, seed, keys, like):
-        from devi.sampling.walk import _stream
-
+    def __call__(self, seed, keys, width, like):
         self.like = like
-        self.generators = [torch.Generator().manual_seed(_stream(seed, step, chain)) for step, chain in keys]
+        self.generators = [torch.Generator().manual_seed(stream(seed, *key)) for key in keys]
         return self
 
     def next(self):
@@ -78,28 +87,28 @@ class TheirNoise:
         return torch.stack(rows).to(self.like)
 
 
-def both(monkeypatch, posterior, *, batch_size, dtype, **changes):
-    settings = {
-        "step_size": torch.tensor([[1e-3], [1e-3], [3e-3]], dtype=dtype),
-        "n_beta": 30.0,
-        "localization": torch.tensor([[5.0], [5.0], [0.0]], dtype=dtype),
-        "burn_in": 3,
-        "draws": 22,
-        "batch_size": batch_size,
-        "seed": 7,
-    } | changes
+def both(monkeypatch, posterior, *, batch_size, dtype):
+    plan = plan_of(3, dtype=dtype, burn_in=3, batch_size=batch_size, seed=7)
+    plan = plan._replace(
+        step_size=torch.tensor([[1e-3], [1e-3], [3e-3]], dtype=dtype),
+        localization=torch.tensor([[5.0], [5.0], [0.0]], dtype=dtype),
+    )
     monkeypatch.setattr("devi.sampling.walk.Noise", TheirNoise(posterior.sizes))
-    ours = walk(posterior, sgld, ROWS, KEYS, **settings)
-    return ours, devinterp_walk(posterior, ROWS, KEYS, **settings)
+    pair = Walkers(posterior, langevin.sgld, ROWS, KEYS, plan), DevinterpWalkers(posterior, ROWS, KEYS, plan)
+    for draws in (9, 13):
+        walks = [walkers.advance(draws) for walkers in pair]
+    assert pair[0].gradients == pair[1].gradients == 75
+    return walks
 
 
 @pytest.mark.parametrize("batch_size", [32, 8], ids=["full_batch", "minibatch"])
 @pytest.mark.parametrize(
     "task", [Shapes(), Superposition(init_scale=0.5, examples=32)], ids=["shapes", "superposition"]
 )
-def test_25_steps_in_a_row_are_those_of_walk_given_the_same_noise(monkeypatch, task, batch_size):
+def test_25_steps_in_two_parts_are_those_of_our_walk_given_the_same_noise(monkeypatch, task, batch_size):
     posterior = Posterior(run_of(task), dtype=torch.float64)
     ours, theirs = both(monkeypatch, posterior, batch_size=batch_size, dtype=torch.float64)
+    assert ours.excess.shape == (3, 22)
     assert ours.excess.abs().max() > 1e-3  # the chains have moved
     for name in Walk._fields:
         torch.testing.assert_close(getattr(theirs, name), getattr(ours, name), rtol=1e-10, atol=1e-12)
@@ -114,18 +123,8 @@ def test_in_float32_the_two_agree_to_its_rounding(monkeypatch):
 
 @pytest.mark.parametrize("batch_size", [32, 8])
 def test_a_step_size_of_0_stays_at_the_checkpoints_loss(batch_size):
-    found = devinterp_walk(
-        Posterior(run_of(Shapes())),
-        ROWS,
-        KEYS,
-        step_size=torch.zeros(3, 1),
-        n_beta=30.0,
-        localization=torch.ones(3, 1),
-        burn_in=0,
-        draws=4,
-        batch_size=batch_size,
-        seed=0,
-    )
+    plan = plan_of(3, step_size=0.0, batch_size=batch_size)
+    found = DevinterpWalkers(Posterior(run_of(Shapes())), ROWS, KEYS, plan).advance(4)
     # The minibatch's loss at w* is taken from a pass over all examples, which rounds differently.
     assert (found.excess.abs() <= (0 if batch_size == 32 else 1e-6)).all()
     assert (found.distance == 0).all()
@@ -135,19 +134,8 @@ def test_the_numbers_depend_on_seed_checkpoint_and_chain_and_not_on_the_company(
     posterior = Posterior(run_of(Shapes()))
 
     def excess(rows, keys, seed=0):
-        count = len(keys)
-        return devinterp_walk(
-            posterior,
-            torch.tensor(rows),
-            keys,
-            step_size=torch.full((count, 1), 1e-3),
-            n_beta=30.0,
-            localization=torch.ones(count, 1),
-            burn_in=0,
-            draws=4,
-            batch_size=32,
-            seed=seed,
-        ).excess
+        plan = plan_of(len(keys), seed=seed)
+        return DevinterpWalkers(posterior, torch.tensor(rows), keys, plan).advance(4).excess
 
     together = excess([0, 0, 1], KEYS)
     assert torch.equal(excess([1], [(10, 0)])[0], together[2])
@@ -161,40 +149,18 @@ def test_neither_the_posterior_nor_the_global_random_state_is_touched_and_progre
     before = torch.get_rng_state(), posterior.centers.clone(), [p.clone() for p in posterior.model.parameters()]
     heard = []
     # nβ = 1 too: devinterp warns of it, and here it is what was asked for
-    devinterp_walk(
-        posterior,
-        torch.tensor([0]),
-        [(0, 0)],
-        step_size=torch.full((1, 1), 0.1),
-        n_beta=1.0,
-        localization=torch.ones(1, 1),
-        burn_in=20,
-        draws=20,
-        batch_size=8,
-        seed=0,
-        progress=heard.append,
-    )
+    plan = plan_of(2, n_beta=1.0, burn_in=5, batch_size=8)
+    DevinterpWalkers(posterior, torch.tensor([0, 0]), [(0, 0), (0, 1)], plan).advance(20, heard.append)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert torch.equal(posterior.centers, before[1])
     assert all(torch.equal(*pair) for pair in zip(posterior.model.parameters(), before[2], strict=True))
-    assert heard == sorted(heard)
-    assert heard[-1] == 1.0
+    assert heard == [0.5, 1.0]
 
 
 def test_a_chain_that_leaves_the_numbers_leaves_the_others_as_they_are():
     posterior = Posterior(Monomials((2, 4), examples=8).run())
-    found = devinterp_walk(
-        posterior,
-        torch.tensor([0, 0]),
-        [(0, 0), (0, 1)],
-        step_size=torch.tensor([[50.0], [1e-3]]),
-        n_beta=10.0,
-        localization=torch.ones(2, 1),
-        burn_in=0,
-        draws=40,
-        batch_size=8,
-        seed=0,
-    )
+    plan = plan_of(2, batch_size=8)._replace(step_size=torch.tensor([[50.0], [1e-3]]))
+    found = DevinterpWalkers(posterior, torch.tensor([0, 0]), [(0, 0), (0, 1)], plan).advance(40)
     assert not found.excess[0].isfinite().all()
     assert found.excess[1].isfinite().all()
 
@@ -206,28 +172,29 @@ def test_20_steps_of_a_kernel_are_those_of_devinterps_optimizer_given_the_same_n
     """A quadratic with a curvature of its own per weight and gradient noise common to both, as of a minibatch."""
     from devinterp.optim import SGMCMC
 
-    from devi.sampling import kernels
-
     generator = torch.Generator().manual_seed(3)
     center, curvature = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
+    disturbances = torch.randn(21, *shape, generator=generator, dtype=torch.float64)
     parameter = nn.Parameter(center.clone())
     settings = {"lr": 0.01, "nbeta": 7.0, "localization": localization}
     if name == "sgld":
-        kernel, peer = sgld, SGMCMC.sgld([parameter], **settings)
+        kernel, peer = langevin.sgld, SGMCMC.sgld([parameter], **settings)
     else:
-        kernel = psgld
-        settings |= {"alpha": kernels.RMSPROP_DECAY, "eps": kernels.RMSPROP_STABILITY}
+        kernel = langevin.psgld
+        settings |= {"alpha": langevin.RMSPROP_DECAY, "eps": langevin.RMSPROP_STABILITY}
         peer = SGMCMC.rmsprop_sgld([parameter], **settings)
+    left = iter(disturbances)
+
+    def potential(position):
+        return position.sum(dim=1), curvature.abs().reshape(1, -1) * position + next(left).reshape(1, -1)
+
     theirs, ours = (torch.Generator().manual_seed(9) for _ in range(2))
-    state = kernel.init(center.reshape(1, -1).clone())
-    for _ in range(20):
-        disturbance = torch.randn(shape, generator=generator, dtype=torch.float64)
+    target = Target(center.reshape(1, -1), 7.0, localization)
+    state = kernel.init(target.center.clone(), potential, torch.full((1, 1), 0.01, dtype=torch.float64))
+    for disturbance in disturbances[:20]:
         parameter.grad = curvature.abs() * parameter.detach() + disturbance
-        gradient = curvature.abs().reshape(1, -1) * state.position + disturbance.reshape(1, -1)
         peer.step(noise_generator=theirs)
         noise = torch.normal(0.0, 1.0, size=shape, generator=ours).reshape(1, -1).double()
-        state = kernel.step(
-            state, gradient, center.reshape(1, -1), noise, step_size=0.01, n_beta=7.0, localization=localization
-        )
+        state = kernel.step(state, potential, target, noise, 0.0)
         torch.testing.assert_close(state.position[0], parameter.detach().flatten(), rtol=1e-13, atol=1e-13)
     assert (parameter.detach() - center).abs().max() > 0.01

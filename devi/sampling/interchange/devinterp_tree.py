@@ -30,7 +30,7 @@ EXAMPLE_LOSS = "example_loss"  # and example_loss_NAME: (step, chain, kept_draw,
 def to_devinterp(draws: xr.Dataset, *, step: int | None = None) -> xr.DataTree:
     """The sampling tree of one checkpoint; `step` is its training step, needed where there are several.
 
-        compute_llc(tree).llc_mean = n_beta · (mean of loss over chains and draws − base_loss) = llc + llc_step_bias
+        compute_llc(tree).llc_mean = n_beta · (mean of loss over chains and draws − base_loss) = llc_raw
 
     draws  from `devi.sample`: loss (step, chain, draw), base_loss (step,), burn-in already dropped
 
@@ -80,12 +80,9 @@ def from_devinterp(tree: xr.DataTree, *, step: int | None = None) -> xr.Dataset:
 
     From devinterp's own tree: loss (step, chain, draw) is `sampling_loss_micro`, a mean over batch and tokens, without
     the burn-in steps; base_loss is the mean of `init_loss`; example_loss_NAME are the means of `loss_NAME` over tokens.
-    Sampled by SGLD with save_metrics=True and a localization, the tree also tells how healthy the chains are,
-
-        nβ·E[(w − w*)·∇L]/d    from its products of gradient and prior,    γ·E‖w − w*‖²/d    from its distances
-
-    and the step's bias (ε/8)·E[nβ∇L·∇U] (see `devi.sampling.walk.step_bias`). Without, the virials are NaN, unknown,
-    and step_bias is 0: the estimate is the raw one.
+    Sampled by SGLD with save_metrics=True and a localization, the tree also says how healthy the chains are and what
+    the control variates of `devi.sampling.stein` need, all weights in one group. Without, that is unknown: the virials
+    are NaN, and the estimate is the raw one.
     """
     if "sampling_loss_micro" not in tree or "metadata" not in tree.attrs:
         raise DeviError(
@@ -102,9 +99,14 @@ def from_devinterp(tree: xr.DataTree, *, step: int | None = None) -> xr.Dataset:
         "base_loss": (("step",), [float(root["init_loss"].mean(dtype=np.float64))]),
         "virial_by_parameter": (("step", "parameter"), np.zeros((1, 0))),
     }
-    for name, values in _health(root.isel(step=after), settings).items():
-        variables[name] = (("step", "chain"), values[None])
-    coordinates: dict[str, Any] = {"step": [0 if step is None else step], "parameter": np.array([], dtype=str)}
+    variables |= _health(root.isel(step=after), settings)
+    taken = variables["loss"][1].shape[2]
+    coordinates: dict[str, Any] = {
+        "step": [0 if step is None else step],
+        "draw": np.arange(taken),
+        "visit": np.arange(variables["heat"][1].shape[2]),
+        "parameter": np.array([], dtype=str),
+    }
     for variable in (str(name) for name in root.data_vars if str(name).startswith("loss_")):
         name = variable.removeprefix("loss_")
         example = f"example_{name}"
@@ -122,11 +124,12 @@ def from_devinterp(tree: xr.DataTree, *, step: int | None = None) -> xr.Dataset:
             "localization": settings["localization"],
             "burn_in": settings["num_burnin_steps"],
             "chains": settings["num_chains"],
-            "draws": variables["loss"][1].shape[2],
+            "draws": taken,
             "batch_size": settings["batch_size"] * settings["gradient_accumulation_steps"],
             "seed": settings["init_seed"],
-        }
-        | ({"dimension": tree.attrs["metrics_numel"]} if "metrics_numel" in tree.attrs else {}),
+            "dimension": tree.attrs.get("metrics_numel", np.nan),
+            "is_adjusted": 0,
+        },
     )
 
 
@@ -146,33 +149,41 @@ def _ours(tree: xr.DataTree, step: int | None) -> xr.Dataset:
     return rest.assign(variables).expand_dims(step=[training_step if step is None else step])
 
 
-def _health(root: xr.Dataset, settings: dict[str, Any]) -> dict[str, np.ndarray]:
-    """virial_loss, virial_localization and step_bias of each chain, (chain,), from devinterp's metrics.
+def _health(root: xr.Dataset, settings: dict[str, Any]) -> dict[str, Any]:
+    """What `devi.sample` tells of its chains besides their losses, from devinterp's metrics of every step.
 
-    With s = ε/2 they are, at every step:  scaled_grad = ‖s·nβ·∇L‖,  distance = ‖w − w*‖,
-    dot_grad_prior = s²·nβ·γ·(w − w*)·∇L,  the weights that a mask freezes left out of all three.
+    With s = ε/2:  scaled_grad = ‖s·nβ·∇L‖,  distance = ‖w − w*‖,  dot_grad_prior = s²·nβ·γ·(w − w*)·∇L, the weights
+    that a mask freezes left out of all three. So (w − w*)·∇U, ‖∇U‖² and nβ∇L·∇U are known, with ∇U = nβ∇L + γ(w − w*).
     Source: devinterp 2.0.1, optim/metrics.py.
     """
-    chains = root.sizes["chain"]
-    unknown = np.full(chains, np.nan)
-    health = {"virial_loss": unknown, "virial_localization": unknown, "step_bias": np.zeros(chains)}
-    is_plain = settings["sampling_method"] == "sgmcmc_sgld" and settings["llc_weight_decay"] == 0
-    if not is_plain or "metrics_distance" not in root or not settings["lr"]:
-        return health
-    half, localization = settings["lr"] / 2, settings["localization"]
+    chain, visit = ("step", "chain"), ("step", "chain", "visit")
+    is_plain = settings["sampling_method"] == "sgmcmc_sgld" and settings["noise_level"] == 1
+    is_localized = settings["localization"] > 0 and settings["llc_weight_decay"] == 0
+    if not (is_plain and is_localized and settings["lr"] > 0 and "metrics_distance" in root):
+        unknown, nothing = np.full((1, root.sizes["chain"]), np.nan), np.zeros((1, root.sizes["chain"], 1))
+        return {
+            "virial_loss": (chain, unknown),
+            "virial_localization": (chain, unknown),
+            "stein": ((*visit, "group"), nothing[..., None]),  # of a single visit: too few to be used
+            "heat": (visit, nothing),
+            "step_bias": (visit, nothing),
+        }
+    step_size, localization, dimension = settings["lr"], settings["localization"], root.attrs["metrics_numel"]
 
-    def mean(name: str, power: int = 1) -> np.ndarray:
-        return (root[f"metrics_{name}"].astype(np.float64) ** power).mean("step", skipna=False).values
+    def metric(name: str) -> np.ndarray:  # (1, chain, visit)
+        return root[f"metrics_{name}"].values.astype(np.float64)[None]
 
-    dimension = root.attrs["metrics_numel"]
-    health["virial_localization"] = localization * mean("distance", 2) / dimension
-    force = mean("scaled_grad", 2) / half**2  # E‖nβ∇L‖²
-    pull = np.zeros(chains)  # nβ·γ·E[(w − w*)·∇L]
-    if localization:
-        pull = mean("dot_grad_prior") / half**2
-        health["virial_loss"] = pull / localization / dimension
-    health["step_bias"] = settings["lr"] / 8 * (force + pull)
-    return health
+    push = (metric("scaled_grad") / (0.5 * step_size)) ** 2  # ‖nβ∇L‖²
+    mixed = metric("dot_grad_prior") / (0.5 * step_size) ** 2  # nβ·γ·(w − w*)·∇L
+    pull = localization * metric("distance") ** 2  # γ·‖w − w*‖²
+    squared_force = push + 2 * mixed + localization * pull
+    return {
+        "virial_loss": (chain, mixed.mean(axis=2) / localization / dimension),
+        "virial_localization": (chain, pull.mean(axis=2) / dimension),
+        "stein": ((*visit, "group"), (mixed / localization + pull - dimension)[..., None]),
+        "heat": (visit, step_size / 4 * squared_force / dimension),
+        "step_bias": (visit, step_size / 8 * (push + mixed)),
+    }
 
 
 def _checkpoint(draws: xr.Dataset, step: int | None) -> xr.Dataset:

@@ -34,7 +34,7 @@ def test_the_posterior_mean_is_the_raw_estimate_of_every_checkpoint():
     found, tree = learning_coefficient(draws), to_arviz(draws)
     assert tree["posterior"]["llc_draw"].dims == ("chain", "draw", "step")
     mean = tree["posterior"]["llc_draw"].mean(("chain", "draw"))
-    np.testing.assert_allclose(mean, found["llc"] + found["llc_step_bias"], rtol=1e-12)
+    np.testing.assert_allclose(mean, found["llc_raw"], rtol=1e-12)
 
 
 def test_draws_that_are_not_finite_are_arvizs_divergences():

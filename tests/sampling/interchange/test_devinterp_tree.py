@@ -14,9 +14,7 @@ SAMPLING |= {"num_chains": 2, "num_draws": 10, "batch_size": 8, "init_seed": 100
 
 
 def raw_estimate(draws):
-    """llc + llc_step_bias, (step,)."""
-    found = learning_coefficient(draws)
-    return (found["llc"] + found["llc_step_bias"]).values
+    return learning_coefficient(draws)["llc_raw"].values
 
 
 @pytest.mark.parametrize(
@@ -118,7 +116,7 @@ def test_devinterps_susceptibilities_are_those_of_our_example_losses():
 class TheirNoise:
     """The normal numbers of devinterp's chains: torch's global generator, seeded with init_seed + chain."""
 
-    def __init__(self, seed, keys, like):
+    def __init__(self, seed, keys, width, like):
         self.generators = [torch.Generator().manual_seed(SAMPLING["init_seed"] + chain) for _, chain in keys]
         self.like = like
 
@@ -162,7 +160,7 @@ def test_devinterps_own_chains_and_their_health_are_those_of_our_walk_given_the_
     devinterps_tree, monkeypatch
 ):
     monkeypatch.setattr("devi.sampling.walk.Noise", TheirNoise)
-    monkeypatch.setattr("devi.sampling.walk.VIRIAL_EVERY", 1)
+    monkeypatch.setattr("devi.sampling.walk.VISIT_EVERY", 1)
     sizes = {"step_size": SAMPLING["lr"], "n_beta": 30.0, "localization": 5.0, "burn_in": 4, "batch_size": 0}
     ours = some_quadratic_draws(**sizes, draws=20, chains=2)
     found = from_devinterp(devinterps_tree, step=7)
@@ -170,8 +168,10 @@ def test_devinterps_own_chains_and_their_health_are_those_of_our_walk_given_the_
     assert found["loss"].shape == (1, 2, 20)  # burn-in dropped, every step after it kept
     excess = [(draws["loss"] - draws["base_loss"]).values for draws in (found, ours)]
     np.testing.assert_allclose(*excess, atol=1e-6)
-    for name in ("virial_loss", "virial_localization", "step_bias"):
-        np.testing.assert_allclose(found[name], ours[name], rtol=1e-4)
+    for name in ("virial_loss", "virial_localization", "step_bias", "heat"):
+        np.testing.assert_allclose(found[name], ours[name], rtol=1e-4, atol=1e-6)
+    # ours has a group for each of the 5 weights
+    np.testing.assert_allclose(found["stein"].sum("group"), ours["stein"].sum("group"), rtol=1e-4, atol=1e-4)
     assert found.attrs["dimension"] == 5
 
 
@@ -204,3 +204,4 @@ def test_without_devinterps_metrics_the_virials_are_unknown_and_the_estimate_is_
     assert np.isnan(found["virial_localization"]).all()
     assert (found["step_bias"] == 0).all()
     assert learning_coefficient(found)["llc"].values == raw_estimate(from_devinterp(devinterps_tree))
+    assert learning_coefficient(found)["llc_step_bias"].values == 0
