@@ -17,7 +17,7 @@ import xarray as xr
 from pydantic import Field
 
 from devi.metrics.metric import Metric, labels
-from devi.sampling.settings import CHOSEN
+from devi.sampling.settings import CHOSEN, GIVEN, LEAPFROG_STEPS
 
 if TYPE_CHECKING:
     from devi.checkpoints.reader import Run
@@ -91,6 +91,14 @@ class LearningCoefficient(Metric):
     def resolved(self, run: Run, progress: Progress = None) -> Self:
         if all(getattr(self, name) is not None for name in CALIBRATED):
             return self
+        if all(getattr(self, name) is not None for name in CHOSEN):
+            reasons = self.reasons or dict.fromkeys(CHOSEN, GIVEN)
+            return dataclasses.replace(
+                self,
+                most_draws=self.most_draws or self.draws,
+                leapfrog_steps=self.leapfrog_steps or LEAPFROG_STEPS,
+                reasons=reasons,
+            )
         settings = self.settings(run, progress)
         chosen = {name: getattr(settings, name) for name in CALIBRATED}
         return dataclasses.replace(self, **chosen, **{name: getattr(settings, name) for name in FOUND})
@@ -112,10 +120,7 @@ class LearningCoefficient(Metric):
 
         whole = getattr(run, "whole", run)
         ready = self.resolved(whole)
-        settings = Settings(
-            sampler=ready.sampler,
-            **{name: getattr(ready, name) for name in (*CALIBRATED, *FOUND)},
-        )
+        settings = Settings(sampler=ready.sampler, **{name: getattr(ready, name) for name in (*CALIBRATED, *FOUND)})
         posterior = Posterior(run, device=self.device)
         draws = sample_posterior(
             posterior, run.steps, settings, kernel=kernel_named(self.sampler), seed=self.seed, progress=progress

@@ -12,11 +12,11 @@ import xarray as xr
 from torch import Tensor
 
 from devi.sampling.devinterp_walk import DevinterpWalkers
-from devi.sampling.estimate import estimate
+from devi.sampling.estimate import Estimate, estimate
 from devi.sampling.example_losses import ExampleLosses, check_size, rounded
 from devi.sampling.kernels import Kernel
 from devi.sampling.posterior import Posterior
-from devi.sampling.samplers import kernel_named
+from devi.sampling.samplers import kernel_named, prepared
 from devi.sampling.settings import Settings
 from devi.sampling.stein import force_offset, heat, step_bias
 from devi.sampling.walk import Plan, Walk, Walkers, groups_of, visit_every
@@ -113,7 +113,7 @@ def sample_posterior(
     if kernel.name == "devinterp":
         walkers = DevinterpWalkers(posterior, rows, keys, plan, keep=keep)
     else:
-        own = settings.adjusted(kernel)
+        own = prepared(kernel, settings)
         walkers = Walkers(posterior, own, rows, keys, plan, memory_bytes=memory_bytes, keep=keep)
     taken, more = 0, settings.draws
     while True:
@@ -121,21 +121,24 @@ def sample_posterior(
         taken += more
         draws = _dataset(posterior, training_steps, settings, kernel, plan, walk, walkers.gradients)
         more = min(taken, settings.most_draws - taken)
-        if more <= 0 or is_precise(draws):
+        found = estimate(draws)
+        if more <= 0 or is_precise(found):
             return _with_example_losses(draws, walkers.kept()) if keep_losses else draws
+        if not found.is_balanced.mean() >= ENOUGH:
+            walkers.forget()
 
 
-# What is precise enough: an error of 2% of the estimate, or of 0.5, whichever is larger.
+# An error of 2% of the estimate, or of 0.5, whichever is larger, and chains that agree, at nine checkpoints in ten.
 RELATIVE_GOAL, ABSOLUTE_GOAL = 0.02, 0.5
 RHAT_GOAL = 1.05
+ENOUGH = 0.9
 
 
-def is_precise(draws: xr.Dataset) -> bool:
-    """Whether nine in ten checkpoints have a small enough error and chains that agree."""
-    found = estimate(draws)
+def is_precise(found: Estimate) -> bool:
+    """Whether more draws are not needed."""
     small = found.error <= np.fmax(RELATIVE_GOAL * np.abs(found.llc), ABSOLUTE_GOAL)
-    agree = ~(found.rhat > RHAT_GOAL)
-    return bool(((small & agree) | np.isnan(found.llc)).mean() >= 0.9)
+    agree = found.is_balanced & ~(found.rhat > RHAT_GOAL)
+    return bool(((small & agree) | np.isnan(found.llc)).mean() >= ENOUGH)
 
 
 def _with_example_losses(draws: xr.Dataset, kept: list[ExampleLosses]) -> xr.Dataset:

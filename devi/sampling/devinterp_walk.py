@@ -59,6 +59,11 @@ class DevinterpWalkers:
                 progress((number + 1) / len(self.chains))
         return Walk(*(torch.stack(pieces) for pieces in zip(*parts, strict=True)))
 
+    def forget(self) -> None:
+        """Drop what was recorded so far: it was burn-in after all."""
+        for chain in self.chains:
+            chain.forget()
+
     def kept(self) -> list[ExampleLosses]:
         """The losses of examples so far, replica by replica."""
         return [chain.kept for chain in self.chains if chain.kept is not None]
@@ -86,9 +91,14 @@ class _Chain:
         self.sizes, self.groups = posterior.sizes, groups_of(posterior)
         self.gradients = 0
         self.start: Tensor | None = None  # L(w*) on all examples, by the same operations as along the chain
+        self.forget()
+
+    def forget(self) -> None:
         self.excess: list[Tensor] = []
         self.visits: list[Tensor] = []
-        self.by_tensor = torch.zeros(len(self.sizes), dtype=torch.float64, device=posterior.device)
+        self.by_tensor = torch.zeros(len(self.sizes), dtype=torch.float64, device=self.center.device)
+        if self.kept is not None:
+            self.kept.forget()
 
     def advance(self, draws: int) -> Walk:
         """The replica's part of the record, which has no replica axis."""

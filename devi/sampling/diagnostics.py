@@ -85,7 +85,8 @@ def rhat_and_ess(trace: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return rhat, ess
     ess[usable] = array_stats.ess(trace[usable], chain_axis=1, draw_axis=2, method="mean")
     if chains > 1:
-        rhat[usable] = array_stats.rhat(trace[usable], chain_axis=1, draw_axis=2)
+        with np.errstate(divide="ignore", invalid="ignore"):  # chains that stand still: R-hat is infinite, or none
+            rhat[usable] = array_stats.rhat(trace[usable], chain_axis=1, draw_axis=2)
     return rhat, ess
 
 

@@ -24,6 +24,7 @@ class Estimate(NamedTuple):
     llc   λ̂ as above;  error  its standard error;  raw  nβ·(mean L − L(w*)), nothing taken off
     bias  the step size's share of raw, were the loss a quadratic;  rhat, ess  of the loss along the chains
     gain  how many times the draws the control variates are worth; 1 where they were not used
+    is_balanced  whether the virial is what it should be in equilibrium, to 0.1 and 3 of its errors
     """
 
     llc: np.ndarray
@@ -33,6 +34,7 @@ class Estimate(NamedTuple):
     rhat: np.ndarray
     ess: np.ndarray
     gain: np.ndarray
+    is_balanced: np.ndarray
 
 
 def estimate(draws: xr.Dataset) -> Estimate:
@@ -45,6 +47,7 @@ def estimate(draws: xr.Dataset) -> Estimate:
     visits = np.searchsorted(draws["draw"].values, draws["visit"].values)
     keep = finite_chains(draws)
     result = Estimate(*(np.full(len(trace), np.nan) for _ in Estimate._fields))
+    result = result._replace(is_balanced=np.zeros(len(trace), dtype=bool))
     for pattern in np.unique(keep, axis=0):  # steps that keep the same chains, together
         if not pattern.any():
             continue
@@ -86,7 +89,8 @@ def _estimate(
     error = np.fmax(standard_error(trace, ess), standard_error(corrected, ess))
     llc, gain = corrected.mean(axis=(1, 2)), np.ones(len(trace))
     seen = trace[:, :, visits]
-    for row in np.flatnonzero(_is_balanced(covariates.sum(axis=3) / dimension - heat)):
+    is_balanced = _is_balanced(covariates.sum(axis=3) / dimension - heat)
+    for row in np.flatnonzero(is_balanced):
         found = covariates[row]
         if ess[row] < EFFECTIVE_PER_COVARIATE * found.shape[2]:
             found = found.sum(axis=2, keepdims=True)
@@ -95,7 +99,7 @@ def _estimate(
         if own < error[row]:
             gain[row] = (error[row] / max(own, 1e-12)) ** 2
             llc[row], error[row] = quiet.mean(), own
-    return Estimate(llc, error, trace.mean(axis=(1, 2)), mean_bias.mean(axis=1), rhat, ess, gain)
+    return Estimate(llc, error, trace.mean(axis=(1, 2)), mean_bias.mean(axis=1), rhat, ess, gain, is_balanced)
 
 
 def _is_balanced(excess_virial: np.ndarray) -> np.ndarray:

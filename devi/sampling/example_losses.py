@@ -32,6 +32,9 @@ class ExampleLosses:
     def __init__(self, data: Batch, most: int, at_once: int) -> None:
         """at_once: examples in one pass; the memory for as many as in a gradient is there."""
         self.data, self.most, self.at_once = data, most, at_once
+        self.forget()
+
+    def forget(self) -> None:
         self.spacing = 1
         self.draws: list[int] = []
         self.losses: list[np.ndarray] = []  # (replica, example) float32

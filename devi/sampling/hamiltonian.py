@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from devi.sampling.kernels import Kernel, Potential, State, Target
+from devi.sampling.settings import LEAPFROG_STEPS
 
-LEAPFROG_STEPS = 10
 ACCEPTANCE_HMC = 0.8  # Hoffman & Gelman 2014, section 4
 ACCEPTANCE_MALA = 0.574  # the best in many dimensions: Roberts & Rosenthal 1998
 # Dual averaging as in Hoffman & Gelman 2014, section 3.2.1

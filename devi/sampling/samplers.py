@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from devi.errors import unknown_name
-from devi.sampling.hamiltonian import hmc, mala
+from devi.sampling.hamiltonian import hmc, mala, with_length, with_step_kept
 from devi.sampling.kernels import Kernel
 from devi.sampling.langevin import psgld, sgld
+from devi.sampling.settings import GIVEN, Settings
 
 # The steps of sgld, which pilots take; the chains themselves are walked by `devi.sampling.devinterp_walk`.
 devinterp = sgld._replace(name="devinterp")
@@ -19,3 +20,9 @@ def kernel_named(kernel: str | Kernel) -> Kernel:
     if kernel not in KERNELS:
         raise unknown_name("sampler", kernel, KERNELS)
     return KERNELS[kernel]
+
+
+def prepared(kernel: Kernel, settings: Settings) -> Kernel:
+    """The kernel with trajectories as long as the settings say, and a step size left alone if it was given."""
+    kernel = with_length(kernel, settings.leapfrog_steps)
+    return with_step_kept(kernel) if settings.reasons.get("step_size") == GIVEN else kernel

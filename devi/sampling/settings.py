@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from devi.errors import DeviError
-from devi.sampling.hamiltonian import LEAPFROG_STEPS, with_length, with_step_kept
-from devi.sampling.kernels import Kernel
 
 # What `calibrate` chooses where it is not given.
 CHOSEN = ("chains", "draws", "burn_in", "step_size", "n_beta", "localization", "batch_size")
 GIVEN = "given"
+LEAPFROG_STEPS = 10
 
 
 @dataclass(frozen=True)
@@ -40,11 +39,6 @@ class Settings:
 
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
-
-    def adjusted(self, kernel: Kernel) -> Kernel:
-        """The kernel with trajectories of this length, and a step size left alone if it was given."""
-        kernel = with_length(kernel, self.leapfrog_steps)
-        return with_step_kept(kernel) if self.reasons.get("step_size") == GIVEN else kernel
 
 
 def check_settings(given: dict[str, float | None]) -> None:

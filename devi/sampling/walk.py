@@ -105,6 +105,11 @@ class Walkers:
             parts = self._in_threads(work)
         return Walk(*(torch.cat(pieces) for pieces in zip(*parts, strict=True)))
 
+    def forget(self) -> None:
+        """Drop what was recorded so far: it was burn-in after all."""
+        for chunk in self.chunks:
+            chunk.forget()
+
     def kept(self) -> list[ExampleLosses]:
         """The losses of examples so far, chunk by chunk of replicas."""
         return [chunk.kept for chunk in self.chunks if chunk.kept is not None]
@@ -167,10 +172,15 @@ class _Chunk:
         self.state: State | None = None
         self.gradients = 0
         self.steps = 0
+        self.forget()
+
+    def forget(self) -> None:
         self.excess: list[Tensor] = []
         self.visits: list[tuple[Tensor, Tensor, Tensor]] = []
-        self.by_tensor = torch.zeros(len(rows), len(self.sizes), dtype=torch.float64, device=self.center.device)
-        self.accepted = torch.zeros(len(rows), dtype=torch.float64, device=self.center.device)
+        self.by_tensor = self.base.new_zeros(len(self.base), len(self.sizes))
+        self.accepted = torch.zeros_like(self.base)
+        if self.kept is not None:
+            self.kept.forget()
 
     def advance(self, posterior: Posterior, draws: int, report: Callable[[float], None]) -> Walk:
         steps = draws + (self.plan.burn_in if self.state is None else 0)

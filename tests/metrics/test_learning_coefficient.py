@@ -44,7 +44,7 @@ def test_the_trace_keeps_evenly_spaced_draws_and_the_estimate_uses_all_of_them()
     assert thin["draw"].values.tolist() == [0, 100, 200, 299, 399]
     np.testing.assert_array_equal(thin["llc_trace"], whole["llc_trace"].sel(draw=thin["draw"]))
     assert thin["llc"].item() == whole["llc"].item()
-    assert whole["llc"].item() == pytest.approx((whole["llc_trace"].mean() - whole["llc_step_bias"]).item(), rel=1e-5)
+    assert whole["llc_raw"].item() == pytest.approx(whole["llc_trace"].mean().item(), rel=1e-5)
 
 
 def test_the_virials_parts_add_up_to_it():
@@ -82,27 +82,34 @@ def test_a_frozen_parameter_has_no_virial_and_keeps_its_place_beside_the_norms()
     assert together["layer_norms"].dims == together["llc_virial_by_parameter"].dims
 
 
-def drawn(step_bias):
+def drawn(step_bias, *, loss=None, stein=None):
     """Draws of four chains at one checkpoint, made up: the loss is noise of the same kind in each."""
-    noise = np.random.default_rng(0).standard_normal((1, 4, 500)) * 0.01
+    if loss is None:
+        loss = 0.05 + np.random.default_rng(0).standard_normal((1, 4, 500)) * 0.01
+    visits = loss.shape[2]
     zeros = np.zeros((1, 4))
+    bias = np.broadcast_to(np.reshape(step_bias, (1, 4, 1)), (1, 4, visits))
+    stein = np.full((1, 4, visits, 1), 5.0) if stein is None else stein  # out of balance: no control variates
     return xr.Dataset(
         {
-            "loss": (("step", "chain", "draw"), 0.05 + noise),
+            "loss": (("step", "chain", "draw"), loss),
             "base_loss": (("step",), [0.0]),
-            "step_bias": (("step", "chain"), [step_bias]),
+            "step_bias": (("step", "chain", "visit"), bias),
+            "heat": (("step", "chain", "visit"), 0 * bias),
+            "stein": (("step", "chain", "visit", "group"), stein),
             "virial_loss": (("step", "chain"), zeros + 1),
             "virial_localization": (("step", "chain"), zeros),
             "virial_by_parameter": (("step", "parameter"), [[1.0]]),
         },
-        coords={"step": [0], "parameter": ["w"]},
-        attrs={"n_beta": 100.0, "step_size": 0.1},
+        coords={"step": [0], "parameter": ["w"], "draw": range(visits), "visit": range(visits)},
+        attrs={"n_beta": 100.0, "step_size": 0.1, "dimension": 1, "is_adjusted": 1},
     )
 
 
-def test_the_raw_estimate_is_the_corrected_one_plus_the_step_bias():
+def test_out_of_balance_the_raw_estimate_is_the_corrected_one_plus_the_step_bias():
     found = learning_coefficient(drawn([0.2, 0.2, 0.2, 0.2]))
-    assert (found["llc"] + found["llc_step_bias"]).item() == pytest.approx(found["llc_trace"].mean().item(), rel=1e-5)
+    assert (found["llc"] + found["llc_step_bias"]).item() == pytest.approx(found["llc_raw"].item(), rel=1e-12)
+    assert found["llc_raw"].item() == pytest.approx(found["llc_trace"].mean().item(), rel=1e-5)
     assert "corrected for the step size" in found["llc"].attrs["long_name"]
 
 
@@ -111,6 +118,34 @@ def test_the_error_counts_what_the_step_correction_differs_by_between_chains():
     alike = learning_coefficient(drawn([0.0] * 4))
     assert same["llc_se"].item() == pytest.approx(alike["llc_se"].item(), rel=1e-12)
     assert apart["llc_se"].item() == pytest.approx(np.std(range(4), ddof=1) / 2, rel=0.1)
+
+
+def test_an_unadjusted_sampler_adds_a_quarter_of_its_correction_to_the_error():
+    draws = drawn([4.0] * 4)
+    draws.attrs["is_adjusted"] = 0
+    exact = learning_coefficient(drawn([4.0] * 4))["llc_se"].item()
+    assert learning_coefficient(draws)["llc_se"].item() == pytest.approx(np.hypot(exact, 1.0), rel=1e-12)
+
+
+def test_control_variates_in_balance_take_the_noise_that_they_explain():
+    """nβL = 5 + 2·f + a tenth of the noise, with f of mean 0: what is left has a tenth of the error."""
+    generator = np.random.default_rng(1)
+    stein = generator.standard_normal((1, 4, 2000, 1))
+    loss = (5 + 2 * stein[..., 0] + 0.2 * generator.standard_normal((1, 4, 2000))) / 100
+    plain, quiet = (learning_coefficient(drawn([0.0] * 4, loss=loss, stein=s)) for s in (None, stein))
+    assert quiet["llc_se"].item() < 0.2 * plain["llc_se"].item()
+    assert abs(quiet["llc"].item() - 5) < 4 * quiet["llc_se"].item()
+
+
+def test_a_chain_that_left_the_numbers_is_left_out_named_and_not_averaged_in():
+    draws = drawn([0.0] * 4)
+    clean = learning_coefficient(draws.isel(chain=[0, 2, 3]))
+    draws["loss"][0, 1, 300:] = np.inf
+    found = learning_coefficient(draws)
+    assert found["llc"].item() == clean["llc"].item()
+    assert found["llc_se"].item() == clean["llc_se"].item()
+    assert "non_finite" in found["llc_flags"].item()
+    assert "chain 1: the loss is not finite from draw 300 on" in found.attrs["non_finite"]
 
 
 def test_blocks_give_the_rows_of_the_whole_run():

@@ -67,7 +67,7 @@ def test_the_global_random_state_is_left_alone():
 
 def test_every_setting_used_is_in_the_attributes():
     run = superposition_run(1)
-    attrs = sample(run, **FIXED, draws=3, seed=4).attrs
+    attrs = sample(run, **FIXED, chains=4, draws=3, seed=4).attrs
     expected = {"sampler": "sgld", "step_size": 1e-3, "n_beta": 100.0, "localization": 1.0, "burn_in": 5, "draws": 3}
     expected |= {
         "chains": 4,

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from devi.known.monomials import Monomials
-from devi.sampling.kernels import kernel_named
 from devi.sampling.pilots import Pilots
 from devi.sampling.posterior import Posterior
-from devi.sampling.resolution import moves, reason, significant_move, unresolved
+from devi.sampling.resolution import at_nearest, moves, reason, significant_move
+from devi.sampling.samplers import kernel_named
 
 N_BETA = 100.0
 
@@ -50,9 +50,9 @@ def test_no_difference_is_no_move_and_noise_is_none():
 def test_each_checkpoint_takes_the_verdict_of_the_pilot_nearest_in_checkpoints_not_in_steps():
     steps = np.array([0, 1, 2, 10, 1000])
     found = {"0": 0.0, "1000": 0.2}
-    assert unresolved(found, steps, steps).tolist() == [False, False, False, True, True]
-    assert unresolved(found, steps, steps[3:]).tolist() == [True, True]
-    assert not unresolved({}, steps, steps).any()
+    assert at_nearest(found, steps, steps).tolist() == [0, 0, 0, 0.2, 0.2]
+    assert at_nearest(found, steps, steps[3:]).tolist() == [0.2, 0.2]
+    assert not at_nearest({}, steps, steps).any()
 
 
 def test_the_reason_names_where_the_estimate_moves_and_how_far():
