@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from devi.known.memory_run import MemoryRun
+from devi.known.monomials import Monomials
 from devi.sampling import langevin
 from devi.sampling.devinterp_walk import DevinterpWalkers
 from devi.sampling.kernels import Target
@@ -14,7 +16,6 @@ from devi.sampling.posterior import Posterior
 from devi.sampling.walk import Plan, Walk, Walkers
 from devi.task import Batch, Task
 from devi.tasks.superposition import Superposition
-from tests.sampling.in_memory import MemoryRun, Monomials
 
 KEYS = [(0, 0), (0, 1), (10, 0)]
 ROWS = torch.tensor([0, 0, 1])
