@@ -37,7 +37,8 @@ class LearningCoefficient(Metric):
     llc           (step,)              λ̂ less what the finite step size adds, with control variates
     llc_se        (step,)              error of llc, its corrections included, see `standard_error` of the diagnostics
     llc_raw       (step,)              λ̂ as defined below; llc_step_bias (step,) is the step size's share of it
-    llc_virial    (step,)              1 in equilibrium; the sum of llc_virial_loss and llc_virial_localization (step,)
+    llc_virial    (step,)              1 in equilibrium, ± llc_virial_se (step,); the sum of two parts,
+    llc_virial_loss (step,) and llc_virial_localization (step,)
     llc_virial_by_parameter (step, parameter)  part of llc_virial_loss from each parameter; NaN for a frozen one
     llc_rhat      (step,)              llc_ess likewise: convergence and effective draws of the loss trace
     llc_headroom  (step,)              nβ·(L(w*) − loss after a short descent): llc + llc_headroom is free of it
@@ -77,6 +78,7 @@ class LearningCoefficient(Metric):
         "llc_se",
         "llc_raw",
         "llc_virial",
+        "llc_virial_se",
         "llc_virial_loss",
         "llc_virial_localization",
         "llc_virial_by_parameter",
@@ -197,6 +199,7 @@ def learning_coefficient(
             "llc_se": along(error, "standard error of the local learning coefficient"),
             "llc_raw": along(found.raw, "estimate with nothing taken off for the step size", detect=False),
             "llc_virial": along(loss_part + pull_part, "virial (1 in equilibrium)"),
+            "llc_virial_se": along(found.virial_error, "standard error of the virial", detect=False),
             # Parts of the virial above: searching each would multiply the chances of a false alarm.
             "llc_virial_loss": along(loss_part, "virial, loss part", detect=False),
             "llc_virial_localization": along(pull_part, "virial, localization part", detect=False),

@@ -57,6 +57,7 @@ MOST_REPLICA_STEPS = 1.8e6
 CHECK_CHAINS, CHECK_WORK, CHECK_SHARE = 8, WORK / 20, 0.1
 FEWEST_STEPS, MOST_STEPS = 150, 6000
 MOST_ADJUSTED_STEPS = 4000
+ADJUSTED_DRAWS = 400
 SMALLEST_FOURTH = 1e-12
 FEW_REPLICAS = 64  # a step of so few costs hardly more than a step of one, so chains are free
 
@@ -218,7 +219,7 @@ def _for_adjusted(
         int(np.clip(most // 3, FEWEST_STEPS // 2, BURN_IN)), "enough for the widths and the step size to be learnt"
     )))  # fmt: skip
     most_draws = int(choice.get("draws", max(most - burn_in, FEWEST_STEPS)))
-    choice("draws", lambda: (min(DRAWS, most_draws), "doubled until the error is small enough"))
+    choice("draws", lambda: (min(ADJUSTED_DRAWS, most_draws), "doubled until the error is small enough"))
     start = choice.settings(kernel, most_draws=DRAWS)
     few = CHECK_WORK * 4 / (work * len(places) * (BURN_IN + DRAWS))
     pilot = dataclasses.replace(

@@ -1,11 +1,13 @@
-"""Climb: nβ for the samplers that accept or reject, raised until the estimate stops moving.
+"""Climb: nβ and γ for the samplers that accept or reject, raised until the estimate stops moving.
 
-    rung k:  nβ = 16^k·n/log n,  γ as it is;  up while an estimate still moves by more than 2% and 2 errors
+    sharper  16·nβ                 until the estimate moves by less than 1.2%, known to 2.5%
+    nearer   16·nβ and 8·γ, then   if that raises it, chains had left the checkpoint's own surroundings: climb on there
 
-At n / log n the posterior is often so wide that it feels more than the checkpoint's own surroundings, and γ holds
-directions that the loss should: sharpening cures both. γ stays, 1 / (mean square weight), so that chains keep near the
-checkpoint. Where the last move is still larger than 2.5%, the estimate is unresolved: with multiplicity above 1
-it creeps as 1 / log nβ, and no affordable nβ is enough.
+At n / log n the posterior is often so wide that it feels more than the checkpoint's surroundings, and γ holds
+directions that the loss should: sharpening cures both. Where more singular points, with lower coefficients, are within
+reach of the chains, only a stronger γ keeps them away; the same where they find places below the checkpoint's loss.
+Where the last move is larger than 1.5%, the estimate is unresolved: with multiplicity above 1 it creeps as 1 / log nβ,
+and no affordable nβ is enough.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import xarray as xr
 
 from devi.sampling.chains import sample_posterior
 from devi.sampling.diagnostics import HEADROOM_SHARE, descended_loss
@@ -26,18 +27,18 @@ from devi.sampling.posterior import Posterior
 from devi.sampling.resolution import SMALLEST_ESTIMATE
 from devi.sampling.settings import Settings
 
-RATIO = 16.0
-MOST_RUNGS = 5
-MOST_ATTEMPTS = 7
+SHARPER = 16.0  # times nβ
+NEARER = 8.0  # times γ
+MOST_RUNGS = 8
+HIGHEST = 16.0**4  # times the first nβ: rounding of a loss near 1 in float32 is then still small
+SETTLED, KNOWN = 0.012, 0.025  # shares of the estimate: a move, and the error that it may have
+MOVING = 0.015
+MOVE_ERRORS = 2.0
+CHAINS, BURN_IN, DRAWS = 16, 120, 160
 TRAJECTORY = 4.0  # widths that the longest trajectory goes
 FEWEST_LEAPFROG, MOST_LEAPFROG = 4, 48
 ESCAPE = 2.0  # of nβ·L: rounding is far less
 MOST_ESCAPED = 0.002  # of the draws
-TIGHTER = 8.0  # times the localization, where chains escaped
-SETTLED = 0.02
-MOVING = 0.025  # a settled estimate with an error of 1% passes nine times in ten
-MOVE_ERRORS = 2.0
-CHAINS, BURN_IN, DRAWS = 16, 120, 120
 
 
 class Climb(NamedTuple):
@@ -54,6 +55,13 @@ class Climb(NamedTuple):
     reason: str
 
 
+class Rung(NamedTuple):
+    """Settings and what the chains found with them."""
+
+    settings: Settings
+    found: Estimate
+
+
 def climb(
     posterior: Posterior,
     steps: np.ndarray,
@@ -66,21 +74,18 @@ def climb(
 ) -> Climb:
     """Rungs from the settings `here` up; only the first if not `climbs`."""
     tried: list[dict[str, float]] = []
-    before: Estimate | None = None
-    drift: dict[str, float] = {}
-    moves: dict[str, float] = {}
-    rung, reason = 0, "given"
-    for attempt in range(MOST_ATTEMPTS if climbs else 1):
-        draws = sample_posterior(posterior, steps, here, kernel=kernel, seed=seed + 1 + attempt)
+
+    def sampled(settings: Settings) -> tuple[Rung, bool]:
+        """The rung, with the step size and trajectories that suit it, and whether its chains escaped."""
+        draws = sample_posterior(posterior, steps, settings, kernel=kernel, seed=seed + 1 + len(tried))
         found = estimate(draws)
         step_size = float(np.median(draws["step_size"]))
         length = int(np.clip(math.ceil(TRAJECTORY / step_size), FEWEST_LEAPFROG, MOST_LEAPFROG))
-        here = dataclasses.replace(here, step_size=step_size, leapfrog_steps=length)
-        lost = escaped(draws)
+        lost = (n_beta_excess(draws) < -ESCAPE).mean(axis=(1, 2))
         tried.append(
             {
-                "n_beta": here.n_beta,
-                "localization": here.localization,
+                "n_beta": settings.n_beta,
+                "localization": settings.localization,
                 "step_size": step_size,
                 "acceptance": float(draws["acceptance"].mean()),
                 "virial": float((draws["virial_loss"] + draws["virial_localization"]).mean()),
@@ -90,32 +95,47 @@ def climb(
             }
         )
         if progress is not None:
-            progress((attempt + 1) / MOST_ATTEMPTS)
-        if climbs and rung == 0 and _has_headroom(posterior, here, found):
-            reason = "n / log n: the checkpoints are not at a minimum, so sharpening would leave them"
-            break
-        if climbs and (lost > MOST_ESCAPED).any() and attempt < MOST_ATTEMPTS - 1:
-            # Chains found a lower place than the checkpoint, which is at a minimum: hold them nearer.
-            here = dataclasses.replace(here, localization=here.localization * TIGHTER)
-            before = None
-            continue
-        if before is not None:
-            share, error = _move(before, found)
-            drift, moves = _by_step(steps, share), _by_step(steps, _counted(share, error))
-            if (np.abs(share) <= np.fmax(SETTLED, MOVE_ERRORS * error)).all():
-                reason = f"raised {RATIO:g}-fold {rung} times, until the estimate stayed"
-                break
-            reason = f"raised {RATIO:g}-fold {rung} times; the estimate still moves"
-        before = found
-        if climbs and rung < MOST_RUNGS - 1 and attempt < MOST_ATTEMPTS - 1:
-            rung += 1
-            here = dataclasses.replace(here, n_beta=here.n_beta * RATIO)
-    return Climb(here, drift, moves, tried, reason)
+            progress(len(tried) / MOST_RUNGS)
+        return Rung(dataclasses.replace(settings, step_size=step_size, leapfrog_steps=length), found), bool(
+            (lost > MOST_ESCAPED).any()
+        )
+
+    rung, escaped = sampled(here)
+    if not climbs:
+        return Climb(rung.settings, {}, {}, tried, "given")
+    if _has_headroom(posterior, rung):
+        reason = "the checkpoints are not at a minimum, so sharpening would leave them"
+        return Climb(rung.settings, {}, {}, tried, reason)
+    share = error = np.full(len(steps), np.inf)
+    is_near = False
+    while len(tried) < MOST_RUNGS and not is_near:
+        if escaped:
+            rung, escaped = sampled(_raised(rung.settings, localization=NEARER))
+        elif not _is_settled(share, error) and rung.settings.n_beta < HIGHEST * here.n_beta:
+            before = rung
+            rung, escaped = sampled(_raised(rung.settings, n_beta=SHARPER))
+            share, error = _move(before.found, rung.found)
+        else:
+            nearer, left = sampled(_raised(rung.settings, n_beta=SHARPER, localization=NEARER))
+            rises = _counted(*_move(rung.found, nearer.found)) > 0
+            is_near = left or not rises.any()
+            if not is_near:
+                share, error = _move(rung.found, nearer.found)
+                rung, escaped = nearer, left
+    told = "until the estimate stayed" if _is_settled(share, error) else "and the estimate still moves"
+    times = rung.settings.n_beta / here.n_beta
+    moves = _by_step(steps, _counted(share, error))
+    return Climb(rung.settings, _by_step(steps, share), moves, tried, f"raised {times:g}-fold, {told}")
 
 
-def escaped(draws: xr.Dataset) -> np.ndarray:
-    """Share of the draws that are below the checkpoint's loss by more than noise, (step,)."""
-    return (n_beta_excess(draws) < -ESCAPE).mean(axis=(1, 2))
+def _raised(settings: Settings, *, n_beta: float = 1.0, localization: float = 1.0) -> Settings:
+    return dataclasses.replace(
+        settings, n_beta=settings.n_beta * n_beta, localization=settings.localization * localization
+    )
+
+
+def _is_settled(share: np.ndarray, error: np.ndarray) -> bool:
+    return bool(((np.abs(share) <= SETTLED + error) & (error <= KNOWN)).all())
 
 
 def _move(before: Estimate, after: Estimate) -> tuple[np.ndarray, np.ndarray]:
@@ -134,8 +154,8 @@ def _by_step(steps: np.ndarray, shares: np.ndarray) -> dict[str, float]:
     return {str(int(step)): round(float(share), 4) for step, share in zip(steps, shares, strict=True)}
 
 
-def _has_headroom(posterior: Posterior, settings: Settings, found: Estimate) -> bool:
+def _has_headroom(posterior: Posterior, rung: Rung) -> bool:
     """Whether every pilot checkpoint has more headroom than counts as being at a minimum."""
     base = posterior.base_loss.cpu().numpy()
-    lower = descended_loss(posterior, step=1 / settings.localization)
-    return bool((settings.n_beta * (base - lower) > HEADROOM_SHARE * np.fmax(found.llc, 1.0)).all())
+    lower = descended_loss(posterior, step=1 / rung.settings.localization)
+    return bool((rung.settings.n_beta * (base - lower) > HEADROOM_SHARE * np.fmax(rung.found.llc, 1.0)).all())

@@ -10,11 +10,13 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from devi.sampling.diagnostics import VIRIAL_TOLERANCE, rhat_and_ess, standard_error
+from devi.sampling.diagnostics import rhat_and_ess, standard_error
 from devi.sampling.stein import controlled
 
 MOST_ERRORS = 3.0  # that the covariates' mean may be from 0, for the chains to count as in equilibrium
 UNCERTAIN = 0.25  # share of what is taken off for a finite step: exact where the loss is homogeneous, else a guess
+FEWEST_VISITS = 4
+WORST_VIRIAL = 0.1  # error of the virial, above which it cannot tell equilibrium
 EFFECTIVE_PER_COVARIATE = 20  # draws; with fewer, only the sum of the covariates is used
 
 
@@ -24,7 +26,7 @@ class Estimate(NamedTuple):
     llc   λ̂ as above;  error  its standard error;  raw  nβ·(mean L − L(w*)), nothing taken off
     bias  the step size's share of raw, were the loss a quadratic;  rhat, ess  of the loss along the chains
     gain  how many times the draws the control variates are worth; 1 where they were not used
-    is_balanced  whether the virial is what it should be in equilibrium, to 0.1 and 3 of its errors
+    virial_error  of the virial;  is_balanced  whether the virial is that of equilibrium, to 3 of these
     """
 
     llc: np.ndarray
@@ -34,6 +36,7 @@ class Estimate(NamedTuple):
     rhat: np.ndarray
     ess: np.ndarray
     gain: np.ndarray
+    virial_error: np.ndarray
     is_balanced: np.ndarray
 
 
@@ -89,8 +92,11 @@ def _estimate(
     error = np.fmax(standard_error(trace, ess), standard_error(corrected, ess))
     llc, gain = corrected.mean(axis=(1, 2)), np.ones(len(trace))
     seen = trace[:, :, visits]
-    is_balanced = _is_balanced(covariates.sum(axis=3) / dimension - heat)
-    for row in np.flatnonzero(is_balanced):
+    beyond = covariates.sum(axis=3) / dimension - heat  # V − 1 along the chains, less what the finite step adds
+    enough = beyond.shape[2] >= FEWEST_VISITS
+    virial_error = standard_error(beyond, rhat_and_ess(beyond)[1]) if enough else np.full(len(beyond), np.inf)
+    is_balanced = enough & (np.abs(beyond.mean(axis=(1, 2))) <= MOST_ERRORS * virial_error)
+    for row in np.flatnonzero(is_balanced & (virial_error <= WORST_VIRIAL)):
         found = covariates[row]
         if ess[row] < EFFECTIVE_PER_COVARIATE * found.shape[2]:
             found = found.sum(axis=2, keepdims=True)
@@ -99,12 +105,6 @@ def _estimate(
         if own < error[row]:
             gain[row] = (error[row] / max(own, 1e-12)) ** 2
             llc[row], error[row] = quiet.mean(), own
-    return Estimate(llc, error, trace.mean(axis=(1, 2)), mean_bias.mean(axis=1), rhat, ess, gain, is_balanced)
-
-
-def _is_balanced(excess_virial: np.ndarray) -> np.ndarray:
-    """Whether V − 1 − heat along the chains (step, chain, visit) is 0 within its error and the tolerance, (step,)."""
-    if excess_virial.shape[2] < 4:
-        return np.zeros(len(excess_virial), dtype=bool)
-    error = standard_error(excess_virial, rhat_and_ess(excess_virial)[1])
-    return np.abs(excess_virial.mean(axis=(1, 2))) <= np.fmin(VIRIAL_TOLERANCE, MOST_ERRORS * error)
+    return Estimate(
+        llc, error, trace.mean(axis=(1, 2)), mean_bias.mean(axis=1), rhat, ess, gain, virial_error, is_balanced
+    )
