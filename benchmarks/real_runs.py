@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--keep", type=Path, help="keep runs and results here")
-    parser.add_argument("--only", default="", help="only cases whose name contains this")
+    parser.add_argument("--only", default="", help="only the case of this name, in a table of its own")
     parser.add_argument("--seeds", default="0:5", help="first and, exclusive, last seed: 0:5")
     options = parser.parse_args()
     seeds = range(*(int(end) for end in options.seeds.split(":")))
@@ -42,7 +42,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         place = options.keep or Path(scratch)
         for case, task, preset, settings, judge in CASES:
-            if options.only not in case:
+            if options.only not in ("", case):
                 continue
             for seed in seeds:
                 analysis = analyzed(place / f"{case}-{seed}", task, preset, {**settings, "seed": seed}, options.quick)
@@ -54,7 +54,8 @@ def main() -> None:
     print(f"{len(rows) - len(failed)} of {len(rows)} pass")
     if options.write:
         note = f"{'Without' if options.quick else 'With'} the learning coefficient."
-        name = "real runs" if options.seeds == "0:5" else f"real runs, seeds {options.seeds}"
+        seeds_told = "" if options.seeds == "0:5" else f", seeds {options.seeds}"
+        name = f"real runs{options.only and ', ' + options.only}{seeds_told}"
         put_table(name, header, rows, f"{note} {len(rows) - len(failed)} of {len(rows)} pass.")
 
 
