@@ -1,4 +1,4 @@
-"""Put a measured table into benchmarks/README.md, between its two markers, with machine, versions and date."""
+"""Put a measured table between its two markers in benchmarks/README.md or another page, with machine and date."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ import torch
 README = Path(__file__).with_name("README.md")
 
 
-def put_table(name: str, header: Sequence[str], rows: Sequence[Sequence[object]], note: str = "") -> None:
+def put_table(
+    name: str, header: Sequence[str], rows: Sequence[Sequence[object]], note: str = "", page: Path = README
+) -> None:
     begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
     lines = [
         f"Measured {datetime.date.today()} on {os.cpu_count()} cores ({platform.machine()}), Python"
@@ -24,8 +26,8 @@ def put_table(name: str, header: Sequence[str], rows: Sequence[Sequence[object]]
         "|" + "---|" * len(header),
         *("| " + " | ".join(str(cell) for cell in row) + " |" for row in rows),
     ]
-    text = README.read_text()
+    text = page.read_text()
     if begin not in text:
         text += f"\n{begin}\n{end}\n"
     before, rest = text.split(begin, 1)
-    README.write_text(before + begin + "\n" + "\n".join(lines) + "\n" + end + rest.split(end, 1)[1])
+    page.write_text(before + begin + "\n" + "\n".join(lines) + "\n" + end + rest.split(end, 1)[1])
