@@ -35,7 +35,18 @@ from devi.training import train
 DOCS = Path(__file__).parents[1] / "docs"
 REGULAR, CROSSING = "regression d=5 condition=10 n=100", "crossing 2,2"
 TOO_LARGE, TOO_SMALL, AWAY = 10.0, 1 / 64, 0.5  # times the step size; standard deviation of the displacement
-HEADER = ("run", "truth", "λ̂ ± standard error", "off by", "virial", "R-hat", "effective draws", "headroom", "flags")
+HEADER = (
+    "run",
+    "truth",
+    "λ̂ ± standard error",
+    "off by",
+    "uncorrected",
+    "virial",
+    "R-hat",
+    "effective draws",
+    "headroom",
+    "flags",
+)
 
 
 class Shown(NamedTuple):
@@ -85,7 +96,9 @@ def shown_runs() -> list[Shown]:
 
 
 def row(each: Shown) -> list[str]:
-    found = {name: float(each.found[f"llc{name}"]) for name in ("", "_se", "_virial", "_rhat", "_ess", "_headroom")}
+    found = {
+        name: float(each.found[f"llc{name}"]) for name in ("", "_se", "_raw", "_virial", "_rhat", "_ess", "_headroom")
+    }
     if not np.isfinite(found[""]):
         return [each.name, f"{each.truth:g}", "none", "-", "-", "-", "-", "-", str(each.found["llc_flags"].values)]
     return [
@@ -93,6 +106,7 @@ def row(each: Shown) -> list[str]:
         f"{each.truth:g}",
         f"{found['']:.3f} ± {found['_se']:.3f}",
         f"{found[''] / each.truth - 1:+.0%}",
+        f"{found['_raw']:.3g}",
         f"{found['_virial']:.2f}",
         f"{found['_rhat']:.2f}",
         f"{found['_ess']:.0f}",

@@ -138,7 +138,7 @@ def _legend(swept: xr.Dataset) -> list[Any]:
     if swept.attrs["sampler"] in ("sgld", "devinterp"):
         raw = "before the step size's share is taken off"
         handles.append(Line2D([], [], color=palette.GUIDE, lw=0.9, ls=(0, (1, 1.2)), label=raw))
-    failing = "flagged: chains not in equilibrium" if not swept["is_sound"].all() else ""
+    failing = "flagged: not in equilibrium, or too slow" if not swept["is_sound"].all() else ""
     if failing:
         handles.append(Line2D([], [], ls="", marker=FAILING, ms=5.5, mfc="white", mec="black", mew=0.9, label=failing))
     handles.append(Line2D([], [], color=palette.GUIDE, lw=0.9, ls=(0, (4, 2)), label="chosen"))

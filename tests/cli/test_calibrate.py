@@ -1,0 +1,102 @@
+"""devi calibrate as a user meets it."""
+
+import json
+import re
+import shlex
+
+import pytest
+
+from devi.cli.calibrate import analyze_command, chosen, sampler_settings, tried
+from devi.cli.main import run
+from devi.errors import DeviError
+from devi.sampling.settings import Settings
+
+SETTINGS = Settings(
+    "sgld", step_size=1e-3, n_beta=100.0, localization=2.0, burn_in=10, draws=20, most_draws=20, chains=4,
+    batch_size=64,
+    reasons={"n_beta": "n / log n with n = 647 training examples", "step_size": "given"},
+    tried=[{"step_size": 1e-3 * 2.0**k, "localization": 2.0, "virial": 1.0, "passes": float(k < 3)} for k in range(40)],
+    drift={"0": 0.01},
+)  # fmt: skip
+FIXED = ["chains=2", "draws=20", "burn_in=10", "step_size=1e-3", "n_beta=100", "localization=2", "batch_size=0"]
+ALL = [word for setting in FIXED for word in ("--set", setting)]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, capsys):
+    """A place with one small run in it."""
+    monkeypatch.chdir(tmp_path)
+    small = ["--set", "features=3", "--steps", "30", "--checkpoints", "every:10", "--out", "toy"]
+    assert run(["train", "superposition", *small]) == 0
+    capsys.readouterr()
+    return tmp_path
+
+
+def test_every_setting_stands_beside_its_reason_and_n_beta_says_its_n():
+    told = "\n".join(chosen(SETTINGS)).replace("\n" + " " * 27, " ")
+    assert "n_beta              100  n / log n with n = 647 training examples" in told
+    assert "step_size         0.001  given" in told
+    assert "+1.0% at step 0" in told
+
+
+def test_what_was_tried_is_a_table_of_those_nearest_to_the_chosen_step():
+    lines = tried(SETTINGS, 20)
+    assert lines[1].split() == ["step", "size", "γ", "virial", "passes"]
+    assert lines[2].split() == ["0.001", "2", "1", "yes"]
+    assert lines[5].split() == ["0.008", "2", "1", "no"]
+    assert lines[-1] == "  and 20 more. All of them: --all"
+    assert len(tried(SETTINGS, None)) == 42
+
+
+def test_the_line_to_type_names_every_setting():
+    line = analyze_command("my runs/a", SETTINGS, seed=3, task="mine.py:Line", device=None)
+    assert shlex.split(line) == [
+        "devi", "analyze", "my runs/a", "--task", "mine.py:Line", "--sampler", "sgld", "--chains", "4", "--draws", "20",
+        "--burn-in", "10", "--step-size", "0.001", "--n-beta", "100", "--localization", "2", "--batch-size", "64",
+        "--set", "llc.seed=3",
+    ]  # fmt: skip
+
+
+def test_a_setting_that_is_none_or_no_number_is_named():
+    assert sampler_settings(["llc.n_beta=50", "chains=2"]) == {"n_beta": 50.0, "chains": 2}
+    with pytest.raises(DeviError, match="no sampler setting is called 'n_bet'. Did you mean 'n_beta'?"):
+        sampler_settings(["n_bet=50"])
+    with pytest.raises(DeviError, match="'many' is no number. Try: --set chains=100"):
+        sampler_settings(["chains=many"])
+    with pytest.raises(DeviError, match="chains counts something. Try: --set chains=2"):
+        sampler_settings(["chains=2.5"])
+
+
+@pytest.mark.slow  # end to end
+def test_the_figure_is_drawn_in_the_reports_and_the_last_line_runs(here, capsys):
+    assert run(["calibrate", "toy", *ALL]) == 0
+    told = capsys.readouterr().out
+    assert "figure: reports/toy-calibration/sweep.png" in told
+    assert (here / "reports/toy-calibration/sweep.svg").is_file()
+    assert "flat around the chosen setting" in told
+    last = shlex.split(told.splitlines()[-1])
+    assert last[:3] == ["devi", "analyze", "toy"]
+    assert run(last[1:]) == 0
+
+
+def test_json_prints_one_document_and_nothing_else(here, capsys):
+    assert run(["calibrate", "toy", *ALL, "--no-figure", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["settings"]["n_beta"] == 100
+    assert found["settings"]["reasons"]["n_beta"] == "given"
+    assert found["sweep"] is None
+    assert found["figures"] == []
+    assert not (here / "reports").exists()
+
+
+def test_json_holds_a_row_for_each_setting_and_checkpoint_of_the_sweep(here, capsys):
+    assert run(["calibrate", "toy", *ALL, "--out", "drawn", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {row["training_step"] for row in found["sweep"]} == {10, 20, 30}
+    assert {row["varied"] for row in found["sweep"]} == {"step_size", "n_beta"}
+    assert found["figures"] == ["drawn/sweep.png", "drawn/sweep.svg"]
+
+
+def test_the_help_ends_with_an_example(capsys):
+    assert run(["calibrate", "--help"]) == 0
+    assert re.search(r"Example: devi calibrate checkpoints/superposition-seed0", capsys.readouterr().out)
