@@ -67,7 +67,7 @@ def test_a_setting_that_is_none_or_no_number_is_named():
         sampler_settings(["chains=2.5"])
 
 
-@pytest.mark.slow  # end to end
+@pytest.mark.slow  # a sweep and an analysis
 def test_the_figure_is_drawn_in_the_reports_and_the_last_line_runs(here, capsys):
     assert run(["calibrate", "toy", *ALL]) == 0
     told = capsys.readouterr().out
@@ -89,6 +89,7 @@ def test_json_prints_one_document_and_nothing_else(here, capsys):
     assert not (here / "reports").exists()
 
 
+@pytest.mark.slow  # a sweep
 def test_json_holds_a_row_for_each_setting_and_checkpoint_of_the_sweep(here, capsys):
     assert run(["calibrate", "toy", *ALL, "--out", "drawn", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

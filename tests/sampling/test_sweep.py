@@ -114,6 +114,7 @@ def test_steps_too_small_and_too_large_are_not_sound_and_not_flat(swept):
     assert not curve["is_flat"][0].any()
 
 
+@pytest.mark.slow  # a sweep
 def test_a_step_that_blows_up_is_named_and_has_no_estimate():
     run = Monomials((2, 2), examples=100).run(1)
     short = dataclasses.replace(SETTINGS, step_size=2.0 / N_BETA, draws=20, burn_in=60)
