@@ -35,7 +35,7 @@ from devi.training import train
 
 AGREEING, RESOLVED = 2.0, 5.0  # standard errors
 FIGURE = Path(__file__).parents[1] / "docs" / "figures" / "llc_curve"
-HEADER = ("sampler", "checkpoints", "agreement", "spread of z", "largest |z|", "flagged beyond information",
+HEADER = ("sampler", "checkpoints", "agreement", "spread of z", "largest z", "flagged beyond information",
           "rise at memorization", "fall at generalization", "seconds")  # fmt: skip
 
 

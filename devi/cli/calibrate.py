@@ -153,7 +153,9 @@ def tried(settings: Settings, most: int | None) -> list[str]:
     ]
     if len(rows) < len(settings.tried):
         lines.append(f"  and {len(settings.tried) - len(rows)} more. All of them: --all")
-    return ["tried, the worst of the checkpoints each:", *lines]
+    # Which rung or step passes is decided by the worst checkpoint, but for hmc and mala the columns are means.
+    of = "the mean" if "acceptance" in names else "the worst"
+    return [f"tried, {of} of the checkpoints each:", *lines]
 
 
 def flatness(swept: xr.Dataset) -> list[str]:
