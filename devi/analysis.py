@@ -22,6 +22,7 @@ from devi.executors import Executor, Here
 from devi.metrics.metric import Metric
 from devi.plugins import load, name_of
 from devi.sampling.diagnostics import FLAG_MEANINGS, INFORMATION
+from devi.sampling.example_losses import encoding
 from devi.task import setting_names, settings_of, with_settings
 from devi.transitions.fusion import OPERATING_POINTS, detect
 
@@ -60,17 +61,27 @@ class Analysis:
             devi=devi.__version__,
         )
         temporary = path.with_suffix(".tmp")
+        if "example_loss" in described:
+            described["example_loss"].encoding = encoding(described["example_loss"].shape)  # type: ignore[arg-type]
         described.to_netcdf(temporary, engine="h5netcdf")
         temporary.replace(path)
         return path
 
     @property
     def unhealthy(self) -> list[int]:
-        """Steps whose learning-coefficient estimate carries a flag that is more than information."""
-        if "llc_flags" not in self.trajectories:
-            return []
-        words = [set(str(flags).split(",")) - {""} for flags in self.trajectories["llc_flags"].values]
-        return self.trajectories["step"].values[[bool(each - INFORMATION) for each in words]].tolist()
+        """Steps of which a learning-coefficient estimate carries a flag that is more than information."""
+        found = np.zeros(self.trajectories.sizes["step"], dtype=bool)
+        for name in ("llc_flags", "restricted_llc_flags"):
+            for row, flags in enumerate(self.trajectories[name].values if name in self.trajectories else ()):
+                words = {word for each in np.atleast_1d(flags) for word in str(each).split(",")} - {""}
+                found[row] |= bool(words - INFORMATION)
+        return self.trajectories["step"].values[found].tolist()
+
+    @property
+    def gradients(self) -> int:
+        """Gradients that sampling took, each of the loss of one chain on one batch."""
+        names = [name for name in ("llc_gradients", "restricted_llc_gradients") if name in self.trajectories]
+        return int(sum(float(self.trajectories[name].sum()) for name in names))
 
 
 def analyze(
@@ -84,12 +95,14 @@ def analyze(
     operating_point: str = "strict",
     exogenous: Mapping[int, str] | None = None,
     progress: Progress | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> Analysis:
     """Run the task's metrics and `metrics` over every checkpoint of `run`, and find the transitions.
 
     settings   metric name -> settings that differ from its defaults
     device     where metrics compute that can choose; None leaves it to each
     cache      directory for finished blocks; None keeps none
+    note       is told what the work ahead will cost, in a sentence
     Raises DeviError for an unknown metric or setting, or when the run does not fit its task.
     """
     if operating_point not in OPERATING_POINTS:  # now, not after minutes of sampling
@@ -110,6 +123,9 @@ def analyze(
         begun = time.perf_counter()
         resolved = _resolved(metric, whole, store, partial(tell, f"{metric.label()}: settings"))
         used[metric.label()] = settings_of(resolved)
+        outlook = resolved.outlook(whole)
+        if note is not None and outlook:
+            note(f"{metric.label()}: {outlook}")
         results.append(_over(resolved, whole, store, executor or Here(), partial(tell, metric.label())))
         seconds[metric.label()] = time.perf_counter() - begun
     trajectories = _merged(results, [metric.label() for metric in planned], whole)

@@ -36,11 +36,13 @@ class Cache:
 
     def block(self, metric: Metric, block: Run) -> Path:
         before = block.whole.digests[block.start - 1] if block.start else np.zeros(16, np.uint8)
-        key = _digest(_identity(metric), self._task(block.task), block.digests.tobytes(), before.tobytes())
+        key = _digest(
+            _identity(metric), metric.digest(), self._task(block.task), block.digests.tobytes(), before.tobytes()
+        )
         return self._place(f"{metric.label()}-{key}.nc")
 
     def resolution(self, metric: Metric, run: Run) -> Path:
-        key = _digest(_identity(metric), self._task(run.task), run.digests.tobytes())
+        key = _digest(_identity(metric), metric.digest(), self._task(run.task), run.digests.tobytes())
         return self._place(f"{metric.label()}-{key}.json")
 
     def load(self, path: Path) -> xr.Dataset:

@@ -10,6 +10,7 @@ import importlib.util
 import inspect
 import re
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -56,6 +57,20 @@ def load(kind: Kind, name: str) -> type:
         except ImportError as error:
             raise DeviError(f"{kind} '{name}': {entry.value} could not be imported: {error}") from error
     raise unknown_name(kind, name, names(kind))
+
+
+def load_function(name: str) -> Callable[[], Any]:
+    """The function without arguments that 'file.py:name' or 'pkg.mod:name' means."""
+    place, attribute = name.rsplit(":", 1)
+    module = _file_module(Path(place)) if place.endswith(".py") else _module(place)
+    found = getattr(module, attribute, None)
+    if found is None:
+        raise unknown_name(
+            f"function in {place}", attribute, [n for n, value in vars(module).items() if inspect.isfunction(value)]
+        )
+    if not callable(found):
+        raise DeviError(f"'{name}' is a {type(found).__name__}; expected a function without arguments.")
+    return found
 
 
 def names(kind: Kind) -> list[str]:

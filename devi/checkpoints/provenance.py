@@ -20,7 +20,7 @@ from devi.checkpoints.tensors import to_stored
 from devi.checkpoints.userblock import json_bytes
 from devi.errors import DeviError
 from devi.plugins import name_of
-from devi.task import Split, Task, settings_of
+from devi.task import Batch, Split, Task, settings_of
 
 
 def provenance(task: Task | None, model: nn.Module, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,8 +68,11 @@ def environment(model: nn.Module) -> dict[str, Any]:
 def data_hash(task: Task | None, split: Split = "train") -> str | None:
     """SHA-256 of data(split): dtype, shape and bytes of inputs, then targets. None without a task or data."""
     batch = None if task is None else task.data(split)
-    if batch is None:
-        return None
+    return None if batch is None else batch_hash(batch)
+
+
+def batch_hash(batch: Batch) -> str:
+    """SHA-256 of dtype, shape and bytes of inputs, then targets."""
     state = hashlib.sha256()
     for tensor in batch:
         state.update(f"{tensor.dtype} {tuple(tensor.shape)};".encode())

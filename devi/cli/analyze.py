@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Exit, Option
 
 from devi.cli.exit_codes import Exit as Code
+from devi.cli.places import claim, found_runs, output_places
 from devi.errors import DeviError
 
 if TYPE_CHECKING:
     from devi.analysis import Analysis
     from devi.cli.progress import Progress
-
-MARK = ".devi-report"  # in every output directory: which run it reports on
 
 
 def analyze(
@@ -34,7 +33,9 @@ def analyze(
         list[str] | None, Option("--set", metavar="METRIC.KEY=VALUE", help="Any setting of a metric")
     ] = None,
     config: Annotated[Path | None, Option(help="TOML file with a table of settings per metric")] = None,
-    sampler: Annotated[str | None, Option(help="Sampler of the learning coefficient  [default: sgld]")] = None,
+    sampler: Annotated[
+        str | None, Option(help="Of the learning coefficient: sgld, psgld, mala, hmc, devinterp  [default: sgld]")
+    ] = None,
     chains: Annotated[int | None, Option(help="Chains per checkpoint")] = None,
     draws: Annotated[int | None, Option(help="Draws kept per chain")] = None,
     step_size: Annotated[float | None, Option(help="Sampler step size  [default: calibrated]")] = None,
@@ -44,13 +45,41 @@ def analyze(
     burn_in: Annotated[
         int | None, Option(help="Draws dropped at the start of each chain  [default: calibrated]")
     ] = None,
+    budget: Annotated[
+        str | None, Option(help="Time that sampling may take: 60s, 5m, 1h  [default: by the work, about a minute]")
+    ] = None,
+    restrict: Annotated[
+        list[str] | None,
+        Option(
+            metavar="PATTERN",
+            help="Also the coefficient of only these parameters: 'blocks.0.*', one head as 'blocks.0.query[2]', several"
+            " together as 'blocks.0.query[2]+blocks.0.key[2]'; repeatable",
+        ),
+    ] = None,
+    sample_on: Annotated[
+        str | None, Option(help="Data to sample with: train, test, file.py:function  [default: train]")
+    ] = None,
+    observe: Annotated[
+        list[str] | None, Option(help="Data whose loss is followed along the chains, named likewise; repeatable")
+    ] = None,
+    keep_losses: Annotated[
+        int | None, Option(help="Draws of each chain whose loss of every example is kept in analysis.h5")
+    ] = None,
+    dtype: Annotated[str | None, Option(help="Precision of sampling: float32, float64  [default: float32]")] = None,
     keep_masks: Annotated[bool, Option("--keep-masks", help="Keep the lottery-ticket masks, bit-packed")] = False,
     operating_point: Annotated[
         str, Option(help="strict, or exploratory: more transitions, more false alarms")
     ] = "strict",
     device: Annotated[str | None, Option(help="cpu, cuda, cuda:1, mps  [default: cpu]")] = None,
     workers: Annotated[int, Option(help="Processes to work in")] = 1,
-    strict: Annotated[bool, Option("--strict", help="Exit with code 3 if an estimate is unhealthy")] = False,
+    strict: Annotated[
+        bool,
+        Option(
+            "--strict",
+            help="Exit with code 3 if an estimate is flagged, by more than headroom or unresolved, which"
+            " are information: the chains are sound",
+        ),
+    ] = False,
     as_json: Annotated[bool, Option("--json", help="Print one JSON document and nothing else")] = False,
 ) -> None:
     """Estimate learning coefficients, follow the metrics, find the transitions, write a report.
@@ -66,7 +95,9 @@ def analyze(
     settings = by_metric(read_settings(config, set_ or [], example="tickets.kept_fraction = 0.3"))
     sampling = {
         "sampler": sampler, "chains": chains, "draws": draws, "step_size": step_size, "n_beta": n_beta,
-        "localization": localization, "batch_size": batch_size, "burn_in": burn_in,
+        "localization": localization, "batch_size": batch_size, "burn_in": burn_in, "budget": budget,
+        "restrict": restrict or None, "sample_on": sample_on, "observe": observe or None, "keep_losses": keep_losses,
+        "dtype": dtype,
     }  # fmt: skip
     sampling = {key: value for key, value in sampling.items() if value is not None}
     if sampling:
@@ -149,6 +180,7 @@ def report_on(
         executor=executor_for(workers),
         operating_point=operating_point,
         progress=lambda what, share: shown.tell(f"{run.name}: {what}", share),
+        note=lambda sentence: shown.note(f"{run.name}: {sentence}"),
     )
     analysis.command = shlex.join(["devi", *sys.argv[1:]]) if sys.argv[1:2] == ["analyze"] else f"devi analyze {path}"
     analysis.save(place)
@@ -156,58 +188,6 @@ def report_on(
     report.write(analysis, place)
     shown.tell(f"{run.name}: report", 1.0)
     return analysis
-
-
-def found_runs(paths: list[Path]) -> list[Path]:
-    """The runs meant by `paths`: each a run, or a folder of runs."""
-    found: list[Path] = []
-    for path in paths:
-        inside = sorted(child for child in path.iterdir() if is_run(child)) if path.is_dir() else []
-        if not is_run(path) and inside:
-            found += inside
-        else:
-            found.append(path)  # a run; or nothing of the kind, which opening it explains
-    return found
-
-
-def is_run(path: Path) -> bool:
-    return path.is_dir() and any(path.glob("segment-*.h5"))
-
-
-def output_places(found: list[Path], out: Path | None) -> list[Path]:
-    """A directory for each run's report; runs of the same name get their parent's name too."""
-    if len(found) == 1:
-        return [out or Path("reports") / found[0].resolve().name]
-    names = [path.resolve().name for path in found]
-    unique = [
-        name if names.count(name) == 1 else f"{path.resolve().parent.name}-{name}"
-        for name, path in zip(names, found, strict=True)
-    ]
-    if len(set(unique)) < len(unique):
-        raise DeviError(
-            f"two of the {len(found)} runs would have the same report directory; analyze them one by one with --out."
-        )
-    return [(out or Path("reports")) / name for name in unique]
-
-
-def claim(place: Path, run_id: str, path: Path) -> None:
-    """Make `place` the report directory of this run. Raises DeviError if it holds something else."""
-    mark = place / MARK
-    if place.exists() and not place.is_dir():
-        raise DeviError(f"{place} is a file; the report needs a directory. Try: --out {place}-report")
-    if mark.is_file():
-        if mark.read_text().strip() != run_id:
-            raise DeviError(
-                f"{place} holds the report of another run than {path}. Give this one another place: --out {place}-2"
-            )
-        return
-    if place.is_dir() and any(place.iterdir()):
-        raise DeviError(
-            f"{place} is not empty and holds no devi report; nothing was written."
-            f" Give an empty or new directory: --out {place}-report"
-        )
-    place.mkdir(parents=True, exist_ok=True)
-    mark.write_text(run_id + "\n")
 
 
 def summary(analysis: Analysis, path: Path, place: Path) -> dict[str, Any]:
@@ -220,6 +200,7 @@ def summary(analysis: Analysis, path: Path, place: Path) -> dict[str, Any]:
         "checkpoints": analysis.run["analyzed"],
         "transitions": [transition.to_json() for transition in analysis.transitions],
         "unhealthy": len(analysis.unhealthy),
+        "gradients": analysis.gradients,
         "notices": analysis.notices,
     }
 

@@ -5,33 +5,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import xarray as xr
-from pydantic import Field
 
-from devi.metrics.metric import Metric, labels
-from devi.sampling.settings import CHOSEN, GIVEN, LEAPFROG_STEPS
+from devi.metrics.metric import labels
+from devi.metrics.sampler_settings import CALIBRATED, Progress, SamplerSettings, part
 
 if TYPE_CHECKING:
     from devi.checkpoints.reader import Run
-    from devi.sampling.calibration import Settings
 
-Progress = Callable[[float], None] | None
-
-# The settings that `calibrate` fills in where they are None.
-CALIBRATED = (*CHOSEN, "most_draws", "leapfrog_steps")
-FOUND = ("reasons", "moves", "drift")  # what it tells besides
+__all__ = ["CALIBRATED", "LearningCoefficient", "learning_coefficient"]
 
 
 @dataclass(frozen=True)
-class LearningCoefficient(Metric):
+class LearningCoefficient(SamplerSettings):
     """llc ± llc_se of every checkpoint, from `sample`; settings that are None are chosen from the run by `calibrate`.
 
     llc           (step,)              λ̂ less what the finite step size adds, with control variates
@@ -43,30 +36,15 @@ class LearningCoefficient(Metric):
     llc_rhat      (step,)              llc_ess likewise: convergence and effective draws of the loss trace
     llc_headroom  (step,)              nβ·(L(w*) − loss after a short descent): llc + llc_headroom is free of it
     llc_trace     (step, chain, draw)  nβ·(L(w) − L(w*)) along the chains; `trace_draws` of each, evenly spaced
+    llc_gradients (step,)              gradients that sampling took, each of the loss of one chain on one batch
     llc_flags     (step,)              words of `FLAG_MEANINGS`, comma-separated; empty when healthy
+
+    With `restrict`: restricted_llc (step, restriction), and _se, _virial, _rhat, _ess, _headroom, _gradients, _flags
+    likewise. With `observe`: observed_excess, observed_excess_se (step, observed), E[L_other(w)] − L_other(w*).
+    With `keep_losses`: example_loss (step, chain, kept_draw, example), at draws example_draw (step, kept_draw).
 
     Source: Lau et al. 2023, arXiv:2308.12108, definition of the estimator.
     """
-
-    sampler: str = "sgld"
-    chains: Annotated[int | None, Field(ge=1)] = None
-    draws: Annotated[int | None, Field(ge=1)] = None
-    most_draws: Annotated[int | None, Field(ge=1)] = None
-    burn_in: Annotated[int | None, Field(ge=0)] = None
-    step_size: Annotated[float | None, Field(ge=0)] = None
-    leapfrog_steps: Annotated[int | None, Field(ge=1)] = None
-    n_beta: Annotated[float | None, Field(gt=0)] = None
-    localization: Annotated[float | None, Field(ge=0)] = None
-    batch_size: Annotated[int | None, Field(ge=0)] = None
-    seed: int = 0
-    device: str = "cpu"
-    trace_draws: Annotated[int, Field(ge=1)] = (
-        250  # of each chain kept in llc_trace, evenly spaced; all count otherwise
-    )
-    # Filled in with the settings by `resolved`; hash=False because a dict has none.
-    reasons: dict[str, str] = dataclasses.field(default_factory=dict, hash=False)  # setting -> why this value
-    moves: dict[str, float] = dataclasses.field(default_factory=dict, hash=False)  # see `devi.sampling.resolution`
-    drift: dict[str, float] = dataclasses.field(default_factory=dict, hash=False)  # see `devi.sampling.climb`
 
     name: ClassVar[str] = "llc"
     units: ClassVar[str] = "1"
@@ -86,60 +64,58 @@ class LearningCoefficient(Metric):
         "llc_ess",
         "llc_headroom",
         "llc_step_bias",
+        "llc_gradients",
         "llc_trace",
         "llc_flags",
     )
 
-    def resolved(self, run: Run, progress: Progress = None) -> Self:
-        if all(getattr(self, name) is not None for name in CALIBRATED):
-            return self
-        if all(getattr(self, name) is not None for name in CHOSEN):
-            reasons = self.reasons or dict.fromkeys(CHOSEN, GIVEN)
-            return dataclasses.replace(
-                self,
-                most_draws=self.most_draws or self.draws,
-                leapfrog_steps=self.leapfrog_steps or LEAPFROG_STEPS,
-                reasons=reasons,
-            )
-        settings = self.settings(run, progress)
-        chosen = {name: getattr(settings, name) for name in CALIBRATED}
-        return dataclasses.replace(self, **chosen, **{name: getattr(settings, name) for name in FOUND})
-
-    def settings(self, run: Run, progress: Progress = None) -> Settings:
-        """The settings for `run`, with the reason for each."""
-        from devi.sampling.calibration import calibrate
-
-        given: dict[str, Any] = {name: getattr(self, name) for name in CHOSEN}
-        return calibrate(run, sampler=self.sampler, seed=self.seed, device=self.device, progress=progress, **given)
-
     def over(self, run: Run, progress: Progress = None) -> xr.Dataset:
-        from devi.sampling.chains import sample_posterior
-        from devi.sampling.diagnostics import descended_loss
-        from devi.sampling.posterior import Posterior
-        from devi.sampling.resolution import at_nearest
-        from devi.sampling.samplers import kernel_named
-        from devi.sampling.settings import Settings
+        from devi.metrics.coefficient_parts import beside, observed_excess, stored_examples
 
         whole = getattr(run, "whole", run)
         ready = self.resolved(whole)
-        settings = Settings(sampler=ready.sampler, **{name: getattr(ready, name) for name in (*CALIBRATED, *FOUND)})
-        posterior = Posterior(run, device=self.device)
-        draws = sample_posterior(
-            posterior, run.steps, settings, kernel=kernel_named(self.sampler), seed=self.seed, progress=progress
-        )
-        # As far as the sampler is stable, or would be if it were sgld.
-        kernel = kernel_named(self.sampler)
-        length = 0.5 * settings.step_size * settings.n_beta if kernel.has_step_bias else 1 / settings.localization
-        descended = descended_loss(posterior, step=length)
-        names = list(run.parameters(slice(0, 1)))
-        return learning_coefficient(
-            draws,
-            descended=descended,
-            trace_draws=self.trace_draws,
-            parameters=names,
-            moving=at_nearest(ready.moves, whole.steps, run.steps) != 0,
-            drift=at_nearest(ready.drift, whole.steps, run.steps),
-        )
+        found, draws = _sampled(ready, run, part(progress, 0, 1 + len(ready.restrict)))
+        result = found.merge(observed_excess(draws)).merge(stored_examples(draws))
+        restricted = []
+        for place, restriction in enumerate(ready.restrict):
+            one, _ = _sampled(ready, run, part(progress, place + 1, 1 + len(ready.restrict)), restriction)
+            restricted.append(one)
+        return beside(result, dict(zip(ready.restrict, restricted, strict=True)))
+
+
+def _sampled(
+    metric: LearningCoefficient, run: Run, progress: Progress, restriction: str = ""
+) -> tuple[xr.Dataset, xr.Dataset]:
+    """The estimate for all parameters or for a restriction, and the draws that it is from."""
+    from devi.sampling.chains import sample_posterior
+    from devi.sampling.diagnostics import descended_loss
+    from devi.sampling.posterior import Posterior
+    from devi.sampling.resolution import at_nearest
+    from devi.sampling.samplers import kernel_named
+
+    settings, all_steps = metric.settings_for(restriction), getattr(run, "whole", run).steps
+    posterior, kernel = Posterior(run, **metric.where(restriction)), kernel_named(metric.sampler)
+    draws = sample_posterior(
+        posterior,
+        run.steps,
+        settings,
+        kernel=kernel,
+        seed=metric.seed,
+        progress=progress,
+        observe=() if restriction else metric.observe,
+        keep_losses=0 if restriction else metric.keep_losses,
+    )
+    # As far as the sampler is stable, or would be if it were sgld.
+    length = 0.5 * settings.step_size * settings.n_beta if kernel.has_step_bias else 1 / settings.localization
+    estimate = learning_coefficient(
+        draws,
+        descended=descended_loss(posterior, step=length),
+        trace_draws=metric.trace_draws,
+        parameters=list(run.parameters(slice(0, 1))),
+        moving=at_nearest(settings.moves, all_steps, run.steps) != 0,
+        drift=at_nearest(settings.drift, all_steps, run.steps),
+    )
+    return estimate, draws
 
 
 def learning_coefficient(
@@ -212,6 +188,9 @@ def learning_coefficient(
             "llc_ess": along(found.ess, "effective draws of all chains"),
             "llc_headroom": along(headroom, "n_beta × loss to be gained by descending from the checkpoint"),
             "llc_step_bias": along(found.bias, "subtracted from the estimate: what the finite step size adds"),
+            "llc_gradients": along(
+                np.full(len(base), draws.attrs.get("gradients", np.nan) / len(base)), "gradients taken", detect=False
+            ),
             "llc_trace": (
                 ("step", "chain", "draw"),
                 trace[:, :, kept].astype(np.float32),

@@ -67,6 +67,14 @@ class Metric:
         """
         return self
 
+    def outlook(self, run: Run) -> str:
+        """What the work on `run` will cost, as a sentence for the user before it starts; empty: not worth saying."""
+        return ""
+
+    def digest(self) -> str:
+        """What else the values depend on, beside settings, source, task and checkpoints: a data set, say."""
+        return ""
+
     @classmethod
     def label(cls) -> str:
         """Name on the command line: `name`, or the class name in snake case."""

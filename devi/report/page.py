@@ -83,7 +83,7 @@ def page(analysis: Analysis) -> str:
         stages=records(analysis.stages),
         skipped=_by_reason(skipped(analysis.skipped)),
         not_drawn=not_drawn(trajectories),
-        settings=[(name, flat(value)) for name, value in plain(analysis.settings).items()],
+        settings=[(name, flat(value)) for name, value in plain(_with_cost(analysis)).items()],
         seconds={name: f"{value:,.1f}" for name, value in analysis.seconds.items()},
         command=analysis.command,
     )  # fmt: skip
@@ -127,6 +127,13 @@ def flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
         return [(prefix, value)]
     text = json.dumps(value, ensure_ascii=False)
     return [(prefix, text if len(text) < 400 else text[:400] + " …")]
+
+
+def _with_cost(analysis: Analysis) -> dict[str, Any]:
+    """The settings, those of the learning coefficient with what they cost."""
+    if "llc" not in analysis.settings or not analysis.gradients:
+        return analysis.settings
+    return {**analysis.settings, "llc": {**analysis.settings["llc"], "gradients": f"{analysis.gradients:,} taken"}}
 
 
 def flag_counts(trajectories: xr.Dataset, meanings: dict[str, str]) -> list[tuple[str, int, str]]:

@@ -15,7 +15,8 @@ LOG_RATIO = 30.0  # a positive quantity that spans more than this is drawn on a 
 TOGETHER: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("loss", ("train_loss", "test_loss")),
     ("accuracy", ("train_accuracy", "test_accuracy")),
-    ("local learning coefficient", ("llc",)),
+    ("local learning coefficient", ("llc", "restricted_llc")),
+    ("observed excess loss", ("observed_excess",)),
     ("weight norm", ("weight_norm",)),
     ("feature norm", ("feature_norm",)),
     ("feature dimensionality", ("feature_dimensionality",)),
@@ -41,6 +42,11 @@ ELSEWHERE = {
     "llc_virial",
     "llc_headroom",
     "llc_step_bias",
+    "llc_gradients",
+    "restricted_llc_flags",
+    "restricted_llc_gradients",
+    "example_loss",
+    "example_draw",
     "ticket_masks",
 }
 LEVELS = {"feature_dimensionality": (1, 3 / 4, 2 / 3, 1 / 2, 2 / 5, 3 / 8, 1 / 4, 0)}
@@ -168,7 +174,10 @@ def _panel(trajectories: xr.Dataset, title: str, units: str, names: list[str]) -
         if len(kept) == SERIES_LIMIT < values.shape[1]:
             note = f"the {len(kept)} of {values.shape[1]} that vary most"
         labels = index_labels(variable)
-        series.extend(Series(name, labels[column], values[:, column]) for column in kept)
+        series.extend(
+            Series(name, labels[column], values[:, column], *_uncertainty(trajectories, name, column))
+            for column in kept
+        )
     return Panel(title, units, tuple(series), note, legend)
 
 
@@ -195,10 +204,16 @@ def is_unhealthy(flags: xr.DataArray) -> np.ndarray:
     return np.array([bool(set(str(words).split(",")) - information) for words in flags.values], dtype=bool)
 
 
-def _uncertainty(trajectories: xr.Dataset, name: str) -> tuple[np.ndarray | None, np.ndarray | None]:
-    error = trajectories.get(f"{name}_se")
-    flags = trajectories.get(f"{name}_flags")
+def _uncertainty(
+    trajectories: xr.Dataset, name: str, column: int | None = None
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Standard error and flags of a curve, each (step,), where it has them."""
+    dims = trajectories[name].dims
+    beside = [trajectories.get(f"{name}_{word}") for word in ("se", "flags")]
+    error, flags = (each if each is None or each.dims == dims else None for each in beside)
+    if column is not None:
+        error, flags = (None if each is None else each[:, column] for each in (error, flags))
     return (
-        error.values.astype(float) if error is not None and error.dims == ("step",) else None,
-        is_unhealthy(flags) if flags is not None else None,
+        None if error is None else error.values.astype(float),
+        None if flags is None else is_unhealthy(flags),
     )

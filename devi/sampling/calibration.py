@@ -28,6 +28,7 @@ import torch
 from devi.errors import DeviError
 from devi.sampling.climb import BURN_IN, DRAWS, climb
 from devi.sampling.climb import CHAINS as CLIMB_CHAINS
+from devi.sampling.data_sets import described
 from devi.sampling.diagnostics import rhat_and_ess
 from devi.sampling.kernels import Kernel
 from devi.sampling.pilots import Pilot, Pilots
@@ -69,6 +70,8 @@ def calibrate(
     seed: int = 0,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    restriction: str = "",
+    sample_on: str = "train",
     progress: Progress = None,
     **given: Any,
 ) -> Settings:
@@ -80,10 +83,10 @@ def calibrate(
     kernel = kernel_named(sampler)
     check_settings(given)
     places = np.unique(np.linspace(0, len(run) - 1, PILOT_CHECKPOINTS).round().astype(int))
-    posterior = Posterior(run.select(places), device=device, dtype=dtype)
+    posterior = Posterior(run.select(places), device=device, dtype=dtype, restriction=restriction, sample_on=sample_on)
     choice = Choice(given)
     n = posterior.examples
-    choice("n_beta", lambda: (n / max(math.log(n), 1.0), f"n / log n with n = {n} training examples"))
+    choice("n_beta", lambda: (n / max(math.log(n), 1.0), f"n / log n with n = {described(sample_on, n)}"))
     choose = _for_adjusted if kernel.is_adjusted else _for_langevin
     settings = choose(choice, posterior, run, places, kernel, seed, progress)
     if progress is not None:
@@ -286,4 +289,4 @@ def _draws_for_error(rehearsal: Pilot, chains: int) -> int:
 
 
 def _work(posterior: Posterior, batch_size: int) -> float:
-    return batch_size * (posterior.dimension + OVERHEAD_PARAMETERS)
+    return batch_size * (posterior.weight_count + OVERHEAD_PARAMETERS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,13 +13,14 @@ from torch import Tensor
 
 from devi.sampling.devinterp_walk import DevinterpWalkers
 from devi.sampling.estimate import Estimate, estimate
-from devi.sampling.example_losses import ExampleLosses, check_size, rounded
+from devi.sampling.example_losses import ExampleLosses, check_size
 from devi.sampling.kernels import Kernel
 from devi.sampling.posterior import Posterior
 from devi.sampling.samplers import kernel_named, prepared
 from devi.sampling.settings import Settings
 from devi.sampling.stein import force_offset, heat, step_bias
 from devi.sampling.walk import Plan, Walk, Walkers, groups_of, visit_every
+from devi.sampling.watch import Watch, with_watched
 
 if TYPE_CHECKING:
     from devi.checkpoints.reader import Run
@@ -37,12 +38,18 @@ def sample(
     dtype: torch.dtype = torch.float32,
     memory_bytes: int | None = None,
     progress: Progress = None,
+    restriction: str = "",
+    sample_on: str = "train",
+    observe: Sequence[str] = (),
     keep_losses: int = 0,
     **given: Any,
 ) -> xr.Dataset:
     """Losses along the chains at every checkpoint; settings that are not given are chosen by `calibrate`.
 
-    given  chains, draws, burn_in, step_size, n_beta, localization, batch_size: see `devi.sampling.settings`
+    given        chains, draws, burn_in, step_size, n_beta, localization, batch_size: see `devi.sampling.settings`
+    restriction  the parameters that move, the others stay at w*: see `devi.sampling.restriction`
+    sample_on    the data set whose loss is sampled with; observe: those whose losses are only looked at, see
+                 `devi.sampling.data_sets`
 
     loss                  (step, chain, draw)  loss on all training examples, or unbiased from a minibatch:
                                                L_B(w) − L_B(w*) + L_n(w*); burn-in already dropped
@@ -58,13 +65,15 @@ def sample(
 
     example_loss          (step, chain, kept_draw, example)  float32, of every training example at about `keep_losses`
                                                draws; for influences and susceptibilities, see `ExampleLosses`
+    observed_loss         (step, chain, visit, observed)  mean loss on the observed data; observed_base (step, observed)
 
     Attributes: every setting used, and what it cost. `memory_bytes` limits what one gradient keeps.
     """
     from devi.sampling.calibration import calibrate
 
-    settings = calibrate(run, sampler=kernel, seed=seed, device=device, dtype=dtype, **given)
-    posterior = Posterior(run, device=device, dtype=dtype)
+    where: dict[str, Any] = {"device": device, "dtype": dtype, "restriction": restriction, "sample_on": sample_on}
+    settings = calibrate(run, sampler=kernel, seed=seed, **where, **given)
+    posterior = Posterior(run, **where)
     return sample_posterior(
         posterior,
         run.steps,
@@ -73,6 +82,7 @@ def sample(
         seed=seed,
         memory_bytes=memory_bytes,
         progress=progress,
+        observe=observe,
         keep_losses=keep_losses,
     )
 
@@ -86,6 +96,7 @@ def sample_posterior(
     seed: int,
     memory_bytes: int | None = None,
     progress: Progress = None,
+    observe: Sequence[str] = (),
     keep_losses: int = 0,
 ) -> xr.Dataset:
     """`sample` with every setting decided: draws double until the error is small enough or `most_draws` are taken."""
@@ -106,8 +117,13 @@ def sample_posterior(
     )
     check_size(checkpoints=checkpoints, chains=chains, most=keep_losses, examples=posterior.examples)
 
-    def keep() -> ExampleLosses | None:
-        return ExampleLosses(posterior.data, keep_losses, plan.batch_size) if keep_losses else None
+    observed = {name: posterior.data_set(name) for name in observe}
+
+    def keep() -> Watch | None:
+        if not (keep_losses or observed):
+            return None
+        examples = ExampleLosses(posterior.data, keep_losses, plan.batch_size) if keep_losses else None
+        return Watch(examples=examples, observed=observed, at_once=plan.batch_size, visit_every=visit_every(kernel))
 
     walkers: Walkers | DevinterpWalkers
     if kernel.name == "devinterp":
@@ -123,7 +139,7 @@ def sample_posterior(
         more = min(taken, settings.most_draws - taken)
         found = estimate(draws)
         if more <= 0 or is_precise(found):
-            return _with_example_losses(draws, walkers.kept()) if keep_losses else draws
+            return with_watched(draws, walkers.kept(), posterior, observed)
         if not found.is_balanced.mean() >= ENOUGH:
             walkers.forget()
 
@@ -139,16 +155,6 @@ def is_precise(found: Estimate) -> bool:
     small = found.error <= np.fmax(RELATIVE_GOAL * np.abs(found.llc), ABSOLUTE_GOAL)
     agree = found.is_balanced & ~(found.rhat > RHAT_GOAL)
     return bool(((small & agree) | np.isnan(found.llc)).mean() >= ENOUGH)
-
-
-def _with_example_losses(draws: xr.Dataset, kept: list[ExampleLosses]) -> xr.Dataset:
-    """The draws with example_loss, from the parts of the replicas, rounded to what is worth storing."""
-    losses = np.concatenate([part.stacked() for part in kept])  # (replica, kept draw, example)
-    shape = draws.sizes["step"], draws.sizes["chain"], *losses.shape[1:]
-    labels = {"units": draws["loss"].attrs["units"], "long_name": "loss of each training example", "source": SOURCE}
-    values = (("step", "chain", "kept_draw", "example"), rounded(losses).reshape(shape), labels)
-    coordinates = {"kept_draw": kept[0].draws, "example": np.arange(losses.shape[2])}
-    return draws.assign(example_loss=values).assign_coords(coordinates)
 
 
 def _dataset(
@@ -217,6 +223,8 @@ def _dataset(
             "device": str(posterior.device),
             "dtype": str(posterior.dtype).removeprefix("torch."),
             "examples": posterior.examples,
+            "sampled_on": posterior.sample_on,
+            "restriction": posterior.restriction,
             "dimension": dimension,
             "batched": int(posterior.batched),
             "is_adjusted": int(kernel.is_adjusted),

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from devi.sampling.example_losses import ExampleLosses
+from devi.errors import DeviError
 from devi.sampling.noise import stream
 from devi.sampling.posterior import Posterior
 from devi.sampling.walk import VISIT_EVERY, Plan, Walk, groups_of, sums
+from devi.sampling.watch import Watch
 from devi.task import Batch
 
 if TYPE_CHECKING:
@@ -42,9 +43,14 @@ class DevinterpWalkers:
         keys: Sequence[tuple[int, int]],
         plan: Plan,
         *,
-        keep: Callable[[], ExampleLosses | None] = lambda: None,
+        keep: Callable[[], Watch | None] = lambda: None,
     ) -> None:
         """The arguments are those of `Walkers`."""
+        if posterior.entries:
+            raise DeviError(
+                f"--restrict '{posterior.restriction}': the devinterp sampler moves whole parameters, not some"
+                f" entries of {', '.join(posterior.entries)}; take --sampler sgld."
+            )
         self.chains = []
         for replica, (row, key) in enumerate(zip(rows.tolist(), keys, strict=True)):
             own = plan._replace(step_size=plan.step_size[replica], localization=plan.localization[replica])
@@ -64,8 +70,8 @@ class DevinterpWalkers:
         for chain in self.chains:
             chain.forget()
 
-    def kept(self) -> list[ExampleLosses]:
-        """The losses of examples so far, replica by replica."""
+    def kept(self) -> list[Watch]:
+        """What was watched so far, replica by replica."""
         return [chain.kept for chain in self.chains if chain.kept is not None]
 
     @property
@@ -77,9 +83,7 @@ class DevinterpWalkers:
 class _Chain:
     """One replica, an ordinary module with devinterp's optimizer, and what it has left behind."""
 
-    def __init__(
-        self, posterior: Posterior, row: int, key: tuple[int, int], plan: Plan, kept: ExampleLosses | None
-    ) -> None:
+    def __init__(self, posterior: Posterior, row: int, key: tuple[int, int], plan: Plan, kept: Watch | None) -> None:
         self.posterior, self.plan, self.kept = posterior, plan, kept
         self.fixed = posterior.fixed_at(torch.tensor([row], device=posterior.device))
         self.center = posterior.centers[row]  # (parameter,)

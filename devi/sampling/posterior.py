@@ -10,6 +10,7 @@ Source: Lau et al. 2023, arXiv:2308.12108, section 4.
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from devi.errors import DeviError
+from devi.sampling.data_sets import data_set
+from devi.sampling.restriction import restricted
 from devi.task import Batch
 
 if TYPE_CHECKING:
@@ -34,17 +37,23 @@ class Posterior:
     """Loss and gradient around each checkpoint of `run` (a whole run or a block of one).
 
     centers    (checkpoint, parameter)  w*, the parameters with requires_grad, flat, in the order of `names`
-    base_loss  (checkpoint,) float64    L_n(w*), on the whole training set, computed in float64
+    base_loss  (checkpoint,) float64    L_n(w*), on the whole data set, computed in float64
     """
 
-    def __init__(self, run: Run, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> None:
-        self.task = run.task
-        data = run.task.data("train")
-        if data is None or len(data.targets) == 0:
-            raise DeviError(
-                f"task {type(run.task).__name__}: data('train') has no examples, and the learning coefficient is"
-                f" defined by them; return a Batch(inputs, targets) from it."
-            )
+    def __init__(
+        self,
+        run: Run,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        restriction: str = "",
+        sample_on: str = "train",
+    ) -> None:
+        """restriction  which parameters move, see `devi.sampling.restriction`
+        sample_on    the data set of L_n, see `devi.sampling.data_sets`
+        """
+        self.task, self.sample_on, self.restriction = run.task, sample_on, restriction
+        data = data_set(run.task, sample_on)
         self.device, self.dtype = torch.device(device), dtype
         self.data = _floats_as(data.to(self.device), dtype)
         self.examples = len(data.targets)
@@ -52,18 +61,29 @@ class Posterior:
         sampled = {name: value for name, value in self.model.named_parameters() if value.requires_grad}
         if not sampled:
             raise DeviError("the model has no parameter with requires_grad=True, so there is nothing to sample.")
-        self.names = list(sampled)
-        self.shapes = [tuple(value.shape) for value in sampled.values()]
-        self.sizes = [value.numel() for value in sampled.values()]
+        self.weight_count = sum(value.numel() for value in self.model.parameters())  # what a gradient costs goes by
+        rows_of = restricted(self.model, restriction) if restriction else dict.fromkeys(sampled)
+        for name, value in sampled.items():
+            value.requires_grad_(name in rows_of)
+        # Parameters of which some entries of the first axis are sampled: name -> (entry,)
+        self.entries = {n: torch.tensor(rows, device=self.device) for n, rows in rows_of.items() if rows is not None}
+        self.names = list(rows_of)
+        self.shapes = [
+            (len(rows), *sampled[name].shape[1:]) if rows is not None else tuple(sampled[name].shape)
+            for name, rows in rows_of.items()
+        ]
+        self.sizes = [math.prod(shape) for shape in self.shapes]
         self.dimension = sum(self.sizes)  # d, the number of sampled parameters
 
         # Copies: a run hands out read-only views of its file.
         saved = {name: torch.from_numpy(np.array(value)) for name, value in run.parameters(slice(None)).items()}
         buffers = {name: torch.from_numpy(np.array(value)) for name, value in run.buffers(slice(None)).items()}
-        rows = [saved[name].reshape(len(run), -1).double() for name in self.names]
+        parts = [saved[name] if rows is None else saved[name][:, rows] for name, rows in rows_of.items()]
+        rows = [part.reshape(len(run), -1).double() for part in parts]
         exact = torch.cat(rows, dim=1).to(self.device)  # (checkpoint, parameter)
         known = {*dict(self.model.named_parameters()), *dict(self.model.named_buffers())}
-        fixed = {name: v for name, v in {**saved, **buffers}.items() if name in known and name not in sampled}
+        whole = {name for name, part in rows_of.items() if part is None}
+        fixed = {name: v for name, v in {**saved, **buffers}.items() if name in known and name not in whole}
         self.centers = exact.to(dtype)
         self.fixed = {name: _float_as(value.to(self.device), dtype) for name, value in fixed.items()}
         self.batched = self._vmap_works()
@@ -85,8 +105,7 @@ class Posterior:
 
     def losses(self, flat: Tensor, fixed: dict[str, Tensor], data: Batch) -> Tensor:
         """Loss of each example, (replica, example)."""
-        rows = [value.view(-1, *shape) for value, shape in zip(flat.split(self.sizes, dim=1), self.shapes, strict=True)]
-        parameters = dict(zip(self.names, rows, strict=True))
+        parameters, fixed = self._assembled(flat, fixed)
         if self.batched:
             axes = (0, 0 if fixed else None, None, None)
             return vmap(self._one, in_dims=axes)(parameters, fixed, data.inputs, data.targets)
@@ -101,6 +120,16 @@ class Posterior:
                 for row in range(len(flat))
             ]
         )
+
+    def _assembled(self, flat: Tensor, fixed: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The model's parameters at `flat` and what else it needs, each name -> (replica, *shape)."""
+        views = [
+            value.view(-1, *shape) for value, shape in zip(flat.split(self.sizes, dim=1), self.shapes, strict=True)
+        ]
+        parameters = dict(zip(self.names, views, strict=True))
+        for name, entries in self.entries.items():
+            parameters[name] = fixed[name].index_copy(1, entries, parameters[name])
+        return parameters, {name: value for name, value in fixed.items() if name not in self.entries}
 
     def fixed_at(self, rows: Tensor) -> dict[str, Tensor]:
         """What is not sampled, name -> (replica, ...), for replicas at these checkpoints (replica,)."""
@@ -119,12 +148,12 @@ class Posterior:
             saved += value.numel() * value.element_size()
             return value
 
-        flat = self.centers[0].clone().requires_grad_()
-        views = [v.view(shape) for v, shape in zip(flat.split(self.sizes), self.shapes, strict=True)]
-        fixed = {name: value[0] for name, value in self.fixed.items()}
+        flat = self.centers[:1].clone().requires_grad_()
+        of_one = self._assembled(flat, {name: value[:1] for name, value in self.fixed.items()})
+        parameters, fixed = ({name: value[0] for name, value in part.items()} for part in of_one)
         with torch.autograd.graph.saved_tensors_hooks(count, lambda value: value):
             some = self.minibatch(torch.arange(min(batch_size, self.examples), device=self.device))
-            self._one(dict(zip(self.names, views, strict=True)), fixed, some.inputs, some.targets).sum()
+            self._one(parameters, fixed, some.inputs, some.targets).sum()
         # position, center, gradient, noise and two temporaries
         buffers = 6 * self.dimension * self.centers.element_size()
         return max(1, int(memory_bytes // (saved + buffers)))
@@ -164,11 +193,19 @@ class Posterior:
             return False
         return True
 
-    def _no_gradient(self, flat: Tensor) -> Tensor:
+    def mean_loss_at_centers(self, data: Batch) -> Tensor:
+        """Mean loss on other data at every checkpoint, (checkpoint,) float64, in the sampler's precision."""
+        return self._no_gradient(self.centers, data).mean(dim=1, dtype=torch.float64)
+
+    def data_set(self, name: str) -> Batch:
+        """Other examples, as this device and precision need them."""
+        return _floats_as(data_set(self.task, name).to(self.device), self.dtype)
+
+    def _no_gradient(self, flat: Tensor, data: Batch | None = None) -> Tensor:
         with torch.no_grad():
             # One checkpoint at a time: the whole data set times all checkpoints at once may not fit in memory.
             rows = [
-                self.losses(flat[i : i + 1], {n: v[i : i + 1] for n, v in self.fixed.items()}, self.data)
+                self.losses(flat[i : i + 1], {n: v[i : i + 1] for n, v in self.fixed.items()}, data or self.data)
                 for i in range(len(flat))
             ]
         return torch.cat(rows)

@@ -14,10 +14,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from devi.sampling.example_losses import ExampleLosses
 from devi.sampling.kernels import Kernel, State, Target
 from devi.sampling.noise import Noise, stream
 from devi.sampling.posterior import Posterior
+from devi.sampling.watch import Watch
 
 # What the virial needs is recorded at every so many draws of an unadjusted kernel: neighbours say the same.
 VISIT_EVERY = 4
@@ -72,11 +72,11 @@ class Walkers:
         plan: Plan,
         *,
         memory_bytes: int | None = None,
-        keep: Callable[[], ExampleLosses | None] = lambda: None,
+        keep: Callable[[], Watch | None] = lambda: None,
     ) -> None:
         """rows (replica,): checkpoint of each, as a row of `posterior.centers`; keys: its (training step, chain).
 
-        keep  makes what keeps the losses of examples, once for each chunk
+        keep  makes what is watched beside the loss, once for each chunk
         """
         self.posterior = posterior
         self.threads = torch.get_num_threads() if posterior.device.type == "cpu" and posterior.batched else 1
@@ -110,8 +110,8 @@ class Walkers:
         for chunk in self.chunks:
             chunk.forget()
 
-    def kept(self) -> list[ExampleLosses]:
-        """The losses of examples so far, chunk by chunk of replicas."""
+    def kept(self) -> list[Watch]:
+        """What was watched so far, chunk by chunk of replicas."""
         return [chunk.kept for chunk in self.chunks if chunk.kept is not None]
 
     @property
@@ -153,7 +153,7 @@ class _Chunk:
         rows: Tensor,
         keys: Sequence[tuple[int, int]],
         plan: Plan,
-        kept: ExampleLosses | None,
+        kept: Watch | None,
     ) -> None:
         self.kernel, self.plan, self.kept = kernel, plan, kept
         self.center = posterior.centers[rows]  # (replica, parameter)

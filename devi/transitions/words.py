@@ -12,6 +12,7 @@ from devi.transitions.curves import Curve
 
 METRICS = {
     "llc": "LLC",
+    "restricted_llc": "LLC",
     "feature_norm": "norm",
     "feature_dimensionality": "dimensionality",
     "restricted_loss_train": "restricted train loss",
@@ -45,7 +46,8 @@ def name_of(curve: Curve, trajectories: xr.Dataset) -> str:
     if curve.index is None:
         return word
     column = column_of(trajectories[curve.metric], curve.index)
-    return f"{word} of {column.name if column.dimension == 'parameter' else f'{column.dimension} {column.name}'}"
+    is_name = column.dimension in ("parameter", "restriction")
+    return f"{word} of {column.name if is_name else f'{column.dimension} {column.name}'}"
 
 
 def listed(words: Sequence[str]) -> str:

@@ -1,0 +1,82 @@
+"""Budget: seconds of sampling as a most number of draws, so that what was found once is found again.
+
+    most_draws = budget / (seconds per step and replica · replicas) − burn-in
+
+The seconds are what the calibration measured, on this machine; the number of draws is stored with the settings, and
+from then on decides alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Sequence
+
+from devi.errors import DeviError
+from devi.sampling.settings import GIVEN, Settings
+
+UNITS = {"s": 1, "m": 60, "h": 3600}
+FEWEST_STEPS = 40  # of a chain: with fewer there is neither a burn-in nor an error
+BURN_IN_SHARE = 4  # a burn-in that was not given takes one step in so many at most
+
+
+def seconds_of(text: str | float | None) -> float | None:
+    """'60s', '5m', '1h', or a number of seconds. Raises DeviError for anything else."""
+    if text is None or isinstance(text, float | int):
+        found = text
+    else:
+        match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([smh]?)\s*", text)
+        found = float(match[1]) * UNITS[match[2] or "s"] if match else math.nan
+    if found is not None and not 0 < found < math.inf:
+        raise DeviError(f"a budget of '{text}' is no time; expected seconds, minutes or hours: 60s, 5m or 1h.")
+    return None if found is None else float(found)
+
+
+def within_budget(settings: Settings, budget: float, replicas: int) -> Settings:
+    """The settings with as many draws at most as `budget` seconds are enough for.
+
+    replicas  chains × checkpoints;  Raises DeviError if not even a short chain can be afforded.
+    """
+    per_step = settings.seconds_per_step * replicas
+    steps = int(budget / per_step) if per_step > 0 else settings.burn_in + settings.most_draws
+    is_fixed = settings.reasons.get("burn_in") == GIVEN
+    burn_in = settings.burn_in if is_fixed else min(settings.burn_in, steps // BURN_IN_SHARE)
+    least = settings.burn_in + FEWEST_STEPS if is_fixed else FEWEST_STEPS
+    if steps < least:
+        enough = f"{math.ceil(1.1 * least * per_step)}s"
+        raise DeviError(
+            f"a budget of {budget:g} s is enough for {steps} steps of {replicas} chains, and at least {least} are"
+            f" needed. Give more time: --budget {enough}; or take fewer chains."
+        )
+    most = steps - burn_in
+    if settings.reasons.get("draws") == GIVEN:
+        most = min(most, settings.draws)
+    why = {**settings.reasons, "most_draws": f"what {budget:g} s of sampling are enough for, as measured once"}
+    if burn_in < settings.burn_in:
+        why["burn_in"] = f"a quarter of the {steps} steps that the budget is enough for"
+    return dataclasses.replace(settings, burn_in=burn_in, draws=min(settings.draws, most), most_draws=most, reasons=why)
+
+
+def outlook(parts: Sequence[tuple[Settings, int, float]]) -> str:
+    """What sampling costs, as a sentence: gradients, and the time where a step was measured.
+
+    parts  settings, replicas and gradients per step of everything that is sampled
+    """
+
+    def total(draws: str, each: Callable[[Settings, float], float]) -> float:
+        return sum(
+            replicas * (settings.burn_in + getattr(settings, draws)) * each(settings, gradients)
+            for settings, replicas, gradients in parts
+        )
+
+    cost = _span(*(total(draws, lambda settings, gradients: gradients) for draws in ("draws", "most_draws")), unit="")
+    seconds = [total(draws, lambda settings, gradients: settings.seconds_per_step) for draws in ("draws", "most_draws")]
+    time = "" if math.isnan(seconds[0]) else f"about {_span(*seconds, unit=' s')}, "
+    return f"sampling takes {time}{cost} gradients"
+
+
+def _span(low: float, high: float, *, unit: str) -> str:
+    """'12 s' or '12 s to 40 s', two digits each."""
+    words = [f"{float(f'{value:.2g}'):,.10g}{unit}" for value in (low, high)]
+    return words[0] if words[0] == words[1] else " to ".join(words)
