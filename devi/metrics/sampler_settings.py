@@ -100,7 +100,7 @@ class SamplerSettings(Metric):
         given: dict[str, Any] = {name: getattr(self, name) for name in CHOSEN}
         n = {"n": f"{described(self.sample_on, len(data_set(run.task, self.sample_on).targets))}, which nβ counts"}
         if self.budget is None and None not in given.values():
-            most, length = self.most_draws or self.draws, self.leapfrog_steps or LEAPFROG_STEPS
+            most, length = self.most_draws or given["draws"], self.leapfrog_steps or LEAPFROG_STEPS
             why = self.reasons or {**dict.fromkeys(CHOSEN, GIVEN), **n}
             told: dict[str, Any] = {"reasons": why, "moves": self.moves, "drift": self.drift}
             return Settings(self.sampler, **given, most_draws=most, leapfrog_steps=length, **told)
