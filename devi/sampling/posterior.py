@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import copy
 import math
-import re
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call, vmap
 
 from devi.errors import DeviError
+from devi.sampling.batching import can_batch
 from devi.sampling.data_sets import data_set
 from devi.sampling.restriction import restricted
 from devi.task import Batch
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 # cache step 5 times faster (superposition: 15 against 75 µs per replica, 128 or 1000 at a time).
 CPU_MEMORY = 12 * 2**20
 ACCELERATOR_MEMORY = 4 * 2**30
-FALLBACK = re.compile(r"batching rule for (aten::\w+)")
 
 
 class Posterior:
@@ -60,9 +58,6 @@ class Posterior:
         self.data = _floats_as(data.to(self.device), dtype)
         self.examples = len(data.targets)
         self.model = run.model_at(0).to(device=self.device, dtype=dtype).eval()
-        if any(isinstance(module, nn.MultiheadAttention) for module in self.model.modules()):
-            # Inside vmap torch takes its fast path for inference, which has no derivative. Left off: threads share it.
-            torch.backends.mha.set_fastpath_enabled(False)
         sampled = {name: value for name, value in self.model.named_parameters() if value.requires_grad}
         if not sampled:
             raise DeviError("the model has no parameter with requires_grad=True, so there is nothing to sample.")
@@ -184,33 +179,11 @@ class Posterior:
         return losses
 
     def _vmap_works(self) -> bool:
-        self.batched = True
-        name, one = type(self.model).__name__, torch.arange(1, device=self.device)
-        _tell_fallbacks(True)
-        try:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                self.loss_and_gradient(self.centers[:1], self.fixed_at(one), self.minibatch(one))
-        except DeviError:
-            raise
-        except Exception as reason:
-            warnings.warn(
-                f"{name} cannot be batched over replicas by torch.vmap"
-                f" ({str(reason).splitlines()[0][:160]}); its chains are run one after another, which is slower.",
-                stacklevel=2,
-            )
-            return False
-        finally:
-            _tell_fallbacks(False)  # what torch would tell at every step is told here, once
-        found = [FALLBACK.search(str(each.message)) for each in caught]
-        slow = sorted({match[1] for match in found if match})
-        if slow:
-            warnings.warn(
-                f"{name} uses {', '.join(slow)}, which torch.vmap cannot batch: these run one replica after another,"
-                " which is slower.",
-                stacklevel=2,
-            )
-        return True
+        self.batched, one = True, torch.arange(1, device=self.device)
+        data = self.minibatch(one)
+        return can_batch(
+            type(self.model).__name__, lambda: self.loss_and_gradient(self.centers[:1], self.fixed_at(one), data)
+        )
 
     def mean_loss_at_centers(self, data: Batch) -> Tensor:
         """Mean loss on other data at every checkpoint, (checkpoint,) float64, in the sampler's precision."""
@@ -240,13 +213,6 @@ class Posterior:
         finally:
             self.model, self.fixed, self.data = own
             self.model.to(self.dtype)
-
-
-def _tell_fallbacks(tell: bool) -> None:
-    """Whether torch.vmap warns where it loops over replicas instead of batching."""
-    switch = getattr(torch._C._functorch, "_set_vmap_fallback_warning_enabled", None)
-    if switch is not None:
-        switch(tell)
 
 
 def _floats_as(data: Batch, dtype: torch.dtype) -> Batch:
