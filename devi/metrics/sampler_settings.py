@@ -76,6 +76,12 @@ class SamplerSettings(Metric):
     restricted: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict, hash=False)  # its own settings
     seconds_per_step: float | None = None  # of one replica, as once measured: for the outlook, decides nothing
 
+    def __post_init__(self) -> None:
+        """Texts as the command line has them are taken from Python too."""
+        object.__setattr__(self, "budget", _seconds(self.budget))
+        object.__setattr__(self, "restrict", tuple(_several(self.restrict)))
+        object.__setattr__(self, "observe", tuple(_several(self.observe)))
+
     def resolved(self, run: Run, progress: Progress = None) -> Self:
         if all(getattr(self, name) is not None for name in CALIBRATED) and set(self.restricted) == set(self.restrict):
             return self

@@ -77,6 +77,6 @@ def outlook(parts: Sequence[tuple[Settings, int, float]]) -> str:
 
 
 def _span(low: float, high: float, *, unit: str) -> str:
-    """'12 s' or '12 s to 40 s', two digits each."""
-    words = [f"{float(f'{value:.2g}'):,.10g}{unit}" for value in (low, high)]
+    """'12 s' or '12 s to 40 s', three digits each."""
+    words = [f"{float(f'{value:.3g}'):,.10g}{unit}" for value in (low, high)]
     return words[0] if words[0] == words[1] else " to ".join(words)

@@ -1,0 +1,61 @@
+import dataclasses
+import math
+
+import pytest
+
+from devi.errors import DeviError
+from devi.sampling.budget import outlook, seconds_of, within_budget
+from devi.sampling.settings import GIVEN, Settings
+
+SETTINGS = Settings(
+    "sgld", step_size=1e-3, n_beta=50.0, localization=1.0, burn_in=100, draws=300, most_draws=600, chains=4,
+    batch_size=0, seconds_per_step=0.01,
+)  # fmt: skip
+
+
+def test_a_time_is_read_in_seconds_minutes_and_hours():
+    assert [seconds_of(text) for text in ("60s", "5m", "1h", "0.5 m", "90", 20, None)] == [
+        60,
+        300,
+        3600,
+        30,
+        90,
+        20,
+        None,
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-5s", "0s", "5d", "1m30s", math.inf, math.nan])
+def test_what_is_no_time_is_told_so(text):
+    with pytest.raises(DeviError, match="is no time; expected seconds, minutes or hours: 60s, 5m or 1h"):
+        seconds_of(text)
+
+
+def test_a_budget_is_the_most_draws_that_fit_in_it():
+    # 10 replicas at 0.01 s a step: 50 s are 500 steps, 400 of them after burn-in
+    found = within_budget(SETTINGS, 50.0, 10)
+    assert (found.burn_in, found.draws, found.most_draws) == (100, 300, 400)
+    # and it may give more than the default
+    assert within_budget(SETTINGS, 500.0, 10).most_draws == 4900
+    assert "50 s of sampling" in found.reasons["most_draws"]
+
+
+def test_a_small_budget_shortens_draws_and_a_burn_in_that_was_not_given():
+    found = within_budget(SETTINGS, 20.0, 10)
+    assert (found.burn_in, found.draws, found.most_draws) == (50, 150, 150)
+    given = dataclasses.replace(SETTINGS, reasons={"burn_in": GIVEN, "draws": GIVEN})
+    found = within_budget(given, 20.0, 10)
+    assert (found.burn_in, found.draws, found.most_draws) == (100, 100, 100)
+    assert within_budget(given, 500.0, 10).most_draws == 300
+
+
+def test_a_budget_too_small_for_any_chain_says_what_is_enough():
+    with pytest.raises(DeviError, match=r"a budget of 1 s is enough for 10 steps of 10 chains, .* --budget 5s"):
+        within_budget(SETTINGS, 1.0, 10)
+    assert within_budget(SETTINGS, 5.0, 10).most_draws == 38
+
+
+def test_the_outlook_says_time_and_gradients():
+    assert outlook([(SETTINGS, 10, 1)]) == "sampling takes about 40 s to 70 s, 4,000 to 7,000 gradients"
+    fixed = dataclasses.replace(SETTINGS, most_draws=300, seconds_per_step=math.nan)
+    assert outlook([(fixed, 10, 5.5), (fixed, 10, 5.5)]) == "sampling takes 44,000 gradients"
