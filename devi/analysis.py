@@ -77,12 +77,6 @@ class Analysis:
                 found[row] |= bool(words - INFORMATION)
         return self.trajectories["step"].values[found].tolist()
 
-    @property
-    def gradients(self) -> int:
-        """Gradients that sampling took, each of the loss of one chain on one batch."""
-        names = [name for name in ("llc_gradients", "restricted_llc_gradients") if name in self.trajectories]
-        return int(sum(float(self.trajectories[name].sum()) for name in names))
-
 
 def analyze(
     run: Run,

@@ -192,6 +192,8 @@ def report_on(
 
 def summary(analysis: Analysis, path: Path, place: Path) -> dict[str, Any]:
     """What the command prints of one run, and the index page lists."""
+    from devi.report.sentences import gradients_taken
+
     return {
         "run": str(path),
         "report": str(place / "report.html"),
@@ -200,7 +202,7 @@ def summary(analysis: Analysis, path: Path, place: Path) -> dict[str, Any]:
         "checkpoints": analysis.run["analyzed"],
         "transitions": [transition.to_json() for transition in analysis.transitions],
         "unhealthy": len(analysis.unhealthy),
-        "gradients": analysis.gradients,
+        "gradients": gradients_taken(analysis.trajectories),
         "notices": analysis.notices,
     }
 

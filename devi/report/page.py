@@ -22,6 +22,7 @@ from devi.report.panels import Panel, not_drawn, panels
 from devi.report.sentences import (
     entry_name,
     flag_words,
+    gradients_taken,
     headline,
     llc_sentence,
     sentence,
@@ -131,9 +132,10 @@ def flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
 
 def _with_cost(analysis: Analysis) -> dict[str, Any]:
     """The settings, those of the learning coefficient with what they cost."""
-    if "llc" not in analysis.settings or not analysis.gradients:
+    taken = gradients_taken(analysis.trajectories)
+    if "llc" not in analysis.settings or not taken:
         return analysis.settings
-    return {**analysis.settings, "llc": {**analysis.settings["llc"], "gradients": f"{analysis.gradients:,} taken"}}
+    return {**analysis.settings, "llc": {**analysis.settings["llc"], "gradients": f"{taken:,} taken"}}
 
 
 def flag_counts(trajectories: xr.Dataset, meanings: dict[str, str]) -> list[tuple[str, int, str]]:

@@ -222,7 +222,18 @@ def llc_sentence(trajectories: xr.Dataset) -> str:
         text += f" {missing} of {count} {gaps} in the curve."
     if "llc_se" not in trajectories:
         text += " They have no standard error."
+    if "restricted_llc_flags" in trajectories:
+        some = trajectories["restricted_llc_flags"]  # (step, restriction)
+        bad = sum(int(is_unhealthy(some[:, column]).sum()) for column in range(some.shape[1]))
+        are = "is" if bad == 1 else "are"
+        text += f" Of the {some.size} LLC estimates of some parameters {bad or 'none'} {are} flagged."
     return text
+
+
+def gradients_taken(trajectories: xr.Dataset) -> int:
+    """Gradients that sampling took, each of the loss of one chain on one batch."""
+    names = [name for name in ("llc_gradients", "restricted_llc_gradients") if name in trajectories]
+    return int(sum(float(trajectories[name].sum()) for name in names))
 
 
 def flag_words(trajectories: xr.Dataset) -> list[tuple[str, int]]:

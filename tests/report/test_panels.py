@@ -71,3 +71,22 @@ def test_log_axis_is_for_positive_values_of_a_wide_range():
 )
 def test_ticks_of_a_log_axis_are_round(low, high, ticks):
     assert np.allclose(log_ticks(low, high), ticks)
+
+
+def test_coefficients_of_some_parameters_are_drawn_beside_the_full_one_with_their_errors_and_flags():
+    values = np.array([[1.0, 2.0], [3.0, 4.0]])
+    both = ("step", "restriction")
+    found = of(
+        llc=("step", np.array([5.0, 6.0])),
+        llc_se=("step", np.array([0.1, 0.2])),
+        restricted_llc=(both, values),
+        restricted_llc_se=(both, values / 10),
+        restricted_llc_flags=(both, np.array([["", "virial"], ["headroom", ""]]), {"information": "headroom"}),
+        restricted_llc_gradients=(both, values),
+    ).assign_coords(restriction=["embed*", "blocks.0.query[2]"])
+    (panel,) = panels(found)
+    assert (panel.title, panel.legend) == ("local learning coefficient", "restriction")
+    assert [series.label for series in panel.series] == ["LLC", "embed*", "blocks.0.query[2]"]
+    assert panel.series[2].error.tolist() == [0.2, 0.4]
+    assert [series.flagged.tolist() for series in panel.series[1:]] == [[False, False], [True, False]]
+    assert not_drawn(found) == []

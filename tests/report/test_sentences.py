@@ -7,7 +7,16 @@ import pytest
 import xarray as xr
 
 from devi.report.document import records
-from devi.report.sentences import headline, llc_sentence, readings, sentence, signed, step_text, value_text
+from devi.report.sentences import (
+    gradients_taken,
+    headline,
+    llc_sentence,
+    readings,
+    sentence,
+    signed,
+    step_text,
+    value_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -145,3 +154,20 @@ def test_llc_sentence_says_how_many_estimates_can_be_trusted(trajectories):
         " They have no standard error."
     )
     assert llc_sentence(xr.Dataset(coords={"step": [0]})) == ""
+
+
+def test_flags_of_coefficients_of_some_parameters_and_their_cost_are_counted():
+    flags = (("step", "restriction"), np.array([["", "virial"], ["headroom", ""]]), {"information": "headroom"})
+    cost = (("step", "restriction"), np.full((2, 2), 100.0))
+    found = xr.Dataset(
+        {
+            "llc": ("step", np.ones(2)),
+            "llc_se": ("step", np.ones(2)),
+            "llc_gradients": ("step", np.full(2, 50.0)),
+            "restricted_llc_flags": flags,
+            "restricted_llc_gradients": cost,
+        },
+        coords={"step": [1, 2]},
+    )
+    assert "Of the 4 LLC estimates of some parameters 1 is flagged." in llc_sentence(found)
+    assert gradients_taken(found) == 500
