@@ -45,7 +45,7 @@ class SamplerSettings(Metric):
     restrict   the coefficient of only these parameters as well, each restriction by itself: `devi.sampling.restriction`
     sample_on  the data set that is sampled with: train, test, file.py:name; its size is the n of nβ
     observe    data sets whose mean loss is followed along the chains of all parameters
-    budget     seconds that sampling may take, all restrictions together; '60s', '5m', '1h'
+    budget     seconds that sampling may take, all restrictions together, calibration not counted; '60s', '5m', '1h'
     """
 
     sampler: str = "sgld"
