@@ -1,7 +1,8 @@
 """Climb: nβ and γ for the samplers that accept or reject, raised until the estimate stops moving.
 
     sharper  16·nβ                 until the estimate moves by less than 1.2%, known to 2.5%
-    nearer   16·nβ and 8·γ, then   if that raises it, chains had left the checkpoint's own surroundings: climb on there
+    nearer   16·nβ and 8·γ, then   if that raises it, chains had left the checkpoint's own surroundings: climb on there;
+                                   not tried where the loss holds all directions
 
 At n / log n the posterior is often so wide that it feels more than the checkpoint's surroundings, and γ holds
 directions that the loss should: sharpening cures both. Where more singular points, with lower coefficients, are within
@@ -39,6 +40,7 @@ TRAJECTORY = 4.0  # widths that the longest trajectory goes
 FEWEST_LEAPFROG, MOST_LEAPFROG = 4, 48
 ESCAPE = 2.0  # of nβ·L: rounding is far less
 MOST_ESCAPED = 0.002  # of the draws
+HELD_BY_LOSS = 0.02  # γ's share of the virial: below, no direction is free to lead away
 
 
 class Climb(NamedTuple):
@@ -56,10 +58,15 @@ class Climb(NamedTuple):
 
 
 class Rung(NamedTuple):
-    """Settings and what the chains found with them."""
+    """Settings and what the chains found with them.
+
+    escaped  (step,) whether more than a few draws lie below the checkpoint;  pull  (step,) γ's share of the virial
+    """
 
     settings: Settings
     found: Estimate
+    escaped: np.ndarray
+    pull: np.ndarray
 
 
 def climb(
@@ -75,8 +82,8 @@ def climb(
     """Rungs from the settings `here` up; only the first if not `climbs`."""
     tried: list[dict[str, float]] = []
 
-    def sampled(settings: Settings) -> tuple[Rung, bool]:
-        """The rung, with the step size and trajectories that suit it, and whether its chains escaped."""
+    def sampled(settings: Settings) -> Rung:
+        """The rung, with the step size and trajectories that suit it."""
         draws = sample_posterior(posterior, steps, settings, kernel=kernel, seed=seed + 1 + len(tried))
         found = estimate(draws)
         step_size = float(np.median(draws["step_size"]))
@@ -96,36 +103,41 @@ def climb(
         )
         if progress is not None:
             progress(len(tried) / MOST_RUNGS)
-        return Rung(dataclasses.replace(settings, step_size=step_size, leapfrog_steps=length), found), bool(
-            (lost > MOST_ESCAPED).any()
-        )
+        settings = dataclasses.replace(settings, step_size=step_size, leapfrog_steps=length)
+        return Rung(settings, found, lost > MOST_ESCAPED, draws["virial_localization"].mean("chain").values)
 
-    rung, escaped = sampled(here)
+    rung = sampled(here)
     if not climbs:
         return Climb(rung.settings, {}, {}, tried, "given")
-    if _has_headroom(posterior, rung):
-        reason = "the checkpoints are not at a minimum, so sharpening would leave them"
+    rests = _is_minimum(posterior, rung)  # the others move as nβ grows, whatever their coefficient is
+    if not rests.any():
+        reason = "no checkpoint that was tried is at a minimum, and sharpening would only lead away from it"
         return Climb(rung.settings, {}, {}, tried, reason)
     share = error = np.full(len(steps), np.inf)
     is_near = False
     while len(tried) < MOST_RUNGS and not is_near:
-        if escaped:
-            rung, escaped = sampled(_raised(rung.settings, localization=NEARER))
-        elif not _is_settled(share, error) and rung.settings.n_beta < HIGHEST * here.n_beta:
-            before = rung
-            rung, escaped = sampled(_raised(rung.settings, n_beta=SHARPER))
+        if rung.escaped[rests].any():
+            rung = sampled(_raised(rung.settings, localization=NEARER))
+        elif not _is_settled(share[rests], error[rests]) and rung.settings.n_beta < HIGHEST * here.n_beta:
+            before, rung = rung, sampled(_raised(rung.settings, n_beta=SHARPER))
             share, error = _move(before.found, rung.found)
+        elif (rung.pull[rests] < HELD_BY_LOSS).all():
+            is_near = True
         else:
-            nearer, left = sampled(_raised(rung.settings, n_beta=SHARPER, localization=NEARER))
-            rises = _counted(*_move(rung.found, nearer.found)) > 0
-            is_near = left or not rises.any()
+            nearer = sampled(_raised(rung.settings, n_beta=SHARPER, localization=NEARER))
+            moved = _move(rung.found, nearer.found)
+            is_near = bool(nearer.escaped[rests].any() or not (_counted(*moved)[rests] > 0).any())
             if not is_near:
-                share, error = _move(rung.found, nearer.found)
-                rung, escaped = nearer, left
-    told = "until the estimate stayed" if _is_settled(share, error) else "and the estimate still moves"
+                rung, (share, error) = nearer, moved
+    told = "until the estimate stayed" if _is_settled(share[rests], error[rests]) else "and the estimate still moves"
     times = rung.settings.n_beta / here.n_beta
-    moves = _by_step(steps, _counted(share, error))
-    return Climb(rung.settings, _by_step(steps, share), moves, tried, f"raised {times:g}-fold, {told}")
+    return Climb(
+        rung.settings,
+        _by_step(steps[rests], np.where(np.isfinite(share), share, 0.0)[rests]),
+        _by_step(steps[rests], _counted(share, error)[rests]),
+        tried,
+        f"raised {times:g}-fold, {told}",
+    )
 
 
 def _raised(settings: Settings, *, n_beta: float = 1.0, localization: float = 1.0) -> Settings:
@@ -154,8 +166,8 @@ def _by_step(steps: np.ndarray, shares: np.ndarray) -> dict[str, float]:
     return {str(int(step)): round(float(share), 4) for step, share in zip(steps, shares, strict=True)}
 
 
-def _has_headroom(posterior: Posterior, rung: Rung) -> bool:
-    """Whether every pilot checkpoint has more headroom than counts as being at a minimum."""
+def _is_minimum(posterior: Posterior, rung: Rung) -> np.ndarray:
+    """Whether a checkpoint has too little headroom to count as off a minimum, (step,)."""
     base = posterior.base_loss.cpu().numpy()
     lower = descended_loss(posterior, step=1 / rung.settings.localization)
-    return bool((rung.settings.n_beta * (base - lower) > HEADROOM_SHARE * np.fmax(rung.found.llc, 1.0)).all())
+    return rung.settings.n_beta * (base - lower) <= HEADROOM_SHARE * np.fmax(rung.found.llc, 1.0)
