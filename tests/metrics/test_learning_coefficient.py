@@ -225,11 +225,16 @@ def test_automatic_settings_find_known_coefficients(task, truth):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("task", "truth"), [(Regression(10, condition=1e4), 5.0), (Product((2, 4)), 0.25)], ids=["condition", "product"]
-)
-def test_an_estimate_that_automatic_settings_cannot_get_right_says_so(task, truth):
-    """Of four seeds the first was flagged with all (a move of 5 to 8 errors), the second, of long tails, with three."""
-    found = LearningCoefficient().over(task.run())
-    assert found["llc"].item() < 0.9 * truth
+def test_an_estimate_that_automatic_settings_cannot_get_right_says_so():
+    """Condition 10,000: γ holds what the loss should. Of four seeds all were flagged (a move of 5 to 8 errors)."""
+    found = LearningCoefficient().over(Regression(10, condition=1e4).run())
+    assert found["llc"].item() < 0.9 * 5.0
     assert "unresolved" in found["llc_flags"].item().split(",")
+
+
+@pytest.mark.slow
+def test_a_normal_crossing_of_long_tails_is_right_to_a_tenth_or_says_that_it_is_not():
+    """w₁²w₂⁴: λ = 1/4. Before control variates the estimate was 24% low and flagged; with them it is 6% low."""
+    found = LearningCoefficient().over(Product((2, 4)).run())
+    assert abs(found["llc"].item() - 0.25) < 0.1 * 0.25 or found["llc_flags"].item()
+    assert found["llc_se"].item() < 0.1 * 0.25

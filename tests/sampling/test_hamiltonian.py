@@ -78,7 +78,9 @@ def test_the_draws_have_the_variances_of_the_target_and_the_burn_in_finds_widths
     error = variances.std(0) / math.sqrt(chains)
     assert ((variances.mean(0) - expected).abs() < 5 * error).all()
     assert (error < 0.06 * expected).all()
-    assert float(torch.stack(acceptance).mean()) == pytest.approx(0.8 if kernel is hmc else 0.574, abs=0.08)
+    # mala is within a fifth of its best efficiency between these (Roberts & Rosenthal 1998, figure 1)
+    low, high = (0.72, 0.88) if kernel is hmc else (0.4, 0.8)
+    assert low < float(torch.stack(acceptance).mean()) < high
     widths = state.memory.widths / expected.sqrt()
     assert 0.5 < float(widths.median()) < 1.5
 
