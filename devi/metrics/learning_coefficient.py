@@ -187,7 +187,7 @@ def learning_coefficient(
             "llc_rhat": along(found.rhat, "R-hat of the loss along the chains"),
             "llc_ess": along(found.ess, "effective draws of all chains"),
             "llc_headroom": along(headroom, "n_beta × loss to be gained by descending from the checkpoint"),
-            "llc_step_bias": along(found.bias, "subtracted from the estimate: what the finite step size adds"),
+            "llc_step_bias": along(found.bias, "what the finite step size adds to llc_raw, were the loss a quadratic"),
             "llc_gradients": along(
                 np.full(len(base), draws.attrs.get("gradients", np.nan) / len(base)), "gradients taken", detect=False
             ),

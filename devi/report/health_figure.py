@@ -33,7 +33,7 @@ DIAGNOSTICS = {
     "llc_virial": Diagnostic("virial", (0.9, 1.1), "between 0.9 and 1.1"),
     "llc_rhat": Diagnostic("R-hat", (1.1,), "below 1.1"),
     "llc_ess": Diagnostic("effective samples", (), "the more, the smaller the error"),
-    "llc_step_bias": Diagnostic("step-size bias", (), "already subtracted from the estimate"),
+    "llc_step_bias": Diagnostic("step-size bias", (), "of a quadratic; the estimate is corrected for it"),
     "llc_headroom": Diagnostic(
         "headroom", (), "0 at a minimum; large while training is on its way: information, no error"
     ),

@@ -237,7 +237,7 @@ def _for_adjusted(
         choice.why["unresolved"] = reason(found.moves)
     if found.settings.localization != choice["localization"]:
         choice["localization"] = found.settings.localization
-        choice.why["localization"] += "; raised since chains found places below the checkpoint's loss"
+        choice.why["localization"] += "; raised so that chains stay in the checkpoint's own surroundings"
     if choice.why["step_size"] != GIVEN:
         choice["step_size"] = found.settings.step_size
     return choice.settings(

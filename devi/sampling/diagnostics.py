@@ -26,7 +26,8 @@ FLAG_MEANINGS: dict[str, str] = {
     " checkpoint's. Look at the headroom.",
     "escape": "More than half of the draws have a lower loss than the checkpoint: the chains sample another place."
     " Take a larger --localization.",
-    "non_finite": "A chain left the numbers (NaN or infinity), so there is no estimate: take a smaller --step-size.",
+    "non_finite": "A chain left the numbers (NaN or infinity) and is left out of the estimate; if all did, there is none:"
+    " take a smaller --step-size.",
     "unresolved": "At the nearest checkpoint where it was tried, the estimate still moves by more than 5% when the"
     " localization is halved or nβ doubled: it depends on the settings, as in networks with many nearly flat"
     " directions. Compare its course rather than its value, or take more --draws and --burn-in with a smaller"
@@ -35,7 +36,6 @@ FLAG_MEANINGS: dict[str, str] = {
 }
 INFORMATION = frozenset({"headroom", "unresolved"})  # about the checkpoint or the settings; the chains are sound
 VIRIAL_TOLERANCE = 0.10  # found every one of 37 bad runs out of 68, those with R-hat 1.00 included
-VIRIAL_ERRORS = 3.0  # of its own: with few parameters and draws the virial is noisy in equilibrium too
 RHAT_TOLERANCE = 1.1
 FEWEST_EFFECTIVE_DRAWS = 25  # the error is then itself known to about 1/√(2·25) = 14%
 HEADROOM_SHARE = 0.05
@@ -114,20 +114,19 @@ def flags(draws: xr.Dataset, estimates: xr.Dataset, *, unresolved: np.ndarray | 
     """The words of FLAG_MEANINGS that hold at each step, comma-separated, empty when healthy.
 
     draws      from `sample`
-    estimates  llc, llc_se, llc_virial, llc_virial_se, llc_rhat, llc_ess, llc_headroom (step,)
+    estimates  llc, llc_se, llc_virial, llc_rhat, llc_ess, llc_headroom (step,)
     unresolved  (step,) bool, see `devi.sampling.resolution`; None: not looked at
     """
     llc, error = estimates["llc"].values, estimates["llc_se"].values
     below = (draws["loss"] < draws["base_loss"]).mean(dim=("chain", "draw")).values
     is_finite = np.isfinite(draws["loss"].values).all(axis=(1, 2))
     still = draws["loss"].values.max(axis=(1, 2)) == draws["loss"].values.min(axis=(1, 2))
-    tolerance = np.fmax(VIRIAL_TOLERANCE, VIRIAL_ERRORS * estimates["llc_virial_se"].values)
     with np.errstate(invalid="ignore"):
         holds = {
             "non_finite": ~is_finite,
             "negative": llc < -2 * error,
             "headroom": estimates["llc_headroom"].values > HEADROOM_SHARE * np.fmax(llc, 1.0),
-            "virial": is_finite & ~(np.abs(estimates["llc_virial"].values - 1) <= tolerance),
+            "virial": is_finite & ~(np.abs(estimates["llc_virial"].values - 1) <= VIRIAL_TOLERANCE),
             "rhat": estimates["llc_rhat"].values > RHAT_TOLERANCE,
             "ess": is_finite & ~still & ~(estimates["llc_ess"].values >= FEWEST_EFFECTIVE_DRAWS),
             "escape": below > 0.5,

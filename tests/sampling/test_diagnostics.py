@@ -60,8 +60,7 @@ def health(loss, **changes):
         coords={"step": [1200]},
         attrs={"step_size": 0.1},
     )
-    values = {"llc": 5.0, "llc_se": 0.1, "llc_virial": 1.02, "llc_virial_se": 0.02, "llc_rhat": 1.01}
-    values |= {"llc_ess": 400.0, "llc_headroom": 0.0}
+    values = {"llc": 5.0, "llc_se": 0.1, "llc_virial": 1.02, "llc_rhat": 1.01, "llc_ess": 400.0, "llc_headroom": 0.0}
     return draws, xr.Dataset({name: (("step",), [value]) for name, value in {**values, **changes}.items()})
 
 
@@ -74,7 +73,6 @@ def health(loss, **changes):
         ({"llc_virial": 1.11}, "virial"),
         ({"llc_virial": 0.2}, "virial"),
         ({"llc_virial": np.nan}, "virial"),
-        ({"llc_virial": 1.2, "llc_virial_se": 0.1}, ""),
         ({"llc_rhat": 1.2}, "rhat"),
         ({"llc_ess": 10.0}, "ess"),
         ({"llc": -3.0, "llc_headroom": 4.0}, "negative,headroom"),

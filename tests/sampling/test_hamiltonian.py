@@ -1,4 +1,5 @@
 import math
+from statistics import NormalDist
 
 import pytest
 import torch
@@ -15,6 +16,11 @@ def quadratic(curvatures):
 
 def start(kernel, potential, position, step_size):
     return kernel.init(position, potential, torch.full((*position.shape[:-1], 1), step_size, dtype=position.dtype))
+
+
+def mala_speed(acceptance):
+    """How fast mala moves at an acceptance a = 2Φ(−Kℓ³/2), in units of the best: a·ℓ² (Roberts & Rosenthal 1998)."""
+    return acceptance * (-NormalDist().inv_cdf(acceptance / 2)) ** (2 / 3)
 
 
 def normal(*shape, seed=0):
@@ -78,9 +84,11 @@ def test_the_draws_have_the_variances_of_the_target_and_the_burn_in_finds_widths
     error = variances.std(0) / math.sqrt(chains)
     assert ((variances.mean(0) - expected).abs() < 5 * error).all()
     assert (error < 0.06 * expected).all()
-    # mala is within a fifth of its best efficiency between these (Roberts & Rosenthal 1998, figure 1)
-    low, high = (0.72, 0.88) if kernel is hmc else (0.4, 0.8)
-    assert low < float(torch.stack(acceptance).mean()) < high
+    found = float(torch.stack(acceptance).mean())
+    if kernel is hmc:
+        assert found == pytest.approx(0.8, abs=0.08)
+    else:  # each chain tunes by itself, noisily, which leaves it above 0.574
+        assert mala_speed(found) > 0.95 * mala_speed(0.574)
     widths = state.memory.widths / expected.sqrt()
     assert 0.5 < float(widths.median()) < 1.5
 
