@@ -26,8 +26,8 @@ FLAG_MEANINGS: dict[str, str] = {
     " checkpoint's. Look at the headroom.",
     "escape": "More than half of the draws have a lower loss than the checkpoint: the chains sample another place."
     " Take a larger --localization.",
-    "non_finite": "A chain left the numbers (NaN or infinity) and is left out of the estimate; if all did, there is none:"
-    " take a smaller --step-size.",
+    "non_finite": "A chain left the numbers (NaN or infinity) and is left out of the estimate; if all did, there is"
+    " none: take a smaller --step-size.",
     "unresolved": "At the nearest checkpoint where it was tried, the estimate still moves by more than 5% when the"
     " localization is halved or nβ doubled: it depends on the settings, as in networks with many nearly flat"
     " directions. Compare its course rather than its value, or take more --draws and --burn-in with a smaller"
