@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 import devi
-from devi.cli import analyze, calibrate, convert, demo, doctor, names, repair, show, train, verify
+from devi.cli import analyze, calibrate, convert, demo, detect, doctor, names, repair, show, train, verify
 from devi.cli.exit_codes import Exit
 from devi.errors import DeviError, shown, system_error
 
@@ -40,6 +40,7 @@ app = typer.Typer(
 app.command("demo", short_help="Train both built-in models and analyze them")(demo.demo)
 app.command("train", short_help="Train a task, keep dense checkpoints")(train.train)
 app.command("analyze", short_help="Find the transitions of runs, write reports")(analyze.analyze)
+app.command("detect", short_help="Find the transitions in any table of curves")(detect.detect)
 app.command("calibrate", short_help="Choose sampler settings for a run, show why")(calibrate.calibrate)
 app.command("convert", short_help="Make a run of other programs' checkpoints")(convert.convert)
 app.command("doctor", short_help="Estimate learning coefficients that are known")(doctor.doctor)

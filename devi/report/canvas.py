@@ -16,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
+from devi.errors import DeviError
 from devi.report import palette
 from devi.report.document import records
 from devi.report.panels import Panel
@@ -23,6 +24,11 @@ from devi.report.step_axis import TITLE, StepAxis
 
 COLUMN, PAGE = 3.5, 7.2  # inches: one column and the full width of a two-column paper, printed at 100%
 DOTS = 200  # dots an inch in PNG files
+FORMATS: dict[str, dict[str, Any]] = {  # suffix -> what the file says of itself: no dates, same input same file
+    ".png": {"Software": "devi"},
+    ".svg": {"Date": None},
+    ".pdf": {"CreationDate": None},
+}
 BAND = 2  # standard errors on each side
 FONTS = {
     "font.family": "DejaVu Sans",  # ships with matplotlib: same figure on every machine
@@ -62,13 +68,20 @@ def new_figure(width: float, height: float) -> Figure:
 
 def save(figure: Figure, path: Path) -> list[Path]:
     """path.png and path.svg."""
-    paths = [path.with_suffix(".png"), path.with_suffix(".svg")]
+    return [save_as(figure, path.with_suffix(suffix)) for suffix in (".png", ".svg")]
+
+
+def save_as(figure: Figure, path: Path) -> Path:
+    """The figure in the format that the path's suffix names; the folder is made if it is missing."""
+    kind = path.suffix.lower()
+    if kind not in FORMATS:
+        raise DeviError(f"{path} ends in '{path.suffix}'; expected {', '.join(FORMATS)}. Name it {path.stem}.png")
+    path.parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context(FONTS), warnings.catch_warnings():
         # A metric may be named in letters that DejaVu lacks; boxes in a figure are no reason to fail a report.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(paths[0], dpi=DOTS, metadata={"Software": "devi"})
-        figure.savefig(paths[1], metadata={"Date": None})
-    return paths
+        figure.savefig(path, dpi=DOTS, metadata=FORMATS[kind])
+    return path
 
 
 def literal(text: str) -> str:

@@ -18,20 +18,39 @@ SCHEMA = "devi/transitions/1"
 
 def transitions_document(analysis: Analysis) -> dict[str, Any]:
     """The document of one run: plain JSON values, steps in optimizer steps, NaN and infinity as null."""
-    steps = np.asarray(analysis.trajectories["step"].values)
+    return document(
+        analysis.run,
+        analysis.trajectories["step"].values,
+        transitions=analysis.transitions,
+        stages=analysis.stages,
+        left_out=analysis.skipped,
+        settings=analysis.settings,
+    )
+
+
+def document(
+    run: Mapping[str, Any],
+    steps: np.ndarray,
+    *,
+    transitions: Iterable[Any],
+    stages: Iterable[Any],
+    left_out: Iterable[Any],
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The document of anything that has transitions. run: what is known of it, at least its name; steps (step,)."""
     return plain(
         {
             "schema": SCHEMA,
-            "run": analysis.run,
+            "run": run,
             "steps": {
                 "first": steps[0] if len(steps) else None,
                 "last": steps[-1] if len(steps) else None,
                 "count": len(steps),
             },
-            "transitions": records(analysis.transitions),
-            "stages": records(analysis.stages),
-            "skipped": skipped(analysis.skipped),
-            "settings": analysis.settings,
+            "transitions": records(transitions),
+            "stages": records(stages),
+            "skipped": skipped(left_out),
+            "settings": settings,
         }
     )
 

@@ -21,7 +21,9 @@ from devi.report.health_figure import health
 from devi.report.panels import OVERVIEW, Panel, panels
 from devi.report.step_axis import StepAxis
 
-__all__ = ["FIGURES", "available", "feature_geometry", "fourier", "health", "llc", "overview", "tickets"]
+MOST_PANELS = 12  # of the figure of everything: a page holds them
+
+__all__ = ["FIGURES", "available", "everything", "feature_geometry", "fourier", "health", "llc", "overview", "tickets"]
 
 
 @styled
@@ -33,6 +35,13 @@ def overview(trajectories: xr.Dataset, transitions: Iterable[Any] = ()) -> Figur
     ]
     chosen = chosen or [panel for panel in found if not panel.legend][:4]
     return _stacked(trajectories, transitions, _needed(chosen, "overview", "train_loss"))
+
+
+@styled
+def everything(trajectories: xr.Dataset, transitions: Iterable[Any] = ()) -> Figure:
+    """Every curve there is, MOST_PANELS panels at most, one above the other on one step axis."""
+    chosen = panels(trajectories)[:MOST_PANELS]
+    return _stacked(trajectories, transitions, _needed(chosen, "everything", "train_loss"), height=1.2)
 
 
 @styled

@@ -1,0 +1,158 @@
+"""devi detect: the transitions in a table of curves, from whatever program."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Argument, Option
+
+from devi.errors import DeviError
+
+if TYPE_CHECKING:
+    from devi.tables.table import Table
+    from devi.transitions.transition import Detection
+
+
+def detect(
+    file: Annotated[Path, Argument(help="CSV, TSV, JSON, JSONL, NPZ or netCDF: steps and one quantity a column")],
+    step: Annotated[str | None, Option(help="Column of the optimizer steps  [default: step, _step, …]")] = None,
+    metrics: Annotated[
+        list[str] | None, Option(help="Only this column; repeatable, or several with commas between")
+    ] = None,
+    se: Annotated[
+        list[str] | None,
+        Option(
+            metavar="METRIC=COLUMN", help="Standard error of a metric, where it is not called METRIC_se; repeatable"
+        ),
+    ] = None,
+    units: Annotated[
+        list[str] | None,
+        Option(metavar="METRIC=UNIT", help="nats, accuracy: changes below 0.02 of it are immaterial; repeatable"),
+    ] = None,
+    exogenous: Annotated[
+        list[str] | None,
+        Option(metavar="STEP:LABEL", help="Something done to the run from outside, such as lr/10; repeatable"),
+    ] = None,
+    operating_point: Annotated[
+        str, Option(help="strict, or exploratory: more transitions, more false alarms")
+    ] = "strict",
+    plot: Annotated[Path | None, Option(metavar="OUT.png", help="Draw the curves with their transitions")] = None,
+    as_json: Annotated[bool, Option("--json", help="Print one JSON document and nothing else")] = False,
+) -> None:
+    """Find the transitions in the curves of a file, whatever program wrote it.
+
+    One row a checkpoint, a column called step, one quantity a column; NAME_se beside NAME is its standard error.
+    Exports of Weights & Biases and TensorBoard, Lightning's metrics.csv and trainer_state.json are read as they come.
+
+    Example: devi detect metrics.csv --exogenous 5000:lr/10 --plot curves.png
+    """
+    from devi.cli.progress import progress
+    from devi.report.document import document
+    from devi.tables.table import read_table
+    from devi.transitions.fusion import detect as search
+
+    outside = interventions(exogenous or [])
+    pairs = {
+        option: dict(_pair(text, option) for text in given or []) for option, given in (("se", se), ("units", units))
+    }
+    table = read_table(file, step=step, metrics=_names(metrics or []), errors=pairs["se"])
+    for metric, unit in pairs["units"].items():
+        _variable(table, metric, file).attrs["units"] = unit
+    with progress() as shown:
+        for notice in table.notices:
+            shown.note(notice)
+        found = search(
+            table.trajectories, operating_point=operating_point, exogenous=outside,
+            progress=lambda share: shown.tell(f"{file.name}: transitions", share),
+        )  # fmt: skip
+    unsearched = [(one.metric, one.reason) for one in found.skipped]
+    if len(unsearched) == len(quantities(table)):
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in unsearched)
+        raise DeviError(f"no column of {file} can be searched ({reasons}).")
+    skipped = [*table.left_out.items(), *unsearched]
+    if plot is not None:
+        draw(table, found, plot)
+    if as_json:
+        made = document(
+            {"name": file.stem, "path": str(file)}, table.trajectories["step"].values, transitions=found.transitions,
+            stages=found.stages, left_out=skipped, settings={"transitions": found.settings},
+        )  # fmt: skip
+        print(json.dumps(made, ensure_ascii=False, allow_nan=False))
+        return
+    print("\n".join(lines(file, table, found, skipped)))
+    if plot is not None:
+        print(f"figure: {plot}")
+
+
+def interventions(texts: list[str]) -> dict[int, str]:
+    """STEP:LABEL as a mapping. Raises DeviError for a step that is none."""
+    result = {}
+    for text in texts:
+        step, colon, label = text.partition(":")
+        digits = step.replace("_", "").replace(",", "").strip()
+        if not colon or not digits.isdigit() or not label.strip():
+            raise DeviError(f"--exogenous {text!r} is not STEP:LABEL; expected e.g. --exogenous 5000:lr/10")
+        result[int(digits)] = label.strip()
+    return result
+
+
+def lines(file: Path, table: Table, found: Detection, skipped: list[tuple[str, str]]) -> list[str]:
+    """What is printed: how much was searched, each transition with its confidence and dates, what was not searched."""
+    steps = table.trajectories["step"].values
+    curves = len(quantities(table)) - len(found.skipped)
+    count = len(found.transitions)
+    result = [
+        f"{file}: {len(steps):,} checkpoints, steps {steps[0]:,.10g} to {steps[-1]:,.10g}, {curves} metric{_s(curves)},"
+        f" {count} transition{_s(count)} ({found.settings['operating_point']})"
+    ]
+    for one in found.transitions:
+        result.append(f"  {one.id}  {one.description}")
+        low, high = one.intervals["midpoint"]
+        dated = f"midpoint {one.midpoint:,.0f}, between {low:,.0f} and {high:,.0f}"
+        result.append(f"      {one.type}, confidence {one.confidence:.2f}, {dated}")
+        if one.exogenous:
+            result.append(f"      coincides with what was declared: {one.exogenous}")
+        if not one.resolvable:
+            result.append("      fewer than 4 checkpoints lie on one side of it: its dates are a guess")
+        if one.against:
+            result.append(f"      did not move: {', '.join(one.against)}")
+    result += [f"  left out: {name} ({reason})" for name, reason in skipped]
+    return result
+
+
+def draw(table: Table, found: Detection, path: Path) -> None:
+    from devi.report.canvas import save_as
+    from devi.report.figures import everything
+
+    save_as(everything(table.trajectories, found.transitions), path)
+
+
+def quantities(table: Table) -> list[str]:
+    """The variables that are no standard errors of others."""
+    names = [str(name) for name in table.trajectories.data_vars]
+    return [name for name in names if not (name.endswith("_se") and name[:-3] in names)]
+
+
+def _names(given: list[str]) -> list[str]:
+    return [name.strip() for text in given for name in text.split(",") if name.strip()]
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    key, equals, value = text.rpartition("=")
+    if not equals or not key or not value:
+        raise DeviError(f"--{option} {text!r} is no pair; expected METRIC={'COLUMN' if option == 'se' else 'UNIT'}.")
+    return key, value
+
+
+def _variable(table: Table, metric: str, file: Path) -> Any:
+    from devi.errors import unknown_name
+
+    if metric not in table.trajectories:
+        raise unknown_name(f"column of {file.name}", metric, map(str, table.trajectories.data_vars))
+    return table.trajectories[metric]
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"

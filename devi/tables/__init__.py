@@ -1,0 +1,1 @@
+"""Tables of curves from other programs: CSV, JSON, JSONL, NPZ, netCDF; no torch."""

@@ -1,0 +1,74 @@
+"""Columns of numbers from the rows of a text file, and why a column is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from devi.errors import shown
+
+MISSING = {"", "nan", "null", "none", "na", "n/a", "-"}  # what programs write where they measured nothing
+TRUTH = {"true": 1.0, "false": 0.0}
+
+Column = np.ndarray | str  # values (row,) or (row, column), NaN where missing; or why it holds no numbers
+
+
+def number_of(cell: Any) -> float | None:
+    """The cell as a number, NaN if it is empty, None if it is something else."""
+    if cell is None:
+        return float("nan")
+    if isinstance(cell, bool | int | float):
+        return float(cell)
+    if not isinstance(cell, str):
+        return None
+    text = cell.strip().lower()
+    if text in MISSING:
+        return float("nan")
+    try:
+        return TRUTH[text] if text in TRUTH else float(text)
+    except ValueError:
+        return None
+
+
+def column_of(cells: Sequence[Any]) -> Column:
+    """(row,) from numbers, (row, column) from lists of one length; a reason for anything else. Rows count from 1."""
+    lists = [cell for cell in cells if isinstance(cell, list)]
+    if lists:
+        lengths = {len(cell) for cell in lists}
+        if len(lengths) > 1:
+            return f"its lists have different lengths ({', '.join(map(str, sorted(lengths)))})"
+        width = lengths.pop()
+        rows = [cell if isinstance(cell, list) else [cell] * width for cell in cells]
+        parts = [column_of([row[j] for row in rows]) for j in range(width)]
+        reasons = [part for part in parts if isinstance(part, str)]
+        if reasons or not parts:
+            return reasons[0] if reasons else "its lists are empty"
+        return np.stack([part for part in parts if not isinstance(part, str)], axis=1)
+    values = np.full(len(cells), np.nan)
+    for row, cell in enumerate(cells):
+        value = number_of(cell)
+        if value is None:
+            return f"row {row + 1} holds '{shown(cell)}', not a number"
+        values[row] = value
+    return values
+
+
+def columns_of_records(records: Sequence[Mapping[str, Any]]) -> dict[str, Column]:
+    """One column a name, in the order in which names appear; a record that lacks a name leaves a gap there."""
+    flat = [_flat(record) for record in records]
+    names = dict.fromkeys(name for record in flat for name in record)
+    return {name: column_of([record.get(name) for record in flat]) for name in names}
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"train": {"loss": 1}} becomes {"train/loss": 1}."""
+    result: dict[str, Any] = {}
+    for key, value in record.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            result.update(_flat(value, f"{name}/"))
+        else:
+            result[name] = value
+    return result

@@ -1,0 +1,99 @@
+"""devi detect: a table in, its transitions out."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from devi.cli.main import run as command
+from tests.transitions.planted import STEPS, sigmoid
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def table(path, *, steps=STEPS, **columns):
+    rows = [
+        ",".join(["step", *columns]),
+        *(",".join(map(str, row)) for row in zip(steps, *columns.values(), strict=True)),
+    ]
+    path.write_text("\n".join(rows) + "\n")
+
+
+@pytest.fixture
+def curves(here):
+    noise = 0.02 * np.random.default_rng(0).normal(size=(2, len(STEPS)))
+    loss, accuracy = 3 - 2 * sigmoid(300, 0.3) + noise[0], sigmoid(2000, 0.3) + noise[1]
+    table(here / "curves.csv", train_loss=loss, test_accuracy=accuracy, lr=np.full(len(STEPS), 1e-3))
+
+
+def test_transitions_of_a_csv_are_told_with_dates_and_what_did_not_move(here, curves, capsys):
+    assert command(["detect", "curves.csv", "--exogenous", "2_000:lr/10", "--plot", "figures/out.png"]) == 0
+    told = capsys.readouterr()
+    lines = told.out.splitlines()
+    assert lines[0] == "curves.csv: 167 checkpoints, steps 1 to 10,000, 2 metrics, 2 transitions (strict)"
+    assert "the network memorized its training data: train loss 2." in lines[1]
+    assert "did not move: test_accuracy" in lines[3]
+    assert any("coincides with what was declared: lr/10" in line for line in lines[4:])
+    assert any(line.startswith("  left out: lr (is set from outside") for line in lines)
+    assert (here / "figures/out.png").read_bytes()[:4] == b"\x89PNG"
+    assert told.err == ""
+
+
+def test_json_is_the_document_of_transitions_json_and_nothing_else(curves, capsys):
+    assert command(["detect", "curves.csv", "--json", "--metrics", "train_loss,test_accuracy"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found) == ["schema", "run", "steps", "transitions", "stages", "skipped", "settings"]
+    assert found["schema"] == "devi/transitions/1"
+    assert found["run"] == {"name": "curves", "path": "curves.csv"}
+    assert [one["midpoint"] for one in found["transitions"]] == pytest.approx([300, 2000], rel=0.05)
+    assert found["settings"]["transitions"]["operating_point"] == "strict"
+
+
+def test_a_unit_that_is_declared_brings_its_materiality(here, capsys):
+    table(here / "small.csv", a=0.01 * sigmoid(300, 0.3), b=sigmoid(300, 0.3))
+    assert command(["detect", "small.csv", "--units", "a=nats"]) == 0
+    assert "left out: a (its range 0.01 is below 0.02" in capsys.readouterr().out
+
+
+def test_a_flat_run_has_no_transition_and_that_is_no_error(here, capsys):
+    table(here / "flat.csv", a=np.random.default_rng(0).normal(size=len(STEPS)))
+    assert command(["detect", "flat.csv"]) == 0
+    assert "1 metric, 0 transitions (strict)" in capsys.readouterr().out
+
+
+def test_too_few_checkpoints_are_an_error_that_says_how_many_are_needed(here, capsys):
+    table(here / "short.csv", steps=range(1, 8), a=range(7), b=range(7))
+    assert command(["detect", "short.csv"]) == 1
+    message = capsys.readouterr().err
+    assert "no column of short.csv can be searched (a: 7 checkpoints with a finite value after step 0" in message
+    assert "at least 10 are needed" in message
+
+
+def test_a_gap_is_a_notice_and_does_not_spoil_the_json(here, capsys):
+    keep = (STEPS < 40) | (STEPS > 900)
+    table(here / "gap.csv", steps=STEPS[keep], a=sigmoid(300, 0.3)[keep])
+    assert command(["detect", "gap.csv", "--json"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["steps"]["count"] == keep.sum()
+    assert "devi: nothing was measured between steps 39 and" in told.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--exogenous", "soon"], "--exogenous 'soon' is not STEP:LABEL; expected e.g. --exogenous 5000:lr/10"),
+        (["--se", "train_loss"], "--se 'train_loss' is no pair; expected METRIC=COLUMN."),
+        (["--units", "loss=nats"], "no column of curves.csv is called 'loss'. Did you mean 'train_loss'?"),
+        (["--operating-point", "strickt"], "no operating point is called 'strickt'. Did you mean 'strict'?"),
+        (["--plot", "out.bmp"], "out.bmp ends in '.bmp'; expected .png, .svg, .pdf."),
+    ],
+)
+def test_a_wrong_option_is_said_in_one_line(curves, capsys, arguments, message):
+    assert command(["detect", "curves.csv", *arguments]) == 1
+    assert message in capsys.readouterr().err

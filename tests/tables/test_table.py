@@ -1,0 +1,187 @@
+"""Tables as other programs write them come out as the same curves; what cannot be one is said with its row."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from devi import DeviError
+from devi.tables.table import read_table
+
+STEPS = np.array([0, 10, 100, 1000])
+LOSS = np.array([4.0, 3.0, 1.5, 0.25])
+TEXT = "step,loss\n" + "".join(f"{step},{loss}\n" for step, loss in zip(STEPS, LOSS, strict=True))
+RECORDS = [{"step": int(step), "loss": float(loss)} for step, loss in zip(STEPS, LOSS, strict=True)]
+
+
+def written(tmp_path, name, text):
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def rows(*lines):
+    return "\n".join(lines) + "\n"
+
+
+def npz(path):
+    np.savez(path, step=STEPS, loss=LOSS)
+
+
+def netcdf(path):
+    xr.Dataset({"loss": ("step", LOSS)}, coords={"step": STEPS}).to_netcdf(path, engine="h5netcdf")
+
+
+MAKERS = {
+    "a.csv": lambda path: path.write_text(TEXT),
+    "a.tsv": lambda path: path.write_text(TEXT.replace(",", "\t")),
+    "semicolons.csv": lambda path: path.write_text(TEXT.replace(",", ";").replace(".", ",")),
+    "marked.csv": lambda path: path.write_text("\ufeff" + TEXT, encoding="utf-8"),
+    "a.json": lambda path: path.write_text(json.dumps(RECORDS)),
+    "columns.json": lambda path: path.write_text(
+        json.dumps({"step": STEPS.tolist(), "loss": LOSS.tolist(), "by": "me"})
+    ),
+    "trainer_state.json": lambda path: path.write_text(json.dumps({"log_history": RECORDS, "epoch": 3})),
+    "a.jsonl": lambda path: path.write_text("".join(json.dumps(one) + "\n" for one in RECORDS)),
+    "a.npz": npz,
+    "a.nc": netcdf,
+    "a.h5": netcdf,
+    # TensorBoard's download of one tag, as CSV and as JSON
+    "run-x-tag-loss.csv": lambda path: path.write_text(
+        "Wall time,Step,Value\n" + "".join(f"1.7e9,{a},{b}\n" for a, b in zip(STEPS, LOSS, strict=True))
+    ),
+    "run-x-tag-loss.json": lambda path: path.write_text(
+        json.dumps([[1.7e9, int(a), float(b)] for a, b in zip(STEPS, LOSS, strict=True)])
+    ),
+    # Weights & Biases: an exported chart, and run.history()
+    "wandb_export.csv": lambda path: path.write_text(
+        '"Step","happy-sun-1 - loss","happy-sun-1 - loss__MIN","happy-sun-1 - loss__MAX"\n'
+        + "".join(f'"{a}","{b}","{b}","{b}"\n' for a, b in zip(STEPS, LOSS, strict=True))
+    ),
+    "history.csv": lambda path: path.write_text(
+        ",_step,loss,_runtime,_timestamp\n"
+        + "".join(f"{i},{a},{b},{i},{i}\n" for i, (a, b) in enumerate(zip(STEPS, LOSS, strict=True)))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_every_format_gives_the_same_curve(tmp_path, name):
+    MAKERS[name](tmp_path / name)
+    found = read_table(tmp_path / name).trajectories
+    assert list(found.data_vars) == ["loss"]
+    np.testing.assert_array_equal(found["step"], STEPS)
+    np.testing.assert_array_equal(found["loss"], LOSS)
+
+
+def test_rows_of_one_step_that_fill_each_others_gaps_are_one_checkpoint(tmp_path):
+    """Lightning's metrics.csv: training and validation are logged in rows of their own."""
+    text = rows("epoch,step,train_loss,val_loss", "0,49,1.5,", "0,49,,1.75", "1,99,1.25,", "1,99,,1.5")
+    table = read_table(written(tmp_path, "metrics.csv", text))
+    assert table.trajectories["step"].values.tolist() == [49, 99]
+    assert table.trajectories["train_loss"].values.tolist() == [1.5, 1.25]
+    assert table.trajectories["val_loss"].values.tolist() == [1.75, 1.5]
+    assert table.left_out == {"epoch": "counts time"}
+
+
+def test_what_a_logger_nests_gets_a_path_and_lists_become_columns(tmp_path):
+    lines = [{"step": s, "eval": {"loss": 1 / s}, "norms": [s, 2 * s]} for s in (1, 2, 4)]
+    found = read_table(written(tmp_path, "a.jsonl", "".join(json.dumps(one) + "\n" for one in lines))).trajectories
+    assert found["eval/loss"].values.tolist() == [1, 0.5, 0.25]
+    assert found["norms"].values.tolist() == [[1, 2], [2, 4], [4, 8]]
+
+
+def test_a_line_that_is_still_being_written_is_not_there_yet(tmp_path):
+    path = written(tmp_path, "a.csv", TEXT + "10000,0.2")
+    assert len(read_table(path, growing=True).trajectories["step"]) == 4
+    assert len(read_table(path).trajectories["step"]) == 5
+
+
+def test_columns_are_chosen_by_name_and_a_learning_rate_is_no_quantity(tmp_path):
+    text = rows("it,loss,sd,lr,name", "1,3,0.1,1e-3,x", "2,2,0.1,1e-4,x", "3,1,nan,1e-4,x")
+    path = written(tmp_path, "a.csv", text)
+    table = read_table(path, step="it", errors={"loss": "sd"})
+    assert list(table.trajectories.data_vars) == ["loss", "loss_se"]
+    assert table.left_out["name"] == "row 1 holds 'x', not a number"
+    assert "--exogenous" in table.left_out["lr"]
+    assert list(read_table(path, step="it", metrics=["lr"]).trajectories.data_vars) == ["lr"]
+
+
+def test_units_and_columns_of_netcdf_are_kept(tmp_path):
+    made = xr.Dataset(
+        {"norm": (("step", "feature"), np.ones((4, 2)), {"units": "nats"})},
+        coords={"step": STEPS, "feature": [3, 7]},
+    )
+    made.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    found = read_table(tmp_path / "a.nc").trajectories["norm"]
+    assert found.attrs["units"] == "nats"
+    assert found["feature"].values.tolist() == [3, 7]
+
+
+def test_a_wide_gap_is_told_with_its_length(tmp_path):
+    text = rows("step,a,b", "1,1,1", "2,2,2", "4,3,", "100,4,", "130,5,5")
+    assert read_table(written(tmp_path, "a.csv", text)).notices == [
+        "no value of b between steps 2 and 130 (1.8 decades): a change in there can only be dated to that gap.",
+        "no value of a between steps 4 and 100 (1.4 decades): a change in there can only be dated to that gap.",
+    ]
+
+
+# Failure texts
+
+FAILURES = {
+    "unsorted": (rows("step,a", "1,1", "3,1", "2,1"), r"step 2 \(row 3\) comes after step 3 \(row 2\).*Sort the rows"),
+    "repeated": (rows("step,a", "1,1", "2,1", "2,5"), r"step 2 repeats \(row 3\) with another value of 'a'"),
+    "negative": (rows("step,a", "-1,1", "2,1"), r"row 1 .* has step -1; expected optimizer steps from 0 on"),
+    "no_step": (rows("time,a", "1,1"), r"no column of steps; expected one called step, _step.*Its columns: time, a"),
+    "blank_step": (rows("step,a", "1,1", ",2"), r"row 2 .* has values but no step"),
+    "text_step": (rows("step,a", "one,1"), r"the steps of .* are no numbers: row 1 holds 'one', not a number"),
+    "no_number": (rows("step,a", "1,x", "2,y"), r"no numeric column beside its steps \(a: row 1 holds 'x'"),
+    "only_step": (rows("step", "1", "2"), r"has no numeric column beside its steps; expected one quantity a column"),
+    "no_header": (rows("1,0.5", "2,0.4"), r"the first row of .* holds numbers \(1, 0.5\).*step,loss"),
+    "twice": (rows("step,a,a", "1,2,3"), r"has 2 columns called 'a'; rename all but one"),
+    "ragged": (rows("step,a", "1,2,3"), r"row 1 of .* has 3 cells under 2 names"),
+    "empty": ("", r"is empty; expected a header \(step, loss"),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_what_is_wrong_with_a_table_is_said_with_its_row(tmp_path, name):
+    text, message = FAILURES[name]
+    with pytest.raises(DeviError, match=message):
+        read_table(written(tmp_path, f"{name}.csv", text))
+
+
+def test_a_file_that_is_not_what_it_says_is_refused(tmp_path):
+    for name, text, message in (
+        ("a.json", "{", r"is not JSON \(line 1"),
+        ("b.json", '{"a": 1}', r"holds neither a list of records nor columns"),
+        ("a.jsonl", '{"step": 1}\n{"st', r"line 2 of .* is not JSON"),
+        ("a.npz", "no archive", "is not an NPZ file"),
+        ("a.nc", "no netCDF", "is not netCDF-4"),
+        ("a.xlsx", "", r"ends in '\.xlsx'; expected one of \.csv"),
+    ):
+        with pytest.raises(DeviError, match=message):
+            read_table(written(tmp_path, name, text))
+    (tmp_path / "utf16.csv").write_bytes(TEXT.encode("utf-16"))
+    with pytest.raises(DeviError, match=r"is not text in UTF-8"):
+        read_table(tmp_path / "utf16.csv")
+    with pytest.raises(DeviError, match=r"is a directory; .* devi analyze"):
+        read_table(tmp_path)
+    with pytest.raises(DeviError, match=r"there is no file"):
+        read_table(tmp_path / "none.csv")
+
+
+def test_pickled_objects_are_never_loaded(tmp_path):
+    np.savez(tmp_path / "a.npz", step=STEPS, loss=LOSS, evil=np.array([{}, {}], dtype=object))
+    table = read_table(tmp_path / "a.npz")
+    assert table.left_out == {"evil": "holds Python objects, not numbers"}
+
+
+def test_an_unknown_column_names_the_nearest(tmp_path):
+    path = written(tmp_path, "a.csv", TEXT)
+    for given in ({"step": "stp"}, {"metrics": ["lss"]}, {"errors": {"loss": "los"}}):
+        with pytest.raises(DeviError, match=r"no column of a\.csv is called '.*'\. Did you mean '(step|loss)'\?"):
+            read_table(path, **given)
