@@ -79,7 +79,7 @@ class DeviReader:
 
 
 def _copied(view: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.array(view, order="C"))
+    return torch.from_numpy(view.copy())
 
 
 class TorchSave(Way):

@@ -75,6 +75,14 @@ class Layout:
         names, formats = [name for name, _ in fields], [form for _, form in fields]
         return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": end})
 
+    @cached_property
+    def parameters(self) -> dict[str, Stored]:
+        return {tensor.name: tensor for tensor in self.tensors if not tensor.is_buffer}
+
+    @cached_property
+    def buffers(self) -> dict[str, Stored]:
+        return {tensor.name: tensor for tensor in self.tensors if tensor.is_buffer}
+
     def to_json(self) -> dict[str, Any]:
         """The `record` entry of a segment's JSON."""
         fields: Any = self.dtype.fields

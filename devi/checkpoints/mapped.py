@@ -30,28 +30,33 @@ class Segment:
         stat = os.fstat(self.descriptor)
         self.identity = (stat.st_dev, stat.st_ino)
 
-    def rows(self, places: np.ndarray, *, is_live: bool) -> np.ndarray:
-        """(place,) records: a view of the map if the places are evenly spaced; copies while the segment is written.
+    def rows(self, places: slice | np.ndarray, *, is_live: bool) -> np.ndarray:
+        """(place,) records: a view of the map if the places are a slice; copies while the segment is written.
+
+        places   a slice that `as_slice` gave, or an array
 
         To touch a mapped page that is no longer in the file kills the process (SIGBUS). So the file's size is looked
         at first. That leaves the case that someone cuts the file while a view of it is in use: devi itself never
         cuts one, it puts another in its place, and the map keeps the old one.
         """
         header = self.header
-        size, here, chosen = header.layout.dtype.itemsize, places_in(self.descriptor, header), as_slice(places)
-        last = chosen.stop - 1 if isinstance(chosen, slice) else int(places.max())
+        here = places_in(self.descriptor, header)
+        last = places.stop - 1 if isinstance(places, slice) else int(places.max())
         if last >= here:
             raise DeviError(
                 f"{self.path} was cut while it was open: record {last} is gone."
                 f" Open the run again; what is whole: devi verify {self.path.parent}"
             )
         if is_live and not header.is_closed:
+            if isinstance(places, slice):
+                places = np.arange(places.start, places.stop, places.step)
+            size = header.layout.dtype.itemsize
             out = np.empty(len(places), header.layout.dtype)
             memory = out.view(np.uint8).reshape(-1).data
             for row, place, count in _stretches(places):
                 self.read_into(memory[row * size : (row + count) * size], header.data_offset + place * size)
             return out
-        return self._map(here)[chosen]
+        return self._map(here)[places]
 
     def _map(self, here: int) -> np.ndarray:
         """The first `here` records, which are in the file now."""
@@ -99,10 +104,12 @@ def _stretches(places: np.ndarray) -> Iterator[tuple[int, int, int]]:
         row += len(stretch)
 
 
-def as_slice(places: np.ndarray) -> slice | np.ndarray:
+def as_slice(places: range | np.ndarray) -> slice | np.ndarray:
     """Evenly spaced places as a slice, which gives a view; others as they are."""
     if len(places) == 0:
         return slice(0, 0)
+    if isinstance(places, range):
+        return slice(places.start, places[-1] + 1, places.step) if places.step > 0 else np.asarray(places)
     first, last, count = int(places[0]), int(places[-1]), len(places)
     step = int(places[1]) - first if count > 1 else 1
     if step < 1 or last != first + step * (count - 1):

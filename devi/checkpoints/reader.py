@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 
 from devi.checkpoints.header import Finding
-from devi.checkpoints.layout import Layout
+from devi.checkpoints.layout import NUMPY_KNOWS, Layout, Stored
 from devi.checkpoints.lock import Holder, living_holder
+from devi.checkpoints.mapped import as_slice
 from devi.checkpoints.records import Records
 from devi.checkpoints.task_of import task_of
 from devi.checkpoints.verify import REPAIR_NOTE
@@ -42,15 +43,15 @@ def open_run(path: str | Path, task: Task | type[Task] | None = None) -> Run:
     if not records.segments or not (len(records.steps) or is_live):
         reasons = " ".join(f"{finding}." for finding in records.findings[:10]) or "The writer stopped before one was."
         raise DeviError(f"{path}: no checkpoint in it is whole. {reasons} Train again with another --out.")
-    return Run(records, np.arange(len(records.steps)), task)
+    return Run(records, range(len(records.steps)), task)
 
 
 class Run:
     """Checkpoints in order of their steps. Damaged records are left out and named in `problems`."""
 
-    def __init__(self, records: Records, places: np.ndarray, task: Task | type[Task] | None) -> None:
+    def __init__(self, records: Records, places: range | np.ndarray, task: Task | type[Task] | None) -> None:
         self._records = records
-        self._places = places  # (T,) rows of the records
+        self._places = places  # (T,) rows of the records; a range says that they are even without a look at each
         self._given = task
         self._task: Task | None = task if isinstance(task, Task) else None
         self._whole: Run | None = None
@@ -78,7 +79,9 @@ class Run:
     def check(self, tell: Callable[[int, int], None] | None = None) -> Self:
         """Check every record that was not yet, and leave damaged ones out of this run; `tell` takes (done, all)."""
         self._records.check(tell)
-        self._places = self._places[~self._records.is_damaged[self._places]]
+        is_damaged = self._records.is_damaged[as_slice(self._places)]
+        if is_damaged.any():
+            self._places = np.asarray(self._places)[~is_damaged]
         return self
 
     @property
@@ -132,12 +135,12 @@ class Run:
     @property
     def steps(self) -> np.ndarray:
         """(T,) optimizer steps."""
-        return self._records.steps[self._places]
+        return self._records.steps[as_slice(self._places)].copy()
 
     @property
     def digests(self) -> np.ndarray:
         """(T, 16) the records' digests: they identify a checkpoint for a cache."""
-        return self._records.digests[self._places]
+        return self._records.digests[as_slice(self._places)].copy()
 
     @property
     def scalars(self) -> xr.Dataset:
@@ -146,17 +149,19 @@ class Run:
 
         about = {"units": "1", "source": "recorded during training"}
         columns = self._records.columns(self._places, list(self._records.layout.scalars))
-        data = {name: ("step", values, {**about, "long_name": name}) for name, values in columns.items()}
+        data = {
+            name: ("step", columns[name], {**about, "long_name": name}) for name in self._records.layout.scalars
+        }
         return xr.Dataset(data, coords={"step": self.steps})
 
     @property
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
-        return {t.name: t.shape for t in self._records.layout.tensors if not t.is_buffer}
+        return {name: tensor.shape for name, tensor in self.layout.parameters.items()}
 
     @property
     def parameter_dtypes(self) -> dict[str, str]:
         """As torch names them: 'float32', 'bfloat16'."""
-        return {t.name: t.dtype for t in self._records.layout.tensors if not t.is_buffer}
+        return {name: tensor.dtype for name, tensor in self.layout.parameters.items()}
 
     @property
     def parameter_count(self) -> int:
@@ -167,33 +172,40 @@ class Run:
 
         bfloat16 and float8 come widened to float32, which is exact.
         """
-        return self._tensors(index, names, is_buffer=False)
+        return self._tensors(index, names, self.layout.parameters)
 
     def buffers(self, index: Index = slice(None)) -> dict[str, np.ndarray]:
         """Persistent buffers, as `parameters` gives parameters."""
-        return self._tensors(index, None, is_buffer=True)
+        return self._tensors(index, None, self.layout.buffers)
 
-    def _tensors(self, index: Index, names: Iterable[str] | None, *, is_buffer: bool) -> dict[str, np.ndarray]:
-        from devi.checkpoints.tensors import to_values
-
-        known = {t.name: t for t in self._records.layout.tensors if t.is_buffer == is_buffer}
-        wanted = list(known) if names is None else list(names)
-        for name in wanted:
-            if name not in known:
-                raise DeviError(f"{self.path} has no parameter '{name}'. It has: {', '.join(known)}.")
+    def _tensors(self, index: Index, names: Iterable[str] | None, known: dict[str, Stored]) -> dict[str, np.ndarray]:
+        wanted = known if names is None else self._named(names, known)
         is_one = isinstance(index, int | np.integer)
-        places = self._places[[int(cast(int, index))] if is_one else index]
-        columns = self._records.columns(places, [known[name].field for name in wanted])
+        if isinstance(index, int | np.integer):
+            place = int(self._places[index])
+            places: range | np.ndarray = range(place, place + 1)
+        else:
+            places = self._chosen(index)
+        columns = self._records.columns(places, [tensor.field for tensor in wanted.values()])
         result = {}
-        for name in wanted:
-            tensor = known[name]
+        for name, tensor in wanted.items():
             if tensor.field is None:
                 values = np.zeros((len(places), *tensor.shape), tensor.numpy_dtype)
             else:
                 values = columns[tensor.field]
-            values = to_values(values, tensor.dtype)
+            if tensor.dtype not in NUMPY_KNOWS:
+                from devi.checkpoints.tensors import to_values
+
+                values = to_values(values, tensor.dtype)
             result[name] = values[0] if is_one else values
         return result
+
+    def _named(self, names: Iterable[str], known: dict[str, Stored]) -> dict[str, Stored]:
+        wanted = list(names)
+        for name in wanted:
+            if name not in known:
+                raise DeviError(f"{self.path} has no parameter '{name}'. It has: {', '.join(known)}.")
+        return {name: known[name] for name in wanted}
 
     def model_at(self, index: int) -> nn.Module:
         """The task's model with the weights and buffers of one checkpoint, in eval mode; no global RNG is touched."""
@@ -229,9 +241,12 @@ class Run:
         chosen = indices if isinstance(indices, slice) else np.asarray(list(indices))
         if not isinstance(chosen, slice) and chosen.dtype != bool:
             chosen = chosen.astype(np.int64)
-        run = Run(self._records, self._places[chosen], self._given)
+        run = Run(self._records, self._chosen(chosen), self._given)
         run._task, run._has_checked = self._task, self._has_checked
         return run
+
+    def _chosen(self, index: slice | np.ndarray) -> range | np.ndarray:
+        return self._places[index] if isinstance(index, slice) else np.asarray(self._places)[index]
 
     def block(self, start: int, stop: int) -> Run:
         """Checkpoints start to stop - 1; `.whole` is the run it was cut from, `.start` its place there."""
@@ -246,5 +261,8 @@ class Run:
             return 0
         known = len(self._records.steps)
         new = self._records.refresh(is_live=self.is_live)
-        self._places = np.concatenate([self._places, np.arange(known, known + new)])
+        if self._places == range(known):
+            self._places = range(known + new)
+        else:
+            self._places = np.concatenate([self._places, np.arange(known, known + new)])
         return new

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class Records:
         self.digests = np.zeros((0, DIGEST_BYTES), np.uint8)
         self.is_checked = np.zeros(0, bool)  # (T,) whether the digest was compared with the bytes
         self.is_damaged = np.zeros(0, bool)  # (T,) and was wrong
+        self._is_whole = True  # whether every record was checked and is not damaged
         self.findings: list[Finding] = []
         self.is_live = is_live
         self._end = 0  # of the last segment: the place from which on there may be new records
@@ -125,6 +126,7 @@ class Records:
         self.digests = np.concatenate([self.digests, found.digests])
         self.is_checked = np.concatenate([self.is_checked, np.full(count, is_checked)])
         self.is_damaged = np.concatenate([self.is_damaged, np.zeros(count, bool)])
+        self._is_whole = self._is_whole and is_checked
         self._end = found.end
         # A record that is being written now looks torn, and is nothing to tell.
         self.findings += [finding for finding in found.findings if not (self.is_live and finding.kind == "torn")]
@@ -166,6 +168,7 @@ class Records:
             self._check(row)
             if tell is not None:
                 tell(done + 1, len(rows))
+        self._is_whole = not self.is_damaged.any()
 
     def _check(self, row: int) -> None:
         segment = self.segments[int(self.segment[row])]
@@ -176,12 +179,15 @@ class Records:
 
     def set_damaged(self, row: int) -> None:
         self.is_checked[row] = self.is_damaged[row] = True
+        self._is_whole = False
         name = self.segments[int(self.segment[row])].path.name
         step = int(self.steps[row])
         self.findings.append(Finding("damaged", name, int(self.place[row]), step, "its digest is wrong"))
 
     def _require(self, rows: slice | np.ndarray) -> None:
         """Raise DeviError unless every one of these records is whole."""
+        if self._is_whole:
+            return
         if b"\0" in self.is_checked[rows].tobytes():
             for row in np.arange(len(self.steps))[rows][~self.is_checked[rows]].tolist():
                 self._check(row)
@@ -196,27 +202,37 @@ class Records:
 
     def one(self, row: int) -> np.void:
         """One record; its fields by name."""
-        return self._rows(slice(row, row + 1))[0]
+        return self._rows(slice(row, row + 1, 1))[0]
 
     def _rows(self, rows: slice | np.ndarray) -> np.ndarray:
-        """The records of rows in one segment."""
+        """The records of rows in one segment; a slice is one that `as_slice` gave."""
         self._require(rows)
-        return self.segments[int(self.segment[rows][0])].rows(self.place[rows], is_live=self.is_live)
+        if isinstance(rows, slice):
+            segment = self.segments[self.segment.item(rows.start)]
+            first, last = self.place.item(rows.start), self.place.item(rows.stop - 1)
+            # places increase within a segment: as many of them as rows in a stretch are all of that stretch
+            if last - first == rows.stop - 1 - rows.start:
+                return segment.rows(slice(first, last + 1, rows.step), is_live=self.is_live)
+        else:
+            segment = self.segments[int(self.segment[rows[0]])]
+        return segment.rows(as_slice(self.place[rows]), is_live=self.is_live)
 
-    def columns(self, rows: np.ndarray, names: Sequence[str | None]) -> dict[str, np.ndarray]:
-        """(row, *shape) for each field; from one segment as it stands, from several copied into one array."""
-        fields = [name for name in names if name is not None]
-        if len(rows):
-            chosen = as_slice(rows)
-            parts = self.segment[chosen]
-            if parts[0] == parts[-1] and (isinstance(chosen, slice) or (parts == parts[0]).all()):
-                taken = self._rows(chosen)
-                return {name: taken[name] for name in fields}
+    def columns(self, rows: range | np.ndarray, names: Sequence[str | None]) -> Mapping[str, np.ndarray] | np.ndarray:
+        """(row, *shape) under the name of each field; from one segment as it stands, from several copied together."""
+        chosen = as_slice(rows)
+        if isinstance(chosen, slice):  # rows stand in order of their segments
+            is_one = len(rows) > 0 and self.segment.item(chosen.start) == self.segment.item(chosen.stop - 1)
+        else:
+            is_one = bool((self.segment[chosen] == self.segment[chosen[0]]).all())
+        if is_one:
+            return self._rows(chosen)
         kinds: Any = self.layout.dtype.fields
+        fields = [name for name in names if name is not None]
         out = {name: np.empty((len(rows), *kinds[name][0].shape), kinds[name][0].base) for name in fields}
-        for number in np.unique(self.segment[rows]):
-            mine = np.flatnonzero(self.segment[rows] == number)
-            taken, at = self._rows(rows[mine]), as_slice(mine)
+        parts = self.segment[chosen]
+        for number in np.unique(parts):
+            at = as_slice(np.flatnonzero(parts == number))
+            taken = self._rows(as_slice(rows[at] if isinstance(at, slice) else np.asarray(rows)[at]))
             for name in fields:
                 out[name][at] = taken[name]
         return out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from struct import iter_unpack
+import struct
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from devi.checkpoints.layout import DIGEST_BYTES
 
 _PIECE_BYTES = 1 << 20
 _GLANCE_BYTES = 1 << 16
+_SMALL_PIECE_BYTES = 1 << 17  # stays in the cache while it is hashed: 10,000 records of 104 bytes take 0.2 ms less
 # Records up to this size are read and hashed many at a time: Python's cost of one would exceed that of its hash.
 SMALL_BYTES = 4096
 
@@ -43,6 +44,8 @@ def scan(
     is_complete   every place was used (a closed segment, or not the last one): what is missing is damage
     """
     steps, stated, is_right = _looked_at(descriptor, header, start, is_complete)
+    if is_complete and is_right.all() and is_increasing(steps, after_step):  # as nearly always: nothing to sort out
+        return Scan(start + np.arange(len(steps)), steps, stated, [], header.records)
     last = _last(is_right)
     if not is_complete:
         # A writer may have committed these after they were read here and before later ones were.
@@ -73,7 +76,8 @@ def scan(
 
 def places_in(descriptor: int, header: Header) -> int:
     """How many records lie whole in the file."""
-    behind = os.fstat(descriptor).st_size - header.data_offset
+    # lseek, not fstat: a third of its time, and this is asked before every read of a map. Nothing here uses the position
+    behind = os.lseek(descriptor, 0, os.SEEK_END) - header.data_offset
     return max(0, min(header.records, behind // header.layout.dtype.itemsize))
 
 
@@ -124,14 +128,21 @@ def _hashed(descriptor: int, header: Header, start: int, stop: int) -> tuple[np.
     size = header.layout.dtype.itemsize
     if size > SMALL_BYTES:
         steps, stated = said(descriptor, header, start, stop)
-        is_right: np.ndarray = np.asarray(stated.any(axis=1))
+        is_right = _is_stated(stated)
         for row in np.flatnonzero(is_right).tolist():
             is_right[row] = digest_at(descriptor, header, start + row) == stated[row].tobytes()
         return steps, stated, is_right
-    several = _PIECE_BYTES // size
+    several = _SMALL_PIECE_BYTES // size
     parts = [_hashed_together(descriptor, header, at, min(stop, at + several)) for at in range(start, stop, several)]
     steps, stated, actual = _joined((*_NOTHING, _NOTHING[1]), parts)
-    return steps, stated, stated.any(axis=1) & (stated == actual).all(axis=1)
+    is_same = stated.view(np.uint64) == actual.view(np.uint64)
+    return steps, stated, _is_stated(stated) & is_same[:, 0] & is_same[:, 1]
+
+
+def _is_stated(digests: np.ndarray) -> np.ndarray:
+    """(record,) whether a digest is not all zeros; as two numbers, because numpy is slow along short axes."""
+    halves = digests.view(np.uint64)
+    return (halves[:, 0] | halves[:, 1]) != 0
 
 
 _NOTHING = (np.zeros(0, "<i8"), np.zeros((0, DIGEST_BYTES), np.uint8))
@@ -142,20 +153,26 @@ def _joined(nothing: tuple[np.ndarray, ...], parts: list[tuple[np.ndarray, ...]]
 
 
 def _hashed_together(descriptor: int, header: Header, start: int, stop: int) -> tuple[np.ndarray, ...]:
-    """Steps, stated and actual digests of small records; zeros where none is stated."""
+    """Steps, stated and actual digests of small records; zeros where none is stated.
+
+    In words of 8 bytes, at multiples of which every field stands: numpy is slow along short rows of bytes.
+    """
     size, count = header.layout.dtype.itemsize, stop - start
     raw = os.pread(descriptor, count * size, header.data_offset + start * size).ljust(count * size, b"\0")
-    records = np.frombuffer(raw, np.uint8).reshape(count, size)
-    stated = np.ascontiguousarray(records[:, -DIGEST_BYTES:])
-    used = np.flatnonzero(stated.any(axis=1))
-    hashed = np.empty((len(used), 24 + size - DIGEST_BYTES), np.uint8)  # salt | place | record without its digest
-    hashed[:, :16] = np.frombuffer(header.salt, np.uint8)
-    hashed[:, 16:24] = (start + used).astype("<i8").view(np.uint8).reshape(-1, 8)
-    hashed[:, 24:] = (records if len(used) == count else records[used])[:, :-DIGEST_BYTES]
-    digests = b"".join([xxhash.xxh3_128_digest(one) for (one,) in iter_unpack(f"{hashed.shape[1]}s", hashed.data)])
-    actual = np.zeros_like(stated)
-    actual[used] = np.frombuffer(digests, np.uint8).reshape(-1, DIGEST_BYTES)
-    return np.ascontiguousarray(records[:, :8]).view("<i8")[:, 0], stated, actual
+    records = np.frombuffer(raw, np.uint64).reshape(count, size // 8)
+    stated = np.ascontiguousarray(records[:, -2:])
+    used = np.flatnonzero(stated[:, 0] | stated[:, 1])
+    hashed = np.empty((len(used), 3 + records.shape[1] - 2), np.uint64)  # salt | place | record without its digest
+    hashed[:, :2] = np.frombuffer(header.salt, np.uint64)
+    hashed[:, 2] = (start + used).astype("<i8").view(np.uint64)
+    hashed[:, 3:] = (records if len(used) == count else records[used])[:, :-2]
+    pieces = struct.unpack(f"{8 * hashed.shape[1]}s" * len(used), hashed.data)
+    actual = np.frombuffer(b"".join(map(xxhash.xxh3_128_digest, pieces)), np.uint64).reshape(-1, 2)
+    if len(used) < count:
+        found, actual = actual, np.zeros_like(stated)
+        actual[used] = found
+    steps = np.ascontiguousarray(records[:, 0]).view("<i8")
+    return steps, stated.view(np.uint8), actual.view(np.uint8)
 
 
 def _last(is_right: np.ndarray) -> int:
