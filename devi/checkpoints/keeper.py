@@ -14,47 +14,61 @@ from devi.checkpoints.store import Store
 
 SLOT_SECONDS = 5.0  # a killed run recomputes at most about this much
 SLOT_SHARE = 0.01  # of the time may go into writing slots: large states are written less often
-SNAPSHOT_SHARE = 0.005  # of the time may go into copying the state, so that an interrupt loses next to nothing
+SNAPSHOT_SHARE = 0.002  # of the time may go into copying the state, so that an interrupt loses next to nothing
 MOST_COPY_BYTES = 64 << 20  # a larger state is not copied, only written: memory for training comes first
 
 
 class SlotKeeper:
-    """Copies the state between optimizer steps, where it is consistent; an interrupt in mid-step writes the copy."""
+    """Copies the state between optimizer steps, where it is consistent; an interrupt in mid-step writes the copy.
+
+    A copy is written in the thread that syncs, once the records that it builds on are durable: training goes on.
+    """
 
     def __init__(self, folder: Path, state: dict[str, Any], store: Store) -> None:
         self.counter = 0
         self._folder, self._state, self._store = folder, state, store
-        self._snapshot: Snapshot | None = None  # a copy that is not written yet
+        self._snapshot: Snapshot | None = None  # the latest copy
+        self._written_step = -1
         self._next_snapshot = self._next_slot = 0.0
 
     def keep_if_due(self, step: int, model: nn.Module) -> None:
-        """Copy the state, and write it, unless that was done so recently that it would slow training down."""
+        """Copy the state, and have it written, unless that was done so recently that it would slow training down."""
         now = time.monotonic()
-        if now >= self._next_slot:
-            self.keep(step, model)
-        elif now >= self._next_snapshot:
-            self._snapshot = snapshot(step, model, self._state).copied()
-            copied = time.monotonic()
-            self._next_snapshot = copied + (copied - now) / SNAPSHOT_SHARE
-
-    def keep(self, step: int, model: nn.Module) -> None:
-        """Write the state as it stands."""
+        is_due = now >= self._next_slot and not self._store.is_syncing
+        if not is_due and now < self._next_snapshot:
+            return
         shot = snapshot(step, model, self._state)
-        self._write(shot)
         if shot.size > MOST_COPY_BYTES:
             self._next_snapshot = math.inf
+            if is_due:
+                self._write_now(shot)
+            return
+        self._snapshot = copied = shot.copied()
+        if is_due:
+            self._store.sync_then(lambda: self._write(copied))
+        else:
+            copied_at = time.monotonic()
+            self._next_snapshot = copied_at + (copied_at - now) / SNAPSHOT_SHARE
+
+    def keep(self, step: int, model: nn.Module) -> None:
+        """Write the state as it stands, and return when that is done."""
+        self._write_now(snapshot(step, model, self._state))
 
     def close(self) -> None:
         """Write the latest copy, if nothing later is written."""
-        if self._snapshot is not None and self._store.run_id is not None:
+        self._store.sync()  # also waits for the thread
+        if self._snapshot is not None and self._snapshot.step > self._written_step and self._store.run_id is not None:
             self._write(self._snapshot)
+
+    def _write_now(self, shot: Snapshot) -> None:
+        self._store.sync()  # the records that the state builds on are made durable first
+        self._write(shot)
 
     def _write(self, shot: Snapshot) -> None:
         assert self._store.run_id is not None
         start = time.monotonic()
-        self._store.sync()  # the records that the state builds on are made durable first
         write_slot(self._folder, self.counter, self._store.run_id, shot)
-        self._snapshot = None
+        self._written_step = shot.step
         self.counter += 1
         end = time.monotonic()
         self._next_slot = end + max(SLOT_SECONDS, (end - start) / SLOT_SHARE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -149,9 +149,7 @@ class Run:
 
         about = {"units": "1", "source": "recorded during training"}
         columns = self._records.columns(self._places, list(self._records.layout.scalars))
-        data = {
-            name: ("step", columns[name], {**about, "long_name": name}) for name in self._records.layout.scalars
-        }
+        data = {name: ("step", columns[name], {**about, "long_name": name}) for name in self._records.layout.scalars}
         return xr.Dataset(data, coords={"step": self.steps})
 
     @property

@@ -76,7 +76,7 @@ def scan(
 
 def places_in(descriptor: int, header: Header) -> int:
     """How many records lie whole in the file."""
-    # lseek, not fstat: a third of its time, and this is asked before every read of a map. Nothing here uses the position
+    # lseek, not fstat: a third of its time, and this is asked before every read of a map. Nobody uses the position
     behind = os.lseek(descriptor, 0, os.SEEK_END) - header.data_offset
     return max(0, min(header.records, behind // header.layout.dtype.itemsize))
 

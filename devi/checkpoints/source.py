@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import getitem, is_
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from devi.checkpoints.record import RecordBuffer, bytes_of
 from devi.checkpoints.tensors import layout_of, to_stored, unwrapped
 from devi.errors import DeviError
 
+_dtype_of: Any = Tensor.dtype.__get__  # type: ignore[attr-defined]
+Copy = Callable[[nn.Module, int, Mapping[str, Any]], bool]
+
 
 class Source:
     """A model as the origin of records: its layout, and where it keeps the tensor of each field."""
@@ -20,79 +24,105 @@ class Source:
     def __init__(self, model: nn.Module, scalars: Sequence[str]) -> None:
         self.inner = unwrapped(model)
         self.layout, places = layout_of(self.inner, scalars)
-        self._origins = [_Origin(*place) for place in places]
-        self._model, self._scalars = model, set(scalars)
+        self._model, self._places = model, places
         modules = list(model.modules())
-        self._families = [module._modules for module in modules]
-        self._children = [dict(family) for family in self._families]
-        self._holders = [holder for module in modules for holder in (module._parameters, module._buffers)]
-        self._counts = list(map(len, self._holders))
+        self._dicts = [each for module in modules for each in (module._modules, module._parameters, module._buffers)]
+        self._lengths = list(map(len, self._dicts))
+        self._children = [
+            (module._modules, name, child) for module in modules for name, child in module._modules.items()
+        ]
+        self._copy: Copy | None = None
+        self._buffer: RecordBuffer | None = None
 
     def is_still(self, model: nn.Module) -> bool:
-        """Whether this is the same model, with the same modules and as many parameters and buffers."""
+        """Whether this is the same model, with the same modules, and as many parameters and buffers of their names."""
         return (
-            model is self._model and self._families == self._children and list(map(len, self._holders)) == self._counts
+            model is self._model
+            and list(map(len, self._dicts)) == self._lengths
+            and all(family.get(name) is child for family, name, child in self._children)
+            and all(owner.get(key) is not None for owner, key in self._places)
         )
 
-    def copy_to(self, buffer: RecordBuffer, step: int, scalars: Mapping[str, float], path: Path) -> None:
-        """Copy numbers and tensors to their fields. Raises DeviError for other names or a changed dtype or shape."""
+    def copy_as_before(self, buffer: RecordBuffer, model: nn.Module, step: int, scalars: Mapping[str, Any]) -> bool:
+        """Copy numbers and tensors to their fields, if all of them are still where they were; whether they were."""
+        return self._copy is not None and buffer is self._buffer and self._copy(model, step, scalars)
+
+    def copy_to(self, buffer: RecordBuffer, step: int, scalars: Mapping[str, Any], path: Path) -> None:
+        """Look where everything is, and copy it. Raises DeviError for other names or a changed dtype or shape."""
         names = self.layout.scalars
-        if scalars.keys() != self._scalars:
+        if scalars.keys() != set(names):
             raise DeviError(
                 f"{path}: got scalars {sorted(scalars)}; the first checkpoint fixed them as {sorted(names)}."
                 " Give the same ones each time, float('nan') where there is no value."
             )
-        values = [scalars[name] for name in names]
-        buffer.set_numbers(step, [x.item() if isinstance(x, Tensor) else float(x) for x in values])
-        for place, origin in zip(buffer.places, self._origins, strict=True):
-            tensor = origin.owner[origin.key]
-            if not origin.is_same(tensor):
-                found = origin.look_at(tensor)
-                if found.shape != place.shape or found.dtype != place.dtype:
-                    raise DeviError(
-                        f"{path}: parameter '{origin.key}' is now {found.dtype} of shape {found.shape}; the run began"
-                        f" with {place.dtype} of shape {place.shape}, and a run has one layout."
-                        " Record the changed model to another path."
-                    )
-            place.bytes[:] = origin.bytes if origin.bytes is not None else bytes_of(origin.values)
+        numbers = [scalars[name] for name in names]
+        buffer.set_numbers(step, *[x.item() if isinstance(x, Tensor) else float(x) for x in numbers])
+        tensors = [owner[key] for owner, key in self._places]
+        values = [to_stored(tensor) for tensor in tensors]
+        copies = []
+        for (_, key), place, found in zip(self._places, buffer.places, values, strict=True):
+            if found.shape != place.shape or found.dtype != place.dtype:
+                raise DeviError(
+                    f"{path}: parameter '{key}' is now {found.dtype} of shape {found.shape}; the run began"
+                    f" with {place.dtype} of shape {place.shape}, and a run has one layout."
+                    " Record the changed model to another path."
+                )
+            copies.append((place.bytes, bytes_of(found)))
+        for place_bytes, content in copies:
+            place_bytes[:] = content
+        self.release()
+        if all(map(_is_plain, tensors, values)):
+            self._copy, self._buffer = self._as_now(buffer, tensors, copies), buffer
+
+    def _as_now(self, buffer: RecordBuffer, tensors: list[Tensor], copies: list[tuple[memoryview, memoryview]]) -> Copy:
+        """What copies the next record, as long as the model keeps these tensors, with their values in this memory.
+
+        Just after a training step none of this is in the caches, and whatever is looked up costs 0.5 µs: so all of it
+        stands in one closure, and lists are gone through by C. The copies keep the memory alive: no other tensor can
+        come to stand there unnoticed.
+        """
+        model, dicts, lengths, names, set_numbers = (
+            *(self._model, self._dicts, self._lengths, self.layout.scalars),
+            buffer.set_numbers,
+        )
+        owners = [family for family, _, _ in self._children] + [owner for owner, _ in self._places]
+        keys = [name for _, name, _ in self._children] + [key for _, key in self._places]
+        things = [child for _, _, child in self._children] + tensors
+        pointer_of, shape_of, stride_of, dtype_of = Tensor.data_ptr, Tensor.size, Tensor.stride, _dtype_of
+        pointers, shapes = list(map(pointer_of, tensors)), list(map(shape_of, tensors))
+        strides, dtypes = list(map(stride_of, tensors)), list(map(dtype_of, tensors))
+
+        def copy(now: nn.Module, step: int, scalars: Mapping[str, Any], getitem: Any = getitem, is_: Any = is_) -> bool:
+            try:
+                if (
+                    now is not model
+                    or tuple(scalars) != names
+                    or list(map(len, dicts)) != lengths
+                    or not all(map(is_, map(getitem, owners, keys), things))
+                    or list(map(pointer_of, tensors)) != pointers
+                    or list(map(shape_of, tensors)) != shapes
+                    or list(map(stride_of, tensors)) != strides
+                    or list(map(dtype_of, tensors)) != dtypes
+                ):
+                    return False
+            except KeyError:
+                return False
+            for number in scalars.values():
+                if type(number) is not float:
+                    return False
+            set_numbers(step, *scalars.values())
+            for place, content in copies:
+                place[:] = content
+            return True
+
+        return copy
 
     def release(self) -> None:
         """Let go of the tensors' memory; the next record looks at them anew."""
-        for origin in self._origins:
-            origin.release()
+        self._copy = self._buffer = None
 
 
-class _Origin:
-    """Where the model keeps the tensor of a field, and that tensor's values as numpy sees them.
-
-    Looking through numpy's eyes costs 1 µs a tensor, so it is done again only when the tensor or its memory is another.
-    """
-
-    def __init__(self, owner: dict[str, Any], key: str) -> None:
-        self.owner, self.key = owner, key
-        self.values = np.zeros(0)
-        self.bytes: memoryview | None = None  # of `values`, if they are contiguous
-        self._tensor: Tensor | None = None
-
-    def is_same(self, tensor: Tensor) -> bool:
-        # `values` keep their memory alive, so that another tensor cannot come to stand there
-        return (
-            tensor is self._tensor
-            and tensor.data_ptr() == self._pointer
-            and tensor.shape == self._shape
-            and tensor.stride() == self._stride
-            and tensor.dtype is self._dtype
-        )
-
-    def release(self) -> None:
-        self._tensor, self.values, self.bytes = None, np.zeros(0), None
-
-    def look_at(self, tensor: Tensor) -> np.ndarray:
-        self._tensor = None
-        self.values = values = to_stored(tensor)
-        self.bytes = bytes_of(values) if values.flags.c_contiguous else None
-        # complex tensors can be conjugated lazily in the same memory, and what is on a device was copied
-        if not tensor.is_complex() and self.values.ctypes.data == tensor.data_ptr():
-            self._tensor, self._pointer = tensor, tensor.data_ptr()
-            self._shape, self._stride, self._dtype = tensor.shape, tensor.stride(), tensor.dtype
-        return values
+def _is_plain(tensor: Tensor, values: np.ndarray) -> bool:
+    """Whether the values can be read from the same memory next time: what is on a device, or in another order, was
+    copied, and complex tensors can be conjugated lazily in the same memory."""
+    return not tensor.is_complex() and values.flags.c_contiguous and values.ctypes.data == tensor.data_ptr()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 
@@ -16,15 +17,16 @@ class Syncer:
 
     @property
     def is_busy(self) -> bool:
-        return self._last is not None and not self._last.done()
+        return self._last is not None and not self._last.done() and self._process == os.getpid()
 
-    def begin(self, descriptor: int) -> None:
-        """Begin to make durable what was written so far; the file may be closed meanwhile.
+    def begin(self, descriptor: int | None, then: Callable[[], None] | None = None) -> None:
+        """Begin to make durable what was written so far, and do what is to be done after that; the file may be closed
+        meanwhile, or be none.
 
         The one before is waited for, so that no more than two segments are ever in danger.
         """
         self.wait()
-        self._last = self._pool.submit(_sync, os.dup(descriptor))
+        self._last = self._pool.submit(_sync, None if descriptor is None else os.dup(descriptor), then)
 
     def wait(self) -> None:
         """Until the file is durable. Raises OSError."""
@@ -35,8 +37,11 @@ class Syncer:
             last.result()
 
 
-def _sync(descriptor: int) -> None:
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _sync(descriptor: int | None, then: Callable[[], None] | None) -> None:
+    if descriptor is not None:
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    if then is not None:
+        then()

@@ -96,14 +96,14 @@ class Recorder:
 
         A step that is stored already (after a resume) must give the stored bytes.
         """
-        source = self._source
-        if source is None or not source.is_still(model):
-            source = self._bind(model, tuple(scalars))
-        store, buffer = self._store, self._store.buffer
-        step = operator.index(step)
+        source, store = self._source, self._store
+        step = step if type(step) is int else operator.index(step)
         if self._previous is not None and step <= self._previous:
             raise DeviError(f"{self.path}: step {step} was recorded after step {self._previous}. Steps must increase.")
-        source.copy_to(buffer, step, scalars, self.path)
+        if source is None or not source.copy_as_before(store.buffer, model, step, scalars):
+            if source is None or not source.is_still(model):
+                source = self._bind(model, tuple(scalars))
+            source.copy_to(store.buffer, step, scalars, self.path)
         try:
             if store.last_step is None or step > store.last_step:
                 store.append(step)

@@ -11,10 +11,11 @@ import pytest
 from torch import nn
 
 from devi import DeviError, Recorder, open_run
-from devi.checkpoints import resume, userblock
-from devi.checkpoints import store as store_module
+from devi.checkpoints import resume, room, userblock
 from devi.checkpoints.repair import repair
+from devi.checkpoints.room import Room
 from devi.checkpoints.state import encode
+from devi.checkpoints.syncer import Syncer
 from tests.checkpoints.user_loop import STEPS, Loop, Stop, assert_same_bits
 
 
@@ -71,23 +72,23 @@ def test_only_the_slot_that_is_used_is_read(tmp_path, monkeypatch):
 
 
 def interrupted(real, at, *, whole):
-    """write_all that is interrupted by Ctrl-C at its call number `at`, after all or half of the bytes."""
+    """Room.put that is interrupted by Ctrl-C at its call number `at`, after all or half of the bytes."""
     calls = iter(range(10**6))
 
-    def write_all(descriptor, data, offset):
+    def put(room, record, offset):
         is_now = next(calls) == at
-        real(descriptor, data if whole or not is_now else bytes(data)[: len(data) // 2], offset)
+        real(room, record if whole or not is_now else record[: len(record) // 2], offset)
         if is_now:
             raise KeyboardInterrupt
 
-    return write_all
+    return put
 
 
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("goes_on", [True, False])
 def test_a_ctrl_c_in_the_middle_of_a_record_keeps_it_if_it_is_whole(tmp_path, monkeypatch, whole, goes_on):
     path, model = tmp_path / "run", nn.Linear(2, 2)
-    monkeypatch.setattr(store_module, "write_all", interrupted(store_module.write_all, 3, whole=whole))
+    monkeypatch.setattr(Room, "put", interrupted(Room.put, 3, whole=whole))
     with Recorder(path, state={}, notice=lambda text: None) as record:
         for step in range(3):
             record(step, model)
@@ -102,7 +103,15 @@ def test_a_ctrl_c_in_the_middle_of_a_record_keeps_it_if_it_is_whole(tmp_path, mo
 
 
 def test_records_are_durable_before_a_slot_that_builds_on_them_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(room, "STAYS_IN_PLACE", frozenset())  # what is written can be watched, what is stored cannot
     events, real = [], {name: getattr(os, name) for name in ("fsync", "replace", "pwrite")}
+    begin = Syncer.begin
+
+    def begin_and_wait(syncer, *what):  # so that no later record is written meanwhile
+        begin(syncer, *what)
+        syncer.wait()
+
+    monkeypatch.setattr(Syncer, "begin", begin_and_wait)
 
     def path_of(descriptor):
         return os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}"))

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from devi import Batch, DeviError, Recorder, Task, open_run
-from devi.checkpoints import store as store_module
+from devi.checkpoints.room import Room
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,19 +253,19 @@ def test_a_reader_follows_a_live_run(path):
 
 
 def test_a_full_disk_loses_nothing_committed(path, monkeypatch):
-    model, real = nn.Linear(2, 2), store_module.write_all
+    model, real = nn.Linear(2, 2), Room.put
 
-    def full(descriptor, data, offset):
-        real(descriptor, bytes(data)[:20], offset)
+    def full(room, content, at):
+        real(room, content[:20], at)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     record = Recorder(path, state={}, notice=quiet)
     record(0, model)
-    monkeypatch.setattr(store_module, "write_all", full)
+    monkeypatch.setattr(Room, "put", full)
     with pytest.raises(DeviError, match=r"the disk is full. Every checkpoint up to step 0 is safe.*--resume"):
         record(1, model)
     assert open_run(path).steps.tolist() == [0]
-    monkeypatch.setattr(store_module, "write_all", real)
+    monkeypatch.setattr(Room, "put", real)
     record.close()
     assert open_run(path).steps.tolist() == [0]
 
