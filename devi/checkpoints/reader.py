@@ -41,7 +41,13 @@ def open_run(path: str | Path, task: Task | type[Task] | None = None) -> Run:
     is_live = living_holder(Path(path)) is not None
     records = Records.open(Path(path), is_live=is_live)
     if not records.segments or not (len(records.steps) or is_live):
-        reasons = " ".join(f"{finding}." for finding in records.findings[:10]) or "The writer stopped before one was."
+        if records.segments and all(finding.kind == "torn" for finding in records.findings):
+            raise DeviError(
+                f"{path}: no checkpoint in it is whole: its writer stopped before the first one was."
+                f" To begin the run again in its place: devi train TASK --out {path} --resume with its settings;"
+                " in a loop of your own, Recorder(..., resume=True)."
+            )
+        reasons = " ".join(f"{finding}." for finding in records.findings[:10])
         raise DeviError(f"{path}: no checkpoint in it is whole. {reasons} Train again with another --out.")
     return Run(records, range(len(records.steps)), task)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -89,7 +90,7 @@ def said(descriptor: int, header: Header, start: int, stop: int) -> tuple[np.nda
     size, width = header.layout.dtype.itemsize, DIGEST_BYTES + 8
     first = header.data_offset - DIGEST_BYTES
     ends = range(first + start * size, first + stop * size + 1, size)
-    pieces = [os.pread(descriptor, width, end) for end in ends]
+    pieces = list(map(os.pread, repeat(descriptor), repeat(width), ends))
     pieces[-1] = pieces[-1].ljust(width, b"\0")  # the file may end there
     joined = b"".join(pieces)
     if len(joined) < width * len(pieces):  # cut while it was read

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from devi import DeviError, Recorder, open_run
+from devi.checkpoints.room import Room
 
 RECORDS = 12
 
@@ -174,3 +175,26 @@ def test_opening_and_showing_a_run_imports_neither_torch_nor_xarray(place):
     assert done.returncode == 0, done.stderr
     assert f"{RECORDS} checkpoints, steps 0 to {RECORDS - 1}" in done.stdout
     assert "  weight  2×2  float32  4" in done.stdout
+
+
+@pytest.mark.parametrize("share", [0, 0.5])
+def test_a_run_that_was_killed_before_its_first_checkpoint_is_begun_again_with_resume(tmp_path, monkeypatch, share):
+    path, real = tmp_path / "run", Room.put
+
+    def put(room, record, at):
+        if share:
+            real(room, record[: int(share * len(record))], at)
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Room, "put", put)
+        record = Recorder(path, state={}, notice=lambda text: None)
+        with pytest.raises(SystemExit):
+            record(0, nn.Linear(2, 2))
+        record._lock.release()
+    with pytest.raises(DeviError, match=rf"no checkpoint in it is whole: .* devi train TASK --out {path} --resume"):
+        open_run(path)
+    with Recorder(path, state={}, resume=True, notice=lambda text: None) as record:
+        assert record.restore(nn.Linear(2, 2)) is None
+        record(0, nn.Linear(2, 2))
+    assert open_run(path).steps.tolist() == [0]
