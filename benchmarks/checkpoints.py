@@ -228,9 +228,9 @@ SHARE = [
 ]  # fmt: skip
 SHARES = (
     f"Mean (median) of {SHARE_SECONDS:g} s of training with Adam, its state kept, every step recorded; resume slots are"
-    " in the mean and hardly in the median. The share is of the sums (of the medians). What training waits for is the call;"
-    " its threads sync, write slots and make room meanwhile, on another core if there is one, and the share with them is"
-    " what it would be on one core."
+    " in the mean and hardly in the median. The share is of the sums (of the medians). Training waits for the call; its"
+    " threads sync, write slots and make room meanwhile, on another core if there is one: the share with them is what"
+    " it would be on one core."
 )
 
 

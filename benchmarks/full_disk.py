@@ -35,9 +35,13 @@ Trouble = Callable[[str, int], None]
 def fill_disk(place: Path, free: int) -> None:
     """Leave `free` bytes of the file system; where none could be mounted, let no file grow beyond that size."""
     if place.is_mount():
-        status = os.statvfs(place)
         with open(place / "ballast", "wb") as file:
-            os.posix_fallocate(file.fileno(), 0, max(status.f_bavail * status.f_frsize - free, 1))
+            is_filled = False
+            while not is_filled:  # again if a thread of the writer took some of it after the look
+                status = os.statvfs(place)
+                with contextlib.suppress(OSError):
+                    os.posix_fallocate(file.fileno(), 0, max(status.f_bavail * status.f_frsize - free, 1))
+                    is_filled = True
     else:
         resource.setrlimit(resource.RLIMIT_FSIZE, (free, resource.RLIM_INFINITY))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from operator import getitem, is_
 from pathlib import Path
 from typing import Any
@@ -55,8 +55,7 @@ class Source:
                 f"{path}: got scalars {sorted(scalars)}; the first checkpoint fixed them as {sorted(names)}."
                 " Give the same ones each time, float('nan') where there is no value."
             )
-        numbers = [scalars[name] for name in names]
-        buffer.set_numbers(step, *[x.item() if isinstance(x, Tensor) else float(x) for x in numbers])
+        buffer.set_numbers(step, *[_number(scalars[name]) for name in names])
         tensors = [owner[key] for owner, key in self._places]
         values = [to_stored(tensor) for tensor in tensors]
         copies = []
@@ -81,10 +80,8 @@ class Source:
         stands in one closure, and lists are gone through by C. The copies keep the memory alive: no other tensor can
         come to stand there unnoticed.
         """
-        model, dicts, lengths, names, set_numbers = (
-            *(self._model, self._dicts, self._lengths, self.layout.scalars),
-            buffer.set_numbers,
-        )
+        model, dicts, lengths = self._model, self._dicts, self._lengths
+        names, set_numbers, get, is_same = self.layout.scalars, buffer.set_numbers, getitem, is_
         owners = [family for family, _, _ in self._children] + [owner for owner, _ in self._places]
         keys = [name for _, name, _ in self._children] + [key for _, key in self._places]
         things = [child for _, _, child in self._children] + tensors
@@ -92,13 +89,13 @@ class Source:
         pointers, shapes = list(map(pointer_of, tensors)), list(map(shape_of, tensors))
         strides, dtypes = list(map(stride_of, tensors)), list(map(dtype_of, tensors))
 
-        def copy(now: nn.Module, step: int, scalars: Mapping[str, Any], getitem: Any = getitem, is_: Any = is_) -> bool:
+        def copy(now: nn.Module, step: int, scalars: Mapping[str, Any]) -> bool:
             try:
                 if (
                     now is not model
                     or tuple(scalars) != names
                     or list(map(len, dicts)) != lengths
-                    or not all(map(is_, map(getitem, owners, keys), things))
+                    or not all(map(is_same, map(get, owners, keys), things))
                     or list(map(pointer_of, tensors)) != pointers
                     or list(map(shape_of, tensors)) != shapes
                     or list(map(stride_of, tensors)) != strides
@@ -107,10 +104,12 @@ class Source:
                     return False
             except KeyError:
                 return False
-            for number in scalars.values():
+            numbers: Collection[Any] = scalars.values()
+            for number in numbers:
                 if type(number) is not float:
-                    return False
-            set_numbers(step, *scalars.values())
+                    numbers = list(map(_number, numbers))
+                    break
+            set_numbers(step, *numbers)
             for place, content in copies:
                 place[:] = content
             return True
@@ -126,3 +125,7 @@ def _is_plain(tensor: Tensor, values: np.ndarray) -> bool:
     """Whether the values can be read from the same memory next time: what is on a device, or in another order, was
     copied, and complex tensors can be conjugated lazily in the same memory."""
     return not tensor.is_complex() and values.flags.c_contiguous and values.ctypes.data == tensor.data_ptr()
+
+
+def _number(value: Any) -> float:
+    return value.item() if isinstance(value, Tensor) else float(value)
