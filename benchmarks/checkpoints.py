@@ -1,6 +1,6 @@
 """What a checkpoint costs: time written and read, bytes, share of a training step, beside four usual ways.
 
-    python benchmarks/checkpoints.py [--write] [--quick]
+    python benchmarks/checkpoints.py [--write] [--quick] [--share]
 
 Each way (checkpoint_ways.py) keeps the same run of a built-in task: really trained tensors that change from step to
 step, and one number. The ways take turns: a piece of the run each, in rotated order, several rounds, so that a slow
@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import xxhash
 from checkpoint_cases import CASES, Case, Trained
 from checkpoint_ways import WAYS, Way
 from tables import put_table
@@ -165,7 +166,9 @@ def side_by_side(case: Case, scratch: Path, divisor: int) -> list[list[str]]:
 def share(case: Case, scratch: Path, seconds: float) -> list[str]:
     """What the recorder adds to a training step, resume slots and all."""
     trained = Trained(case)
-    steps, calls = [], []
+    steps, calls, writes, digests = [], [], [], []
+    content = memoryview(bytes(sum(tensor.nbytes for tensor in trained.model.state_dict().values()) + 32))
+    bare = os.open(scratch.with_name("bare"), os.O_RDWR | os.O_CREAT)
     with Recorder(scratch, trained.task, state={"optimizer": trained.optimizer}) as record:
         loss = trained.step(0)
         record(0, trained.model, train_loss=loss)  # the layout, the first segment and the first slot are made here
@@ -176,12 +179,19 @@ def share(case: Case, scratch: Path, seconds: float) -> list[str]:
             call, _ = timed(lambda loss=loss: record(len(steps) + 1, trained.model, train_loss=loss))
             steps.append(step)
             calls.append(call)
+            if len(steps) % 16 == 0:  # what nothing that writes or hashes a checkpoint can be quicker than
+                trained.step(len(steps))
+                writes.append(timed(lambda: os.pwrite(bare, content, len(writes) * len(content)))[0])
+                trained.step(len(steps))
+                digests.append(timed(lambda: xxhash.xxh3_128_digest(content))[0])
         others = time.process_time() - time.thread_time() - others
+    os.close(bare)
     return [
         f"{trained.parameter_count:,}",
         f"{len(steps):,}",
         f"{1e6 * np.mean(steps):,.0f} ({1e6 * np.median(steps):,.0f})",
         f"{1e6 * np.mean(calls):,.1f} ({1e6 * np.median(calls):,.1f})",
+        f"{1e6 * np.median(writes):,.1f} + {1e6 * np.median(digests):,.1f}",
         f"{1e6 * others / len(steps):,.1f}",
         f"{100 * np.sum(calls) / np.sum(steps):.2f}% ({100 * np.median(calls) / np.median(steps):.2f}%)",
         f"{100 * (np.sum(calls) + others) / np.sum(steps):.2f}%",
@@ -193,13 +203,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="put the tables into README.md")
     parser.add_argument("--quick", action="store_true", help="a tenth of the checkpoints")
+    parser.add_argument("--share", action="store_true", help="only the share of a training step")
     parser.add_argument("--only", type=int, help="one of the cases, 0 to 2")
     options = parser.parse_args()
     torch.set_num_threads(1)
     load = os.getloadavg()[0]
     cases = CASES if options.only is None else [CASES[options.only]]
     rows, shares = [], []
-    for case in cases:
+    for case in [] if options.share else cases:
         with tempfile.TemporaryDirectory() as scratch:
             rows += side_by_side(case, Path(scratch), 10 if options.quick else 1)
         for row in rows[-len(WAYS) :]:
@@ -210,7 +221,8 @@ def main() -> None:
         print(*shares[-1], sep=" | ", flush=True)
     if options.write:
         note = f"Load {load:.1f} at the start."
-        put_table("checkpoints", WRITING_AND_READING, rows, f"{TIMES} {note}")
+        if rows:
+            put_table("checkpoints", WRITING_AND_READING, rows, f"{TIMES} {note}")
         put_table("checkpoint share", SHARE, shares, f"{SHARES} {note}")
 
 
@@ -223,14 +235,16 @@ TIMES = (
     " ratio to devi in the same round."
 )
 SHARE = [
-    "parameters", "steps", "training step, µs", "recorder's call, µs", "its threads at work, µs a step", "share",
+    "parameters", "steps", "training step, µs", "recorder's call, µs", "bare pwrite + bare digest, µs",
+    "its threads at work, µs a step", "share",
     "share with the threads", "goal, below",
 ]  # fmt: skip
 SHARES = (
     f"Mean (median) of {SHARE_SECONDS:g} s of training with Adam, its state kept, every step recorded; resume slots are"
     " in the mean and hardly in the median. The share is of the sums (of the medians). Training waits for the call; its"
     " threads sync, write slots and make room meanwhile, on another core if there is one: the share with them is what"
-    " it would be on one core."
+    " it would be on one core. Bare: one system call with as many bytes, and one hash of them, each as the first thing"
+    " after a training step (medians)."
 )
 
 

@@ -107,7 +107,14 @@ class Room:
 
 # A forked process that goes on with the run must not find this one's zeros on top of its records.
 _ROOMS: weakref.WeakSet[Room] = weakref.WeakSet()
-os.register_at_fork(before=lambda: [room.rest() for room in list(_ROOMS)] and None)
+
+
+def _rest_all() -> None:
+    for room in list(_ROOMS):
+        room.rest()
+
+
+os.register_at_fork(before=_rest_all)
 
 
 def file_system(descriptor: int) -> str | None:
