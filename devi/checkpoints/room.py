@@ -78,16 +78,16 @@ class Room:
 
     def _ask(self, end: int) -> None:
         """Have room made in the thread, unless it is at work or all is made."""
-        if self._asked < self._end and (self._future is None or self._future.done()):
+        if self._process != os.getpid():  # no thread comes along into a forked process, and its locks may be held
+            self._pool = None
+        elif self._asked < self._end and (self._future is None or self._future.done()):
             assert self._pool is not None
             self._asked = min(max(end, self._made) + self._ahead, self._end)
             self._future = self._pool.submit(self._make, self._asked)
 
     def _wait(self, end: int) -> None:
         """Until there is room up to byte `end`. Raises OSError for what kept it from being made."""
-        if self._process != os.getpid():  # no thread comes along into a forked process
-            self._pool = None
-        elif self._future is not None:
+        if self._future is not None and self._process == os.getpid():
             self._future.exception()  # what it is shows below, if room is still wanting
         if end > self._made:
             self._make(min(end + self._ahead // 2, self._end))
