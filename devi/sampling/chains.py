@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,14 +12,16 @@ import xarray as xr
 from torch import Tensor
 
 from devi.sampling.devinterp_walk import DevinterpWalkers
+from devi.sampling.diagnostics import VIRIAL_TOLERANCE
 from devi.sampling.estimate import Estimate, estimate
 from devi.sampling.example_losses import ExampleLosses, check_size
 from devi.sampling.kernels import Kernel
 from devi.sampling.posterior import Posterior
+from devi.sampling.record import Plan, Walk, groups_of, visit_every
 from devi.sampling.samplers import kernel_named, prepared
 from devi.sampling.settings import Settings
 from devi.sampling.stein import force_offset, heat, step_bias
-from devi.sampling.walk import Plan, Walk, Walkers, groups_of, visit_every
+from devi.sampling.walk import Walkers
 from devi.sampling.watch import Watch, with_watched
 
 if TYPE_CHECKING:
@@ -27,6 +29,18 @@ if TYPE_CHECKING:
 
 SOURCE = "Lau et al. 2023, arXiv:2308.12108"
 Progress = Callable[[float], None] | None
+RHAT_GOAL = 1.05
+ENOUGH = 0.9  # of the checkpoints
+
+
+class Goal(NamedTuple):
+    """The standard error that is small enough: a share of the estimate or an absolute one, whichever is larger."""
+
+    relative: float
+    absolute: float
+
+
+GOAL = Goal(0.02, 0.5)
 
 
 def sample(
@@ -98,8 +112,9 @@ def sample_posterior(
     progress: Progress = None,
     observe: Sequence[str] = (),
     keep_losses: int = 0,
+    goal: Goal = GOAL,
 ) -> xr.Dataset:
-    """`sample` with every setting decided: draws double until the error is small enough or `most_draws` are taken."""
+    """`sample` with every setting decided: draws double until the goal is reached or `most_draws` are taken."""
     checkpoints, chains = len(posterior.centers), settings.chains
     rows = torch.arange(checkpoints, device=posterior.device).repeat_interleave(chains)
     keys = [(int(step), chain) for step in training_steps for chain in range(chains)]
@@ -138,22 +153,17 @@ def sample_posterior(
         draws = _dataset(posterior, training_steps, settings, kernel, plan, walk, walkers.gradients)
         more = min(taken, settings.most_draws - taken)
         found = estimate(draws)
-        if more <= 0 or is_precise(found):
+        if more <= 0 or is_reached(goal, found):
             return with_watched(draws, walkers.kept(), posterior, observed)
         if not found.is_balanced.mean() >= ENOUGH:
             walkers.forget()
 
 
-# An error of 2% of the estimate, or of 0.5, whichever is larger, and chains that agree, at nine checkpoints in ten.
-RELATIVE_GOAL, ABSOLUTE_GOAL = 0.02, 0.5
-RHAT_GOAL = 1.05
-ENOUGH = 0.9
-
-
-def is_precise(found: Estimate) -> bool:
+def is_reached(goal: Goal, found: Estimate) -> bool:
     """Whether more draws are not needed."""
-    small = found.error <= np.fmax(RELATIVE_GOAL * np.abs(found.llc), ABSOLUTE_GOAL)
-    agree = found.is_balanced & ~(found.rhat > RHAT_GOAL)
+    small = found.error <= np.fmax(goal.relative * np.abs(found.llc), goal.absolute)
+    # With the virial too far off to pass and not known well enough to fail, more draws will tell.
+    agree = found.is_balanced & (found.virial_off <= VIRIAL_TOLERANCE) & ~(found.rhat > RHAT_GOAL)
     return bool(((small & agree) | np.isnan(found.llc)).mean() >= ENOUGH)
 
 

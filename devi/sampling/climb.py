@@ -1,14 +1,16 @@
 """Climb: nβ and γ for the samplers that accept or reject, raised until the estimate stops moving.
 
-    sharper  16·nβ                 until the estimate moves by less than 1.2%, known to 2.5%
-    nearer   16·nβ and 8·γ, then   if that raises it, chains had left the checkpoint's own surroundings: climb on there;
-                                   not tried where the loss holds all directions
+    sharper  16·nβ          first, and on where the loss holds all directions, or more the sharper it is
+    zoom     16·nβ and 4·γ  else: some directions are flat, whatever nβ is, and only γ bounds them
+    nearer   8·γ            where chains found places below the checkpoint's loss
 
 At n / log n the posterior is often so wide that it feels more than the checkpoint's surroundings, and γ holds
 directions that the loss should: sharpening cures both. Where more singular points, with lower coefficients, are within
-reach of the chains, only a stronger γ keeps them away; the same where they find places below the checkpoint's loss.
-Where the last move is larger than 1.5%, the estimate is unresolved: with multiplicity above 1 it creeps as 1 / log nβ,
-and no affordable nβ is enough.
+reach of the chains, only a stronger γ keeps them away. It also keeps flat directions short, and with them the
+trajectories. A zoom leaves a direction of order 4 as it is, but where the loss is of higher order γ would hold it in
+the end: its share of the virial halves as nβ rises 16-fold, and there γ stays.
+The estimate has settled where it moves by less than 1.2%, known to 2.5%. Where the last move is larger than 1.5%, it is
+unresolved: with multiplicity above 1 it creeps as 1 / log nβ, and no affordable nβ is enough.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from devi.sampling.chains import sample_posterior
+from devi.sampling.chains import Goal, sample_posterior
 from devi.sampling.diagnostics import HEADROOM_SHARE, descended_loss
 from devi.sampling.estimate import Estimate, estimate, n_beta_excess
 from devi.sampling.kernels import Kernel
@@ -29,18 +31,23 @@ from devi.sampling.resolution import SMALLEST_ESTIMATE
 from devi.sampling.settings import Settings
 
 SHARPER = 16.0  # times nβ
-NEARER = 8.0  # times γ
+ZOOM, NEARER = 4.0, 8.0  # times γ
 MOST_RUNGS = 8
 HIGHEST = 16.0**4  # times the first nβ: rounding of a loss near 1 in float32 is then still small
 SETTLED, KNOWN = 0.012, 0.025  # shares of the estimate: a move, and the error that it may have
+ENOUGH_KNOWN = Goal(KNOWN / math.sqrt(2), 0.0)  # a move has the error of two rungs
 MOVING = 0.015
 MOVE_ERRORS = 2.0
-CHAINS, BURN_IN, DRAWS = 16, 120, 160
-TRAJECTORY = 4.0  # widths that the longest trajectory goes
-FEWEST_LEAPFROG, MOST_LEAPFROG = 4, 48
+UNKNOWN = 0.1  # a move that may be as large counts, at the end of the climb
+CHAINS, BURN_IN, DRAWS, MOST_DRAWS = 16, 120, 60, 480
+TRAJECTORY = 2.5  # widths that the longest trajectory goes
+FEWEST_LEAPFROG, MOST_LEAPFROG = 4, 32
 ESCAPE = 2.0  # of nβ·L: rounding is far less
 MOST_ESCAPED = 0.002  # of the draws
-HELD_BY_LOSS = 0.02  # γ's share of the virial: below, no direction is free to lead away
+FLAT = 0.02  # γ's share of the virial, below which the loss holds all directions
+HIGH_ORDER = 0.3, 0.7  # times that share, as nβ rises 16-fold: w⁶ 0.4, w⁸ 0.5; w⁴ 0.25, and a flat direction 1
+CRUSHED = 1.3  # times that share, as both rise and the estimate falls
+UNEVEN = 0.05  # of the virial: flat directions are not explored in time
 
 
 class Climb(NamedTuple):
@@ -60,13 +67,16 @@ class Climb(NamedTuple):
 class Rung(NamedTuple):
     """Settings and what the chains found with them.
 
-    escaped  (step,) whether more than a few draws lie below the checkpoint;  pull  (step,) γ's share of the virial
+    escaped  (step,) whether more than a few draws lie below the checkpoint
+    pull     (step,) γ's share of the virial
+    uneven   by how much the virial is off 1, at the worst checkpoint
     """
 
     settings: Settings
     found: Estimate
     escaped: np.ndarray
     pull: np.ndarray
+    uneven: float
 
 
 def climb(
@@ -84,7 +94,9 @@ def climb(
 
     def sampled(settings: Settings) -> Rung:
         """The rung, with the step size and trajectories that suit it."""
-        draws = sample_posterior(posterior, steps, settings, kernel=kernel, seed=seed + 1 + len(tried))
+        draws = sample_posterior(
+            posterior, steps, settings, kernel=kernel, seed=seed + 1 + len(tried), goal=ENOUGH_KNOWN
+        )
         found = estimate(draws)
         step_size = float(np.median(draws["step_size"]))
         length = int(np.clip(math.ceil(TRAJECTORY / step_size), FEWEST_LEAPFROG, MOST_LEAPFROG))
@@ -104,7 +116,9 @@ def climb(
         if progress is not None:
             progress(len(tried) / MOST_RUNGS)
         settings = dataclasses.replace(settings, step_size=step_size, leapfrog_steps=length)
-        return Rung(settings, found, lost > MOST_ESCAPED, draws["virial_localization"].mean("chain").values)
+        pull = draws["virial_localization"].mean("chain").values
+        virial = draws["virial_loss"].mean("chain").values + pull
+        return Rung(settings, found, lost > MOST_ESCAPED, pull, float(np.abs(virial - 1).max()))
 
     rung = sampled(here)
     if not climbs:
@@ -114,21 +128,20 @@ def climb(
         reason = "no checkpoint that was tried is at a minimum, and sharpening would only lead away from it"
         return Climb(rung.settings, {}, {}, tried, reason)
     share = error = np.full(len(steps), np.inf)
-    is_near = False
-    while len(tried) < MOST_RUNGS and not is_near:
+    raises = 1.0  # γ by so much
+    while len(tried) < MOST_RUNGS:
+        before = rung
         if rung.escaped[rests].any():
             rung = sampled(_raised(rung.settings, localization=NEARER))
-        elif not _is_settled(share[rests], error[rests]) and rung.settings.n_beta < HIGHEST * here.n_beta:
-            before, rung = rung, sampled(_raised(rung.settings, n_beta=SHARPER))
-            share, error = _move(before.found, rung.found)
-        elif (rung.pull[rests] < HELD_BY_LOSS).all():
-            is_near = True
-        else:
-            nearer = sampled(_raised(rung.settings, n_beta=SHARPER, localization=NEARER))
-            moved = _move(rung.found, nearer.found)
-            is_near = bool(nearer.escaped[rests].any() or not (_counted(*moved)[rests] > 0).any())
-            if not is_near:
-                rung, (share, error) = nearer, moved
+            continue
+        if rung.settings.n_beta >= HIGHEST * here.n_beta:
+            break
+        rung = sampled(_raised(rung.settings, n_beta=SHARPER, localization=raises))
+        share, error = _move(before.found, rung.found)
+        had, raises = raises, ZOOM if _zooms(before, rung, rests) else 1.0
+        if _is_settled(share[rests], error[rests]) and had >= raises:
+            rung = before if rung.uneven > max(UNEVEN, before.uneven) else rung
+            break
     told = "until the estimate stayed" if _is_settled(share[rests], error[rests]) else "and the estimate still moves"
     times = rung.settings.n_beta / here.n_beta
     return Climb(
@@ -146,6 +159,18 @@ def _raised(settings: Settings, *, n_beta: float = 1.0, localization: float = 1.
     )
 
 
+def _zooms(before: Rung, after: Rung, rests: np.ndarray) -> bool:
+    """Whether γ should rise with nβ on the next rung, by its share of the virial on the last two."""
+    pull, low, high = after.pull[rests], *HIGH_ORDER
+    with np.errstate(divide="ignore", invalid="ignore"):
+        times = pull / before.pull[rests]
+    if after.settings.localization == before.settings.localization:
+        is_high_order = (times > low) & (times < high)
+    else:
+        is_high_order = (times > CRUSHED) & (after.found.llc < before.found.llc)[rests]
+    return bool((pull > FLAT).any() and not is_high_order[pull > FLAT].any())
+
+
 def _is_settled(share: np.ndarray, error: np.ndarray) -> bool:
     return bool(((np.abs(share) <= SETTLED + error) & (error <= KNOWN)).all())
 
@@ -157,8 +182,9 @@ def _move(before: Estimate, after: Estimate) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _counted(share: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """The moves that count: larger than MOVING and than their errors; 1 where one is not a number."""
-    counts = (np.abs(share) > MOVING) & (np.abs(share) > MOVE_ERRORS * error)
+    """The moves that count: larger than MOVING and than their errors, or known too little; 1 where one is no number."""
+    size, reach = np.abs(share), MOVE_ERRORS * error
+    counts = (size > MOVING) & (size > reach) | (size + reach > UNKNOWN)
     return np.where(np.isfinite(share), np.where(counts, share, 0.0), 1.0)
 
 

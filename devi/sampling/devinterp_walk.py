@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from devi.errors import DeviError
 from devi.sampling.noise import stream
 from devi.sampling.posterior import Posterior
-from devi.sampling.walk import VISIT_EVERY, Plan, Walk, groups_of, sums
+from devi.sampling.record import VISIT_EVERY, Parts, Plan, Walk, groups_of, sums
 from devi.sampling.watch import Watch
 from devi.task import Batch
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from devinterp.optim import SGMCMC
 
 
-class DevinterpWalkers:
+class DevinterpWalkers(Parts["_Chain"]):
     """Replicas that walk one after another; `advance` goes on where the last one ended, as that of `Walkers`.
 
     The noise is drawn by devinterp in torch's default type, a tensor at a time, so it is not the noise of `Walkers`,
@@ -51,33 +51,19 @@ class DevinterpWalkers:
                 f"--restrict '{posterior.restriction}': the devinterp sampler moves whole parameters, not some"
                 f" entries of {', '.join(posterior.entries)}; take --sampler sgld."
             )
-        self.chains = []
+        self.parts = []
         for replica, (row, key) in enumerate(zip(rows.tolist(), keys, strict=True)):
             own = plan._replace(step_size=plan.step_size[replica], localization=plan.localization[replica])
-            self.chains.append(_Chain(posterior, row, key, own, keep()))
+            self.parts.append(_Chain(posterior, row, key, own, keep()))
 
     def advance(self, draws: int, progress: Callable[[float], None] | None = None) -> Walk:
         """So many draws more, after burn-in the first time; everything since the start."""
         parts = []
-        for number, chain in enumerate(self.chains):
+        for number, chain in enumerate(self.parts):
             parts.append(chain.advance(draws))
             if progress is not None:
-                progress((number + 1) / len(self.chains))
+                progress((number + 1) / len(self.parts))
         return Walk(*(torch.stack(pieces) for pieces in zip(*parts, strict=True)))
-
-    def forget(self) -> None:
-        """Drop what was recorded so far: it was burn-in after all."""
-        for chain in self.chains:
-            chain.forget()
-
-    def kept(self) -> list[Watch]:
-        """What was watched so far, replica by replica."""
-        return [chain.kept for chain in self.chains if chain.kept is not None]
-
-    @property
-    def gradients(self) -> int:
-        """Gradients taken so far, each of one replica's loss on one batch."""
-        return sum(chain.gradients for chain in self.chains)
 
 
 class _Chain:

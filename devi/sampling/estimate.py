@@ -14,6 +14,7 @@ from devi.sampling.diagnostics import rhat_and_ess, standard_error
 from devi.sampling.stein import controlled
 
 MOST_ERRORS = 3.0  # that the covariates' mean may be from 0, for the chains to count as in equilibrium
+LIKELY_ERRORS = 1.5  # that it may be from 0 without any doubt
 UNCERTAIN = 0.25  # share of what is taken off for a finite step: exact where the loss is homogeneous, else a guess
 FEWEST_VISITS = 4
 WORST_VIRIAL = 0.1  # error of the virial, above which it cannot tell equilibrium
@@ -26,7 +27,8 @@ class Estimate(NamedTuple):
     llc   λ̂ as above;  error  its standard error;  raw  nβ·(mean L − L(w*)), nothing taken off
     bias  the step size's share of raw, were the loss a quadratic;  rhat, ess  of the loss along the chains
     gain  how many times the draws the control variates are worth; 1 where they were not used
-    virial_error  of the virial;  is_balanced  whether the virial is that of equilibrium, to 3 of these
+    virial_off   distance of the virial from that of equilibrium, virial_error its error
+    is_balanced  whether it is less than 3 of these
     """
 
     llc: np.ndarray
@@ -36,6 +38,7 @@ class Estimate(NamedTuple):
     rhat: np.ndarray
     ess: np.ndarray
     gain: np.ndarray
+    virial_off: np.ndarray
     virial_error: np.ndarray
     is_balanced: np.ndarray
 
@@ -95,16 +98,19 @@ def _estimate(
     beyond = covariates.sum(axis=3) / dimension - heat  # V − 1 along the chains, less what the finite step adds
     enough = beyond.shape[2] >= FEWEST_VISITS
     virial_error = standard_error(beyond, rhat_and_ess(beyond)[1]) if enough else np.full(len(beyond), np.inf)
-    is_balanced = enough & (np.abs(beyond.mean(axis=(1, 2))) <= MOST_ERRORS * virial_error)
+    off = np.abs(beyond.mean(axis=(1, 2)))
+    is_balanced = enough & (off <= MOST_ERRORS * virial_error)
     for row in np.flatnonzero(is_balanced & (virial_error <= WORST_VIRIAL)):
         found = covariates[row]
         if ess[row] < EFFECTIVE_PER_COVARIATE * found.shape[2]:
             found = found.sum(axis=2, keepdims=True)
         quiet = controlled(seen[row], found)[None]
-        own = standard_error(quiet, rhat_and_ess(quiet)[1])[0]
+        # A virial further off than noise lets it be is one of chains that have not been everywhere: then so much of
+        # what the covariates move the estimate by is their error.
+        doubtful = max(0.0, 1 - LIKELY_ERRORS * virial_error[row] / max(off[row], 1e-12))
+        own = np.hypot(standard_error(quiet, rhat_and_ess(quiet)[1])[0], doubtful * (quiet.mean() - llc[row]))
         if own < error[row]:
             gain[row] = (error[row] / max(own, 1e-12)) ** 2
             llc[row], error[row] = quiet.mean(), own
-    return Estimate(
-        llc, error, trace.mean(axis=(1, 2)), mean_bias.mean(axis=1), rhat, ess, gain, virial_error, is_balanced
-    )
+    bias = mean_bias.mean(axis=1)
+    return Estimate(llc, error, trace.mean(axis=(1, 2)), bias, rhat, ess, gain, off, virial_error, is_balanced)

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from devi.sampling.kernels import Kernel
 from devi.sampling.posterior import Posterior
+from devi.sampling.record import Plan
 from devi.sampling.stein import heat, step_bias, virial
-from devi.sampling.walk import Plan, Walkers
+from devi.sampling.walk import Walkers
 
 PILOT_CHAINS = 2
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from devi.sampling.walk import Walk
+from devi.sampling.record import Walk
 
 
 def force_offset(one: Walk, n_beta: float, localization: Tensor) -> Tensor:

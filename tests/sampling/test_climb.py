@@ -11,8 +11,12 @@ from devi.sampling.climb import _counted, _is_settled
 
 def test_a_move_counts_if_it_is_larger_than_its_errors_and_than_a_share():
     share = np.array([0.0, 0.01, 0.05, -0.05, 0.05, np.nan])
-    error = np.array([0.01, 0.001, 0.01, 0.01, 0.04, 0.01])
+    error = np.array([0.01, 0.001, 0.01, 0.01, 0.025, 0.01])
     assert _counted(share, error).tolist() == [0, 0, 0.05, -0.05, 0, 1]
+
+
+def test_a_move_that_is_known_too_little_counts_too():
+    assert _counted(np.array([0.05, -0.01]), np.array([0.04, 0.06])).tolist() == [0.05, -0.01]
 
 
 def test_an_estimate_is_settled_only_where_its_move_is_small_and_known():

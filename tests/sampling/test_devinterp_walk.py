@@ -13,7 +13,8 @@ from devi.sampling.devinterp_walk import DevinterpWalkers
 from devi.sampling.kernels import Target
 from devi.sampling.noise import stream
 from devi.sampling.posterior import Posterior
-from devi.sampling.walk import Plan, Walk, Walkers
+from devi.sampling.record import Plan, Walk
+from devi.sampling.walk import Walkers
 from devi.task import Batch, Task
 from devi.tasks.superposition import Superposition
 
@@ -94,7 +95,7 @@ def both(monkeypatch, posterior, *, batch_size, dtype):
         step_size=torch.tensor([[1e-3], [1e-3], [3e-3]], dtype=dtype),
         localization=torch.tensor([[5.0], [5.0], [0.0]], dtype=dtype),
     )
-    monkeypatch.setattr("devi.sampling.walk.Noise", TheirNoise(posterior.sizes))
+    monkeypatch.setattr("devi.sampling.chunk.Noise", TheirNoise(posterior.sizes))
     pair = Walkers(posterior, langevin.sgld, ROWS, KEYS, plan), DevinterpWalkers(posterior, ROWS, KEYS, plan)
     for draws in (9, 13):
         walks = [walkers.advance(draws) for walkers in pair]

@@ -1,0 +1,84 @@
+"""Settings of hmc and mala: nβ and γ by `devi.sampling.climb`, the step size adapted in burn-in by each chain.
+
+γ to start from = Σw² / Σw⁴    directions without curvature move by as much as the weights are large
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+import numpy as np
+
+from devi.errors import DeviError
+from devi.sampling.choice import CHECK_WORK, FEW_REPLICAS, FEWEST_STEPS, WORK, Choice, Trial, work
+from devi.sampling.climb import BURN_IN, DRAWS, MOST_DRAWS, climb
+from devi.sampling.climb import CHAINS as CLIMB_CHAINS
+from devi.sampling.posterior import Posterior
+from devi.sampling.resolution import reason
+from devi.sampling.settings import GIVEN, Settings
+
+MOST_STEPS = 4000
+FIRST_DRAWS = 200
+SMALLEST_FOURTH = 1e-12
+
+
+def choose(choice: Choice, trial: Trial) -> Settings:
+    """The settings, those that are in `choice` as they are. Raises DeviError for a minibatch."""
+    posterior, kernel = trial.posterior, trial.kernel
+    n, climbs = posterior.examples, choice.why["n_beta"] != GIVEN
+    if choice.get("batch_size", n) not in (0, n):
+        raise DeviError(
+            f"batch_size = {choice['batch_size']:g}: {kernel.name} accepts or rejects by the loss of all {n} examples;"
+            " leave the batch size out, or take --sampler sgld."
+        )
+    choice("batch_size", lambda: (n, "all examples: proposals are accepted by the whole loss"))
+    choice["batch_size"] = n
+    choice("localization", lambda: _weight_scale(posterior))
+    choice(
+        "step_size", lambda: (0.5, f"adapted in burn-in to the acceptance that suits {kernel.name}, each chain its own")
+    )
+    many = max(4, min(16, FEW_REPLICAS // trial.checkpoints))
+    replicas = trial.checkpoints * int(choice("chains", lambda: (many, "up to 16 where checkpoints are few")))
+    each = work(posterior, n) * kernel.gradients_per_step
+    most = int(np.clip(WORK / (each * replicas), FEWEST_STEPS, MOST_STEPS))
+    learning = int(np.clip(most // 3, FEWEST_STEPS // 2, BURN_IN))
+    burn_in = int(choice("burn_in", lambda: (learning, "enough for the widths and the step size to be learnt")))
+    most_draws = int(choice.get("draws", max(most - burn_in, FEWEST_STEPS)))
+    choice("draws", lambda: (min(FIRST_DRAWS, most_draws), "doubled until the error is small enough"))
+    start = choice.settings(kernel, most_draws=DRAWS)
+    few = CHECK_WORK * 4 / (each * len(trial.steps) * (BURN_IN + DRAWS))
+    pilot = dataclasses.replace(
+        start, chains=int(np.clip(few, 2, CLIMB_CHAINS)), burn_in=BURN_IN, draws=DRAWS, most_draws=MOST_DRAWS
+    )
+    began = time.perf_counter()
+    found = climb(posterior, trial.steps, kernel, pilot, climbs=climbs, seed=trial.seed, progress=trial.progress)
+    seconds = (time.perf_counter() - began) / (len(found.tried) * len(trial.steps) * pilot.chains * (BURN_IN + DRAWS))
+    if climbs:
+        choice["n_beta"] = found.settings.n_beta
+        choice.why["n_beta"] += f", {found.reason}"
+        choice.why["unresolved"] = reason(found.moves)
+    if found.settings.localization != choice["localization"]:
+        choice["localization"] = found.settings.localization
+        choice.why["localization"] += "; raised so that chains stay in the checkpoint's own surroundings"
+    if choice.why["step_size"] != GIVEN:
+        choice["step_size"] = found.settings.step_size
+    return choice.settings(
+        kernel,
+        most_draws=most_draws,
+        leapfrog_steps=found.settings.leapfrog_steps,
+        seconds_per_step=seconds,
+        tried=found.tried,
+        moves=found.moves,
+        drift=found.drift,
+    )
+
+
+def _weight_scale(posterior: Posterior) -> tuple[float, str]:
+    """γ that lets a direction without curvature go as far as the weights are large: Σw² / Σw⁴, whatever part is 0."""
+    weights = posterior.centers.double()
+    fourth = float(weights.pow(4).sum())
+    if fourth < SMALLEST_FOURTH:
+        return 1.0, "1: the weights are 0, so nothing tells their scale"
+    scale = float(weights.square().sum()) / fourth
+    return scale, "Σw² / Σw⁴: directions without curvature move by as much as the weights are large"

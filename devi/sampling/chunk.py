@@ -1,0 +1,109 @@
+"""Chunk: replicas that take their steps together, as many as stay in the processor's cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from devi.sampling.kernels import Kernel, State, Target
+from devi.sampling.noise import Noise, stream
+from devi.sampling.posterior import Posterior
+from devi.sampling.record import Plan, Walk, groups_of, sums, visit_every
+from devi.sampling.watch import Watch
+
+
+class Chunk:
+    """Some of the replicas: where they are, and what they have left behind."""
+
+    def __init__(
+        self,
+        posterior: Posterior,
+        kernel: Kernel,
+        rows: Tensor,
+        keys: Sequence[tuple[int, int]],
+        plan: Plan,
+        kept: Watch | None,
+    ) -> None:
+        self.kernel, self.plan, self.kept = kernel, plan, kept
+        self.center = posterior.centers[rows]  # (replica, parameter)
+        self.fixed = posterior.fixed_at(rows)
+        self.is_full = plan.batch_size >= posterior.examples
+        checkpoints, self.checkpoint_of = torch.unique(rows, return_inverse=True)
+        self.base_losses = posterior.base_losses[checkpoints]  # (checkpoint, example)
+        # By the same operations as along the chains: a chain that stays at w* then reads a difference of exactly 0
+        self.base = posterior.loss_and_gradient(self.center, self.fixed, posterior.data)[0]  # (replica,)
+        self.target = Target(self.center, plan.n_beta, plan.localization)
+        self.noise = Noise(plan.seed, keys, self.center.shape[1] + kernel.extra_normals, self.center)
+        self.examples = torch.Generator().manual_seed(stream(plan.seed, -1, -1))
+        self.jitter = torch.Generator().manual_seed(stream(plan.seed, -2, -2))
+        self.sizes, self.groups = posterior.sizes, groups_of(posterior)
+        self.visit_every = visit_every(kernel)
+        self.state: State | None = None
+        self.gradients = 0
+        self.steps = 0
+        self.forget()
+
+    def forget(self) -> None:
+        self.excess: list[Tensor] = []
+        self.visits: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.by_tensor = self.base.new_zeros(len(self.base), len(self.sizes))
+        self.accepted = torch.zeros_like(self.base)
+        if self.kept is not None:
+            self.kept.forget()
+
+    def advance(self, posterior: Posterior, draws: int, report: Callable[[float], None]) -> Walk:
+        steps = draws + (self.plan.burn_in if self.state is None else 0)
+        for number in range(steps):
+            self._step(posterior)
+            if self.steps > self.plan.burn_in:
+                self._record(posterior)
+            if number % 16 == 0:
+                report(number / steps)
+        report(1.0)
+        assert self.state is not None
+        mixed, distance, force = (torch.stack(parts, dim=1) for parts in zip(*self.visits, strict=True))
+        step_size = self.state.step_size[:, 0].double()
+        by_tensor, acceptance = self.by_tensor / len(self.visits), self.accepted / len(self.excess)
+        return Walk(torch.stack(self.excess, dim=1), mixed, distance, force, by_tensor, step_size, acceptance)
+
+    def _step(self, posterior: Posterior) -> None:
+        """The first step is w* itself."""
+
+        def potential(position: Tensor) -> tuple[Tensor, Tensor]:
+            self.gradients += len(position)
+            data, base = posterior.data, self.base
+            if not self.is_full:
+                index = torch.randperm(posterior.examples, generator=self.examples)[: self.plan.batch_size]
+                index = index.to(position.device)
+                data = posterior.minibatch(index)
+                # The same examples at w*: a minibatch shifts both losses alike, so their difference is unbiased, quiet
+                base = self.base_losses[:, index].mean(dim=1, dtype=torch.float64)[self.checkpoint_of]
+            loss, gradient = posterior.loss_and_gradient(position, self.fixed, data)
+            return loss - base, gradient
+
+        if self.state is None:
+            self.state = self.kernel.init(self.center.clone(), potential, self.plan.step_size)
+        else:
+            jitter = float(torch.rand((), generator=self.jitter))
+            self.state = self.kernel.step(self.state, potential, self.target, self.noise.next(), jitter)
+            if self.kernel.adapt is not None and self.steps <= self.plan.burn_in:
+                self.state = self.kernel.adapt(self.state, self.steps / self.plan.burn_in)
+        self.steps += 1
+
+    def _record(self, posterior: Posterior) -> None:
+        assert self.state is not None
+        if self.kept is not None:
+            self.kept.visit(len(self.excess), posterior, self.state.position, self.fixed)
+        position, excess, gradient = self.state[:3]
+        if len(self.excess) % self.visit_every == 0:
+            offset = position - self.center
+            mixed = offset * gradient
+            self.by_tensor += sums(mixed, self.sizes)
+            series = mixed, offset.square_(), gradient.square()
+            self.visits.append(
+                (sums(series[0], self.groups), sums(series[1], self.groups), sums(series[2], self.groups))
+            )
+        self.excess.append(excess)
+        self.accepted += 1.0 if not self.kernel.is_adjusted else self.state.memory.acceptance[:, 0]
