@@ -22,7 +22,7 @@ import torch
 from tables import put_table
 
 from devi.known.cases import CROSSING, CUSP, DEEP, MONOMIAL, POLYGON, REGULAR, TWO_LAYERS, Case, cases, named
-from devi.known.checkup import checkup
+from devi.known.checkup import examined
 from devi.metrics.learning_coefficient import LearningCoefficient
 
 BOUNDS = {REGULAR: 0.02, MONOMIAL: 0.02, TWO_LAYERS: 0.05, POLYGON: 0.03, DEEP: 0.1, CUSP: 0.1, CROSSING: 0.1}
@@ -47,7 +47,7 @@ def estimated(job: tuple[str, dict[str, Any]]) -> Estimate:
     """The case called so, with these settings of the metric."""
     torch.set_num_threads(1)
     name, settings = job
-    (one,) = checkup(named([name]), LearningCoefficient(**settings))
+    one = examined(named([name])[0], LearningCoefficient(**settings))
     goal = one.case.truth if one.expected is None else one.expected
     return Estimate(
         name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, Protocol
@@ -39,8 +40,13 @@ class Processes:
             initializer=_prepare_worker,
             initargs=(imported_files(), max(1, multiprocessing.cpu_count() // self.workers)),
         )
+        others = set(multiprocessing.active_children())
         try:
             yield from pool.map(function, items)
+        except (KeyboardInterrupt, GeneratorExit):
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()  # nobody waits for what it is at
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -52,5 +58,6 @@ def executor_for(workers: int) -> Executor:
 def _prepare_worker(files: list[str], threads: int) -> None:
     import torch
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal: the first one decides
     import_files(files)  # a task from the user's own file can only be unpickled once that file is imported
     torch.set_num_threads(threads)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Exit, Option
@@ -23,6 +25,7 @@ def doctor(
     sampler: Annotated[str | None, Option(help="hmc, mala, sgld, psgld or devinterp  [default: as analyze]")] = None,
     case: Annotated[list[str] | None, Option(help="Only this case; repeatable; 'all': every one known")] = None,
     seed: Annotated[int, Option(help="Seed of the sampler")] = 0,
+    workers: Annotated[int | None, Option(help="Cases at a time  [default: one a core]")] = None,
     as_json: Annotated[bool, Option("--json", help="Print one JSON document and nothing else")] = False,
 ) -> None:
     """Estimate learning coefficients whose true value is known, and print truth beside estimate.
@@ -34,12 +37,14 @@ def doctor(
     Example: devi doctor --json
     """
     from devi.cli.progress import progress
+    from devi.executors import executor_for
     from devi.known.cases import cases, named
-    from devi.known.checkup import CASES, checkup
+    from devi.known.checkup import CASES, examined
     from devi.metrics.learning_coefficient import LearningCoefficient
 
     chosen = cases() if case == ["all"] else named(case or CASES)
     metric = LearningCoefficient(seed=seed) if sampler is None else LearningCoefficient(sampler, seed=seed)
+    executor = executor_for(min(multiprocessing.cpu_count(), len(chosen)) if workers is None else workers)
     widths = (max(len(one.name) for one in chosen), 5, 17, 6, 17, 7, 7)
     began = time.perf_counter()
     findings: list[Finding] = []
@@ -50,15 +55,14 @@ def doctor(
             text = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
             print(text, file=None if printer.isatty() else printer, flush=True)
 
-        def tell(share: float) -> None:
-            shown.tell(f"case {len(findings) + 1} of {len(chosen)}: {chosen[len(findings)].name}", share)
-
-        for finding in checkup(chosen, metric, progress=tell):
+        shown.tell(f"{len(chosen)} cases", 0.0)
+        for finding in executor.map(partial(examined, metric=metric), chosen):
             if not as_json:
                 if not findings:
                     line(HEADER)
                 line(row(finding))
             findings.append(finding)
+            shown.tell(f"{len(chosen)} cases", len(findings) / len(chosen))
     words = [finding.verdict.word for finding in findings]
     if as_json:
         print(json.dumps(document(findings, sampler=metric.sampler, seed=seed), allow_nan=False))

@@ -109,7 +109,7 @@ def _crossings() -> list[Case]:
         name = "crossing " + ",".join(map(str, powers))
         found.append(Case(name, CROSSING, task, task.model, 1 / max(powers), ties, "min 1/p", task.exact_at))
     cusp = Cusp()
-    return [*found, Case("cusp", CUSP, cusp, cusp.model, 5 / 12, 1, "Watanabe 2009")]
+    return [*found, Case("cusp", CUSP, cusp, cusp.model, 5 / 12, 1, "Watanabe 2009", cusp.exact_at)]
 
 
 def _two_layers() -> list[Case]:

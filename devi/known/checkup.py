@@ -1,10 +1,10 @@
-"""Checkup: the learning coefficient estimated where it is known, case by case."""
+"""Checkup: the learning coefficient estimated where it is known."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 from devi.known.cases import Case
@@ -50,23 +50,25 @@ class Finding(NamedTuple):
         return (self.estimate - goal) / self.error if self.error > 0 else math.nan
 
 
-def checkup(
-    cases: Iterable[Case],
+def examined(
+    case: Case,
     metric: LearningCoefficient,
     *,
     share: float = SHARE,
     progress: Callable[[float], None] | None = None,
-) -> Iterator[Finding]:
-    """A finding for each case, as soon as there is one; `progress` takes the share done of the case at work."""
-    for case in cases:
-        began = time.perf_counter()
-        found = metric.over(case.run(), progress)
-        n_beta, localization = float(found.attrs["n_beta"]), float(found.attrs["localization"])
-        estimate, error, flags = (found[name].item() for name in ("llc", "llc_se", "llc_flags"))
-        expected = case.exact(n_beta, localization) if case.exact is not None else None
-        verdict = judged(
-            estimate, error, flags, truth=case.truth, expected=expected,
-            must_be_unresolved=case.must_be_unresolved, share=share,
-        )  # fmt: skip
-        seconds = time.perf_counter() - began
-        yield Finding(case, estimate, error, flags, n_beta, localization, expected, seconds, verdict)
+) -> Finding:
+    """The estimate of the case, every setting that `metric` leaves open chosen as in an analysis, and its verdict.
+
+    share  of λ that the estimate may be away;  progress  takes the share done
+    """
+    began = time.perf_counter()
+    found = metric.over(case.run(), progress)
+    n_beta, localization = float(found.attrs["n_beta"]), float(found.attrs["localization"])
+    estimate, error, flags = (found[name].item() for name in ("llc", "llc_se", "llc_flags"))
+    expected = case.exact(n_beta, localization) if case.exact is not None else None
+    verdict = judged(
+        estimate, error, flags, truth=case.truth, expected=expected,
+        must_be_unresolved=case.must_be_unresolved, share=share,
+    )  # fmt: skip
+    seconds = time.perf_counter() - began
+    return Finding(case, estimate, error, flags, n_beta, localization, expected, seconds, verdict)

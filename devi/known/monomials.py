@@ -5,7 +5,7 @@
     cusp               L(w) = ½ (x² − y³)²         λ = 5/12                                       at w = 0
 
 Every example has the same loss, so that their number only says which nβ is the default. The expectation that an ideal
-sampler would find at a finite nβ is known too: `exact_at`, see `devi.known.density_of_states`.
+sampler would find at a finite nβ is known too: `exact_at`, see `devi.known.density_of_states` and `devi.known.cusp`.
 Source: Watanabe 2009, Algebraic Geometry and Statistical Learning Theory, sections 2.3 and 6.
 """
 
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from devi.known.cusp import cusp_expectation
 from devi.known.density_of_states import monomial_expectation, product_expectation
 from devi.known.memory_run import MemoryRun
 from devi.task import Batch, Split, Task
@@ -119,3 +120,7 @@ class Cusp(SurfaceTask):
 
     def value(self, w: Tensor) -> Tensor:
         return 0.5 * (w[0].square() - w[1] ** 3).square()
+
+    def exact_at(self, n_beta: float, localization: float) -> float:
+        """nβ·E[L(w)] under exp(−nβ·L(w) − (γ/2)·‖w‖²), γ > 0."""
+        return cusp_expectation(n_beta, localization)

@@ -138,7 +138,7 @@ def learning_coefficient(
     trace_draws  draws of each chain that llc_trace keeps, evenly spaced; None keeps all. The estimate uses all of them.
     parameters  all names of the run, in its order, for llc_virial_by_parameter; None: those that were sampled
     moving     (step,) whether the estimate moves with the localization or nβ; None: not looked at
-    drift      (step,) share by which the estimate moved when nβ was last raised: half of it goes into the error
+    drift      (step,) share by which the estimate moved when nβ was last raised: it goes into the error
     returns    the variables that `LearningCoefficient` lists; no unit
 
     Source: Lau et al. 2023, arXiv:2308.12108, definition of the estimator.
@@ -150,8 +150,8 @@ def learning_coefficient(
     base = draws["base_loss"].values
     trace = n_beta_excess(draws)
     found = estimate(draws)
-    # What is left to move is less than the last move, unless that counts as unresolved.
-    error = np.hypot(found.error, 0.0 if drift is None else 0.5 * drift * found.llc)
+    # What is left to move is about the last move where the estimate nears its limit as nβ^(−1/4), less where faster.
+    error = np.hypot(found.error, 0.0 if drift is None else drift * found.llc)
     finite = np.where(finite_chains(draws), 1.0, np.nan)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a step without a finite chain has no virial either

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -33,11 +34,19 @@ RHAT_GOAL = 1.05
 ENOUGH = 0.9  # of the checkpoints
 
 
-class Goal(NamedTuple):
+@dataclass(frozen=True)
+class Goal:
     """The standard error that is small enough: a share of the estimate or an absolute one, whichever is larger."""
 
     relative: float
-    absolute: float
+    absolute: float = 0.0
+
+    def __call__(self, draws: xr.Dataset, found: Estimate) -> bool:
+        """Whether it is reached by chains that agree, at nearly all checkpoints."""
+        small = found.error <= np.fmax(self.relative * np.abs(found.llc), self.absolute)
+        # With the virial too far off to pass and not known well enough to fail, more draws will tell.
+        agree = found.is_balanced & (found.virial_off <= VIRIAL_TOLERANCE) & ~(found.rhat > RHAT_GOAL)
+        return bool(((small & agree) | np.isnan(found.llc)).mean() >= ENOUGH)
 
 
 GOAL = Goal(0.02, 0.5)
@@ -112,9 +121,9 @@ def sample_posterior(
     progress: Progress = None,
     observe: Sequence[str] = (),
     keep_losses: int = 0,
-    goal: Goal = GOAL,
+    enough: Callable[[xr.Dataset, Estimate], bool] = GOAL,
 ) -> xr.Dataset:
-    """`sample` with every setting decided: draws double until the goal is reached or `most_draws` are taken."""
+    """`sample` with every setting decided: draws double until they are enough or `most_draws` are taken."""
     checkpoints, chains = len(posterior.centers), settings.chains
     rows = torch.arange(checkpoints, device=posterior.device).repeat_interleave(chains)
     keys = [(int(step), chain) for step in training_steps for chain in range(chains)]
@@ -153,18 +162,10 @@ def sample_posterior(
         draws = _dataset(posterior, training_steps, settings, kernel, plan, walk, walkers.gradients)
         more = min(taken, settings.most_draws - taken)
         found = estimate(draws)
-        if more <= 0 or is_reached(goal, found):
+        if more <= 0 or enough(draws, found):
             return with_watched(draws, walkers.kept(), posterior, observed)
         if not found.is_balanced.mean() >= ENOUGH:
             walkers.forget()
-
-
-def is_reached(goal: Goal, found: Estimate) -> bool:
-    """Whether more draws are not needed."""
-    small = found.error <= np.fmax(goal.relative * np.abs(found.llc), goal.absolute)
-    # With the virial too far off to pass and not known well enough to fail, more draws will tell.
-    agree = found.is_balanced & (found.virial_off <= VIRIAL_TOLERANCE) & ~(found.rhat > RHAT_GOAL)
-    return bool(((small & agree) | np.isnan(found.llc)).mean() >= ENOUGH)
 
 
 def _dataset(

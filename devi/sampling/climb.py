@@ -1,14 +1,16 @@
 """Climb: nβ and γ for the samplers that accept or reject, raised until the estimate stops moving.
 
     sharper  16·nβ          first, and on where the loss holds all directions, or more the sharper it is
-    zoom     16·nβ and 4·γ  else: some directions are flat, whatever nβ is, and only γ bounds them
-    nearer   8·γ            where chains found places below the checkpoint's loss
+    zoom     16·nβ and 2·γ  else: some directions are flat, whatever nβ is, and only γ bounds them
+    nearer   8·γ            where chains found places below the checkpoint's loss; or with the next zoom, where the last
+                            one raised the estimate by more than 5%
 
 At n / log n the posterior is often so wide that it feels more than the checkpoint's surroundings, and γ holds
 directions that the loss should: sharpening cures both. Where more singular points, with lower coefficients, are within
 reach of the chains, only a stronger γ keeps them away. It also keeps flat directions short, and with them the
-trajectories. A zoom leaves a direction of order 4 as it is, but where the loss is of higher order γ would hold it in
-the end: its share of the virial halves as nβ rises 16-fold, and there γ stays.
+trajectories. How much it takes from a direction of order k goes by γ/nβ^(2/k): a zoom brings that down eightfold for
+k = 2, twofold for k = 4, hardly for k = 6, and not from k = 8 on. So γ stays where its share of the virial halves as
+nβ rises 16-fold.
 The estimate has settled where it moves by less than 1.2%, known to 2.5%. Where the last move is larger than 1.5%, it is
 unresolved: with multiplicity above 1 it creeps as 1 / log nβ, and no affordable nβ is enough.
 """
@@ -21,6 +23,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import xarray as xr
 
 from devi.sampling.chains import Goal, sample_posterior
 from devi.sampling.diagnostics import HEADROOM_SHARE, descended_loss
@@ -31,11 +34,12 @@ from devi.sampling.resolution import SMALLEST_ESTIMATE
 from devi.sampling.settings import Settings
 
 SHARPER = 16.0  # times nβ
-ZOOM, NEARER = 4.0, 8.0  # times γ
+ZOOM, NEARER = 2.0, 8.0  # times γ
+RISE = 0.05  # share of the estimate that a zoom raises it by where chains had been too far away
 MOST_RUNGS = 8
 HIGHEST = 16.0**4  # times the first nβ: rounding of a loss near 1 in float32 is then still small
 SETTLED, KNOWN = 0.012, 0.025  # shares of the estimate: a move, and the error that it may have
-ENOUGH_KNOWN = Goal(KNOWN / math.sqrt(2), 0.0)  # a move has the error of two rungs
+ENOUGH_KNOWN = Goal(KNOWN / math.sqrt(2))  # a move has the error of two rungs
 MOVING = 0.015
 MOVE_ERRORS = 2.0
 UNKNOWN = 0.1  # a move that may be as large counts, at the end of the climb
@@ -46,7 +50,6 @@ ESCAPE = 2.0  # of nβ·L: rounding is far less
 MOST_ESCAPED = 0.002  # of the draws
 FLAT = 0.02  # γ's share of the virial, below which the loss holds all directions
 HIGH_ORDER = 0.3, 0.7  # times that share, as nβ rises 16-fold: w⁶ 0.4, w⁸ 0.5; w⁴ 0.25, and a flat direction 1
-CRUSHED = 1.3  # times that share, as both rise and the estimate falls
 UNEVEN = 0.05  # of the virial: flat directions are not explored in time
 
 
@@ -92,15 +95,16 @@ def climb(
     """Rungs from the settings `here` up; only the first if not `climbs`."""
     tried: list[dict[str, float]] = []
 
+    def enough(draws: xr.Dataset, found: Estimate) -> bool:
+        return bool((escaped(draws) > MOST_ESCAPED).any()) or ENOUGH_KNOWN(draws, found)
+
     def sampled(settings: Settings) -> Rung:
         """The rung, with the step size and trajectories that suit it."""
-        draws = sample_posterior(
-            posterior, steps, settings, kernel=kernel, seed=seed + 1 + len(tried), goal=ENOUGH_KNOWN
-        )
+        draws = sample_posterior(posterior, steps, settings, kernel=kernel, seed=seed + 1 + len(tried), enough=enough)
         found = estimate(draws)
         step_size = float(np.median(draws["step_size"]))
         length = int(np.clip(math.ceil(TRAJECTORY / step_size), FEWEST_LEAPFROG, MOST_LEAPFROG))
-        lost = (n_beta_excess(draws) < -ESCAPE).mean(axis=(1, 2))
+        lost = escaped(draws)
         tried.append(
             {
                 "n_beta": settings.n_beta,
@@ -138,19 +142,28 @@ def climb(
             break
         rung = sampled(_raised(rung.settings, n_beta=SHARPER, localization=raises))
         share, error = _move(before.found, rung.found)
-        had, raises = raises, ZOOM if _zooms(before, rung, rests) else 1.0
-        if _is_settled(share[rests], error[rests]) and had >= raises:
+        had, raises = raises, _zoom(before.pull[rests], rung.pull[rests], raises)
+        if had > 1 and raises > 1 and (share > np.fmax(RISE, MOVE_ERRORS * error))[rests].any():
+            raises = NEARER
+        if _is_settled(share[rests], error[rests]) and (had > 1 or raises == 1):
             rung = before if rung.uneven > max(UNEVEN, before.uneven) else rung
             break
     told = "until the estimate stayed" if _is_settled(share[rests], error[rests]) else "and the estimate still moves"
     times = rung.settings.n_beta / here.n_beta
+    # Where directions are flat, the move tells what is left to move no better than it is known itself.
+    drift = np.where(rung.pull > FLAT, np.hypot(share, error), share)
     return Climb(
         rung.settings,
-        _by_step(steps[rests], np.where(np.isfinite(share), share, 0.0)[rests]),
+        _by_step(steps[rests], np.where(np.isfinite(drift), drift, 0.0)[rests]),
         _by_step(steps[rests], _counted(share, error)[rests]),
         tried,
         f"raised {times:g}-fold, {told}",
     )
+
+
+def escaped(draws: xr.Dataset) -> np.ndarray:
+    """Share of the draws at a lower loss than the checkpoint's, by more than rounding, (step,)."""
+    return (n_beta_excess(draws) < -ESCAPE).mean(axis=(1, 2))
 
 
 def _raised(settings: Settings, *, n_beta: float = 1.0, localization: float = 1.0) -> Settings:
@@ -159,16 +172,16 @@ def _raised(settings: Settings, *, n_beta: float = 1.0, localization: float = 1.
     )
 
 
-def _zooms(before: Rung, after: Rung, rests: np.ndarray) -> bool:
-    """Whether γ should rise with nβ on the next rung, by its share of the virial on the last two."""
-    pull, low, high = after.pull[rests], *HIGH_ORDER
+def _zoom(before: np.ndarray, after: np.ndarray, raised: float) -> float:
+    """What γ should rise by with nβ on the next rung, by its share of the virial on the last two, (step,) each.
+
+    raised  what it rose by on the last
+    """
+    low, high = HIGH_ORDER
     with np.errstate(divide="ignore", invalid="ignore"):
-        times = pull / before.pull[rests]
-    if after.settings.localization == before.settings.localization:
-        is_high_order = (times > low) & (times < high)
-    else:
-        is_high_order = (times > CRUSHED) & (after.found.llc < before.found.llc)[rests]
-    return bool((pull > FLAT).any() and not is_high_order[pull > FLAT].any())
+        times = after / before
+    is_high_order = (times > low) & (times < high) & (raised == 1)
+    return ZOOM if (after > FLAT).any() and not is_high_order[after > FLAT].any() else 1.0
 
 
 def _is_settled(share: np.ndarray, error: np.ndarray) -> bool:

@@ -1,7 +1,9 @@
+import pickle
+
 import pytest
 
 from devi.known.cases import cases, named
-from devi.known.checkup import CASES, checkup
+from devi.known.checkup import CASES, examined
 from devi.metrics.learning_coefficient import LearningCoefficient
 
 # Fixed settings, so that nothing is searched for: a fast test of the checkup, not of the sampler's own choices.
@@ -20,7 +22,7 @@ def test_the_doctors_cases_are_of_every_kind_and_one_must_be_unresolved():
 def test_a_finding_carries_the_estimate_its_settings_and_what_they_lead_to():
     shares = []
     case = named(["quadratic d=5"])[0]
-    (finding,) = checkup([case], QUICK, progress=shares.append)
+    finding = examined(case, QUICK, progress=shares.append)
     assert (finding.n_beta, finding.localization) == (100.0, 0.5)
     assert finding.expected == pytest.approx(2.5 * 100 / 100.5, rel=1e-12)
     assert finding.deviation == pytest.approx((finding.estimate - finding.expected) / finding.error)
@@ -29,16 +31,16 @@ def test_a_finding_carries_the_estimate_its_settings_and_what_they_lead_to():
     assert shares[-1] == 1.0
 
 
-def test_findings_come_one_by_one():
-    found = checkup(named(["quadratic d=1", "quadratic d=2"]), QUICK)
-    assert next(found).case.name == "quadratic d=1"
-    assert next(found).case.name == "quadratic d=2"
+def test_a_case_goes_to_another_process_and_back():
+    for case in cases():
+        there = pickle.loads(pickle.dumps(case))
+        assert (there.name, there.task, there.truth) == (case.name, case.task, case.truth)
 
 
 def test_a_step_far_too_small_is_wrong_or_flagged_and_never_right():
     import dataclasses
 
     stuck = dataclasses.replace(QUICK, step_size=1e-8)
-    (finding,) = checkup(named(["quadratic d=5"]), stuck)
+    finding = examined(named(["quadratic d=5"])[0], stuck)
     assert finding.verdict.word == "flagged"
     assert finding.estimate < 0.1
