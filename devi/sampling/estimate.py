@@ -18,6 +18,8 @@ MOST_ERRORS = 3.0  # that the covariates' mean may be from 0, for the chains to 
 # chains never leave: of a normal crossing without its thinner arm they made 25 of their own errors too much.
 MOST_QUIETER = 2.0
 UNCERTAIN = 0.25  # share of what is taken off for a finite step: exact where the loss is homogeneous, else a guess
+# Share of what the formula for the step's bias and the control variates differ by: both are exact for a quadratic.
+DISAGREEMENT = 0.5
 FEWEST_VISITS = 4
 WORST_VIRIAL = 0.1  # error of the virial, above which it cannot tell equilibrium
 EFFECTIVE_PER_COVARIATE = 20  # draws; with fewer, only the sum of the covariates is used
@@ -63,7 +65,9 @@ def estimate(draws: xr.Dataset) -> Estimate:
         chosen = (each[rows][:, pattern] for each in (trace, bias, heat, covariates))
         part = _estimate(*chosen, visits=visits, dimension=draws.attrs["dimension"])
         if not draws.attrs["is_adjusted"]:
-            part = part._replace(error=np.hypot(part.error, UNCERTAIN * (part.raw - part.llc)))
+            disagreement = part.raw - part.bias - part.llc  # of the two corrections
+            doubt = np.fmax(UNCERTAIN * np.abs(part.raw - part.llc), DISAGREEMENT * np.abs(disagreement))
+            part = part._replace(error=np.hypot(part.error, doubt))
         for whole, some in zip(result, part, strict=True):
             whole[rows] = some
     return result

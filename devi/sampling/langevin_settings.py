@@ -25,7 +25,13 @@ from devi.sampling.pilots import Pilot, Pilots
 from devi.sampling.posterior import Posterior
 from devi.sampling.resolution import SMALLEST_ESTIMATE, moves, reason
 from devi.sampling.settings import Settings
-from devi.sampling.step_size import RELAXATION, chosen_localization, chosen_step_size, regular_localization
+from devi.sampling.step_size import (
+    FEW_PARAMETERS,
+    RELAXATION,
+    chosen_localization,
+    chosen_step_size,
+    regular_localization,
+)
 
 NO_FLAT_DIRECTIONS = 0.15  # share of the directions that the localization may hold for all to count as held by the loss
 HOLD = 0.002  # the share it is then brought down to
@@ -68,7 +74,7 @@ def choose(choice: Choice, trial: Trial) -> Settings:
         rehearsal = pilots.walk([(step_size, localization)], burn_in=min(burn_in, REHEARSAL), draws=some)
         hold = float(rehearsal.hold.max())
         regular = regular_localization(posterior, n_beta, HOLD)
-        if regular is None and hold < NO_FLAT_DIRECTIONS:
+        if posterior.dimension > FEW_PARAMETERS and hold < NO_FLAT_DIRECTIONS:
             regular = localization * HOLD / max(hold, HOLD)
         if regular is not None and regular < localization:
             localization = regular
