@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 import devi
+from devi.blocks import BLOCK, over, resolved
 from devi.cache import Cache
 from devi.checkpoints.provenance import data_hash
 from devi.checkpoints.reader import Run
@@ -27,11 +28,6 @@ from devi.task import setting_names, settings_of, with_settings
 from devi.transitions.fusion import OPERATING_POINTS, detect
 
 Progress = Callable[[str, float], None]  # what is being done, and how much of it, 0 to 1
-
-# Checkpoints a block: enough to batch well, few enough that a killed analysis loses little.
-BLOCK = 64
-# Memory one block's parameters may take, bytes; sampling holds several copies per chain and splits further by itself.
-BLOCK_BYTES = 256 << 20
 
 
 @dataclass
@@ -115,12 +111,12 @@ def analyze(
     results, used, seconds = [], {}, {}
     for metric in planned:
         begun = time.perf_counter()
-        resolved = _resolved(metric, whole, store, partial(tell, f"{metric.label()}: settings"))
-        used[metric.label()] = settings_of(resolved)
-        outlook = resolved.outlook(whole)
+        ready = resolved(metric, whole, store, partial(tell, f"{metric.label()}: settings"))
+        used[metric.label()] = settings_of(ready)
+        outlook = ready.outlook(whole)
         if note is not None and outlook:
             note(f"{metric.label()}: {outlook}")
-        results.append(_over(resolved, whole, store, executor or Here(), partial(tell, metric.label())))
+        results.append(over(ready, whole, store, executor or Here(), partial(tell, metric.label())))
         seconds[metric.label()] = time.perf_counter() - begun
     trajectories = _merged(results, [metric.label() for metric in planned], whole)
     begun = time.perf_counter()
@@ -212,54 +208,6 @@ def description(run: Run, whole: Run) -> dict[str, Any]:
         "analyzed": len(whole),
         "parameters": run.parameter_count,
     }
-
-
-def _resolved(metric: Metric, whole: Run, store: Cache | None, tell: Callable[[float], None]) -> Metric:
-    """The metric with its settings decided; a decision once made (a calibration takes seconds) is kept."""
-    further: dict[str, Any] = {"progress": tell} if metric.progresses else {}
-    if store is None:
-        return metric.resolved(whole, **further)
-    path = store.resolution(metric, whole)
-    known = store.load_settings(path)
-    if known is not None:
-        return with_settings(type(metric), known, kind="metric")
-    resolved = metric.resolved(whole, **further)
-    store.save_settings(path, settings_of(resolved))
-    return resolved
-
-
-def _over(
-    metric: Metric, whole: Run, store: Cache | None, executor: Executor, tell: Callable[[float], None]
-) -> xr.Dataset:
-    """The metric over all blocks, those in the cache taken from there."""
-    size = len(whole) if metric.whole_run else max(1, min(BLOCK, BLOCK_BYTES // max(1, 4 * whole.parameter_count)))
-    blocks = [whole.block(start, min(start + size, len(whole))) for start in range(0, len(whole), size)]
-    paths = [store.block(metric, block) if store else None for block in blocks]
-    done = {index: store.load(path) for index, path in enumerate(paths) if store and path and path.is_file()}
-    missing = [index for index in range(len(blocks)) if index not in done]
-    tell(len(done) / len(blocks))
-    # A block worked on elsewhere cannot report how far it is; one worked on here can.
-    within = (lambda share: tell((len(done) + share) / len(blocks))) if isinstance(executor, Here) else None
-    work = partial(_block, metric, tell=within)
-    for index, result in zip(missing, executor.map(work, [blocks[index] for index in missing]), strict=True):
-        done[index] = result
-        path = paths[index]
-        if store and path:
-            store.save(path, result)
-        tell(len(done) / len(blocks))
-    return xr.concat(
-        [done[index] for index in range(len(blocks))], dim="step", data_vars="all", combine_attrs="override"
-    )
-
-
-def _block(metric: Metric, block: Run, *, tell: Callable[[float], None] | None) -> xr.Dataset:
-    result = metric.over(block, progress=tell) if metric.progresses else metric.over(block)  # type: ignore[call-arg]
-    if "step" not in result.dims or result.sizes["step"] != len(block):
-        raise DeviError(
-            f"metric {metric.label()} returned dimensions {dict(result.sizes)} for {len(block)} checkpoints;"
-            f" expected 'step' of that length."
-        )
-    return result
 
 
 def _merged(results: list[xr.Dataset], names: list[str], whole: Run) -> xr.Dataset:

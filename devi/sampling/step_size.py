@@ -18,6 +18,7 @@ LEAST_LOCALIZATION = 1e-3  # of nβ: a curvature of 1 then loses 0.1% of its ½
 PILOT_RELAXATION = 1.5  # fewer in a pilot, whose localization would otherwise be what heats it
 FEW_PARAMETERS = 200  # up to here the whole Hessian at the pilot checkpoints is cheap
 SMALLEST_CURVATURE = 1e-3  # of the largest: below, a direction counts as flat
+ANHARMONIC = 2.0  # times a curvature seen from twice as far: w⁴ has 4
 PILOT_STEPS = 120
 MOST_ROUNDS = 6
 # Candidates for ε times the largest curvature of nβ·L at w*: 4 is where a quadratic blows up.
@@ -115,21 +116,26 @@ def regular_localization(posterior: Posterior, n_beta: float, share: float) -> f
     """
     if posterior.dimension > FEW_PARAMETERS:
         return None
-    reach, dimension = 1e-2, posterior.dimension
-    moves = reach * torch.eye(dimension, dtype=posterior.dtype, device=posterior.device)
     pulls = []
     for row in range(len(posterior.centers)):
-        rows = torch.full((dimension,), row, device=posterior.device)
-        fixed, center = posterior.fixed_at(rows), posterior.centers[row]
-        ahead = posterior.loss_and_gradient(center + moves, fixed, posterior.data)[1]
-        behind = posterior.loss_and_gradient(center - moves, fixed, posterior.data)[1]
-        hessian = ((ahead - behind) / (2 * reach)).double()
-        curvatures = torch.linalg.eigvalsh((hessian + hessian.T) / 2)
-        if not curvatures[0] > SMALLEST_CURVATURE * curvatures[-1]:
+        near, far = _curvatures(posterior, row, 1e-2), _curvatures(posterior, row, 2e-2)
+        # A direction of higher order has some curvature at any distance, and more the farther it is looked at.
+        if not (near[0] > SMALLEST_CURVATURE * near[-1] and far[0] < ANHARMONIC * near[0]):
             return None
         # share ≈ γ·mean(1/(nβ·λ)), to first order in γ
-        pulls.append(share * n_beta / float((1 / curvatures).mean()))
+        pulls.append(share * n_beta / float((1 / near).mean()))
     return min(pulls)
+
+
+def _curvatures(posterior: Posterior, row: int, reach: float) -> Tensor:
+    """Eigenvalues of the Hessian of L at a checkpoint, (parameter,), smallest first, by differences that far away."""
+    moves = reach * torch.eye(posterior.dimension, dtype=posterior.dtype, device=posterior.device)
+    rows = torch.full((posterior.dimension,), row, device=posterior.device)
+    fixed, center = posterior.fixed_at(rows), posterior.centers[row]
+    ahead = posterior.loss_and_gradient(center + moves, fixed, posterior.data)[1]
+    behind = posterior.loss_and_gradient(center - moves, fixed, posterior.data)[1]
+    hessian = ((ahead - behind) / (2 * reach)).double()
+    return torch.linalg.eigvalsh((hessian + hessian.T) / 2)
 
 
 def _largest(values: Tensor) -> float:
