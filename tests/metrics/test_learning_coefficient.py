@@ -128,7 +128,7 @@ def test_an_unadjusted_sampler_adds_a_quarter_of_its_correction_to_the_error():
 
 
 def test_control_variates_in_balance_take_the_noise_that_they_explain():
-    """nβL = 5 + 2·f + a tenth of the noise, with f of mean 0. The noise goes; the error that is told is halved at most."""
+    """nβL = 5 + 2·f + a tenth of the noise, with f of mean 0. The noise goes; the error told is halved at most."""
     generator = np.random.default_rng(1)
     stein = generator.standard_normal((1, 4, 2000, 1))
     loss = (5 + 2 * stein[..., 0] + 0.2 * generator.standard_normal((1, 4, 2000))) / 100

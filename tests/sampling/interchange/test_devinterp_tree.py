@@ -160,7 +160,7 @@ def test_devinterps_own_chains_and_their_health_are_those_of_our_walk_given_the_
     devinterps_tree, monkeypatch
 ):
     monkeypatch.setattr("devi.sampling.chunk.Noise", TheirNoise)
-    monkeypatch.setattr("devi.sampling.walk.VISIT_EVERY", 1)
+    monkeypatch.setattr("devi.sampling.record.VISIT_EVERY", 1)
     sizes = {"step_size": SAMPLING["lr"], "n_beta": 30.0, "localization": 5.0, "burn_in": 4, "batch_size": 0}
     ours = some_quadratic_draws(**sizes, draws=20, chains=2)
     found = from_devinterp(devinterps_tree, step=7)
