@@ -2,7 +2,7 @@
 
     python benchmarks/fit_confidence.py [--runs 50] [--dry]
 
-Events are collected, before any cut on confidence, on the generated cases of benchmarks/transitions.py with seeds 0 …
+Events are collected, before any cut on confidence, on the generated cases of transition_cases.py with seeds 0 …
 runs-1; an event is true if its midpoint matches a planted change. The coefficients minimize the log loss plus a small
 ridge, with every evidence standardized and the signs that are known held. Printed: the calibration on seeds 1000 …
 that were not fitted.
@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 from scipy.optimize import minimize
-from transitions import KINDS, NULLS, Case, case, matched
+from transition_cases import KINDS, NULLS, Case, case, matched
 
 from devi.transitions.confidence import evidence_of
 from devi.transitions.curves import curves_of
 from devi.transitions.detector import changes_of
 from devi.transitions.events import events_of
-from devi.transitions.fusion import LEAST_EVIDENCE
+from devi.transitions.fusion import LEAST_EVIDENCE, bundles_of
 
 RIDGE = 1e-3
 # Monotone where we know the direction, so that few generated events cannot teach that a smaller or slower change is
@@ -39,7 +39,9 @@ def collect(cases: Iterable[Case]) -> tuple[list[str], np.ndarray, np.ndarray, l
     rows, true, kinds, names = [], [], [], []
     for one in cases:
         curves = curves_of(one.trajectories)[0]
-        changes = [change for curve in curves for change in changes_of(curve, least_evidence=LEAST_EVIDENCE)]
+        changes = [
+            change for bundle in bundles_of(curves) for change in changes_of(bundle, least_evidence=LEAST_EVIDENCE)
+        ]
         events = events_of(changes)
         pairs = matched([10**event.centre for event in events], one.planted)
         for i, event in enumerate(events):

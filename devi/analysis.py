@@ -43,6 +43,7 @@ class Analysis:
     notices: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     command: str = ""
+    evidence: dict[str, Any] = field(default_factory=dict)
     flag_meanings: dict[str, str] = field(default_factory=lambda: dict(FLAG_MEANINGS))
 
     def save(self, directory: Path | str) -> Path:
@@ -135,6 +136,7 @@ def analyze(
         settings={**used, "transitions": {**found.settings, "operating_point": operating_point}},
         notices=notices,
         seconds=seconds,
+        evidence=found.evidence,
     )
 
 

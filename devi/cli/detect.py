@@ -39,6 +39,10 @@ def detect(
         str, Option(help="strict, or exploratory: more transitions, more false alarms")
     ] = "strict",
     plot: Annotated[Path | None, Option(metavar="OUT.png", help="Draw the curves with their transitions")] = None,
+    evidence: Annotated[
+        Path | None,
+        Option(metavar="DIR", help="Draw the data, the best fits with and without the change, and what each leaves"),
+    ] = None,
     as_json: Annotated[bool, Option("--json", help="Print one JSON document and nothing else")] = False,
 ) -> None:
     """Find the transitions in the curves of a file, whatever program wrote it.
@@ -72,8 +76,7 @@ def detect(
         reasons = "; ".join(f"{name}: {reason}" for name, reason in unsearched)
         raise DeviError(f"no column of {file} can be searched ({reasons}).")
     skipped = [*table.left_out.items(), *unsearched]
-    if plot is not None:
-        draw(table, found, plot)
+    files = drawn(table, found, plot, evidence)
     if as_json:
         made = document(
             {"name": file.stem, "path": str(file)}, table.trajectories["step"].values, transitions=found.transitions,
@@ -82,8 +85,8 @@ def detect(
         print(json.dumps(made, ensure_ascii=False, allow_nan=False))
         return
     print("\n".join(lines(file, table, found, skipped)))
-    if plot is not None:
-        print(f"figure: {plot}")
+    for path in files:
+        print(f"figure: {path}")
 
 
 def interventions(texts: list[str]) -> dict[int, str]:
@@ -110,7 +113,7 @@ def lines(file: Path, table: Table, found: Detection, skipped: list[tuple[str, s
     for one in found.transitions:
         result.append(f"  {one.id}  {one.description}")
         low, high = one.intervals["midpoint"]
-        dated = f"midpoint {one.midpoint:,.0f}, between {low:,.0f} and {high:,.0f}"
+        dated = f"midpoint {one.midpoint:,.0f}, 90% interval {low:,.0f} to {high:,.0f}"
         result.append(f"      {one.type}, confidence {one.confidence:.2f}, {dated}")
         if one.exogenous:
             result.append(f"      coincides with what was declared: {one.exogenous}")
@@ -122,11 +125,18 @@ def lines(file: Path, table: Table, found: Detection, skipped: list[tuple[str, s
     return result
 
 
-def draw(table: Table, found: Detection, path: Path) -> None:
+def drawn(table: Table, found: Detection, plot: Path | None, evidence: Path | None) -> list[Path]:
+    """The figures that were asked for."""
+    if plot is None and evidence is None:
+        return []
     from devi.report.canvas import save_as
+    from devi.report.evidence_figure import evidence as evidence_of
     from devi.report.figures import everything
 
-    save_as(everything(table.trajectories, found.transitions), path)
+    files = [] if plot is None else [save_as(everything(table.trajectories, found.transitions), plot)]
+    for one in found.transitions if evidence is not None else []:
+        files.append(save_as(evidence_of(found.evidence[one.id], one), Path(evidence or ".") / f"{one.id}.png"))
+    return files
 
 
 def quantities(table: Table) -> list[str]:

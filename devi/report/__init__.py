@@ -22,10 +22,13 @@ Progress = Callable[[str, float], None]  # what is being done, and how much of i
 def write(analysis: Analysis, directory: Path | str, *, figures: bool = True, progress: Progress | None = None) -> Path:
     """Write report.html, transitions.json and figures/NAME.png and .svg; returns the path of report.html.
 
+    Beside the figures for papers stands one of the evidence for each transition: evidence-t1 and so on.
+
     figures  False leaves out the figures for papers, which take most of the time
     """
     from devi.report import canvas
     from devi.report.document import write_document
+    from devi.report.evidence_figure import evidence
     from devi.report.figures import FIGURES, available
     from devi.report.page import page
 
@@ -40,6 +43,10 @@ def write(analysis: Analysis, directory: Path | str, *, figures: bool = True, pr
         tell("figures", done / len(names))
         (directory / "figures").mkdir(exist_ok=True)
         canvas.save(FIGURES[name](analysis.trajectories, analysis.transitions), directory / "figures" / name)
+    for one in analysis.transitions if figures else []:
+        if one.id in analysis.evidence:
+            (directory / "figures").mkdir(exist_ok=True)
+            canvas.save(evidence(analysis.evidence[one.id], one), directory / "figures" / f"evidence-{one.id}")
     tell("figures", 1.0)
     return path
 

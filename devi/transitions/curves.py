@@ -14,6 +14,8 @@ from devi.transitions.transition import Skipped
 FEWEST = 10  # checkpoints with finite values; below it a curve cannot tell a change (3 parameters) from a trend (4)
 NOISE_FLOOR = 0.025  # of the range: what a smooth null is allowed to miss on a noise-free run before it counts
 MATERIAL = {"nats": 0.02, "accuracy": 0.02}  # smaller ranges are no structure; only for metrics that declare a unit
+MOST_CORRELATED = 0.8  # beyond that noise cannot be told from change
+LARGEST_GUESS = 4.0  # of the inflation; the residuals of a fit know better
 DIAGNOSTICS = "llc_"  # llc_rhat, llc_ess, llc_headroom, …: about the sampler
 
 
@@ -21,6 +23,8 @@ DIAGNOSTICS = "llc_"  # llc_rhat, llc_ess, llc_headroom, …: about the sampler
 class Curve:
     """x = log10(step) (n,), values y (n,), noise sigma (n,) in y's unit, spread = range of the metric.
 
+    inflation  variance × autocorrelation time of the noise, in units of sigma²: what a mean over many points feels
+    columns    searched beside it as one metric: the log of their number is taken off the evidence (Bonferroni)
     gated    a column that is defined only once another metric is large enough, so that it follows and does not lead
     context  supports an event but makes none (ranks.py)
     """
@@ -33,6 +37,13 @@ class Curve:
     spread: float
     gated: bool = False
     context: bool = False
+    inflation: float = 1.0
+    columns: int = 1
+
+    @property
+    def reach(self) -> float:
+        """Range of the values themselves."""
+        return float(np.ptp(self.y))
 
     @property
     def name(self) -> str:
@@ -126,17 +137,27 @@ def _columns(
     floor = MATERIAL["accuracy"] if name.endswith("accuracy") else MATERIAL.get(str(variable.attrs.get("units")), 0.0)
     if widest < floor:
         return [], f"its range {widest:.2g} is below {floor:g}, too small to be a change of structure"
+    searched = [j for j in range(table.shape[1]) if enough[j] and spreads[j] >= 0.1 * widest]
     curves = []
-    for j in range(table.shape[1]):
-        if not enough[j] or spreads[j] < 0.1 * widest:
-            continue
+    for j in searched:
         keep = usable[:, j]
         x, y = np.log10(steps[keep]), _hampel(table[keep, j])
         se = np.where(np.isfinite(errors[keep, j]), errors[keep, j], 0.0)
         sigma = np.sqrt(np.maximum(_local_noise(x, y), se) ** 2 + (NOISE_FLOOR * widest) ** 2)
-        gated = variable.ndim == 2 and ("gate" in variable.attrs or not keep[np.argmax(steps > 0)])
-        context = is_context(name, table[keep, j])
-        curves.append(Curve(name, j if variable.ndim == 2 else None, x, y, sigma, widest, gated, context))
+        curves.append(
+            Curve(
+                metric=name,
+                index=j if variable.ndim == 2 else None,
+                x=x,
+                y=y,
+                sigma=sigma,
+                spread=widest,
+                gated=variable.ndim == 2 and ("gate" in variable.attrs or not keep[np.argmax(steps > 0)]),
+                context=is_context(name, table[keep, j]),
+                inflation=_inflation(x, y, sigma),
+                columns=len(searched),
+            )
+        )
     return curves, None
 
 
@@ -164,13 +185,38 @@ def _hampel(y: np.ndarray) -> np.ndarray:
     return np.where(lonely, middle, y)
 
 
+def _chord(x: np.ndarray, y: np.ndarray, lag: int) -> np.ndarray:
+    """|y_i - chord of y_{i-lag} and y_{i+lag}| over its standard deviation for white unit noise, (n - 2 lag,)."""
+    b = (x[lag:-lag] - x[: -2 * lag]) / (x[2 * lag :] - x[: -2 * lag])
+    return np.abs(y[lag:-lag] - (1 - b) * y[: -2 * lag] - b * y[2 * lag :]) / np.sqrt(1 + b**2 + (1 - b) ** 2)
+
+
 def _local_noise(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Standard deviation of the noise around each point, (n,), from the distance to the chord of its neighbours.
 
     e_i = y_i - (a y_{i-1} + b y_{i+1}) has variance sigma² (1 + a² + b²) and does not see smooth change.
     """
-    b = (x[1:-1] - x[:-2]) / (x[2:] - x[:-2])
-    residual = np.abs(y[1:-1] - (1 - b) * y[:-2] - b * y[2:]) / np.sqrt(1 + b**2 + (1 - b) ** 2)
+    residual = _chord(x, y, 1)
     window = min(31, 2 * (len(residual) // 2) - 1)
     sigma = 1.4826 * _running(residual, max(window, 3))
     return np.concatenate([sigma[:1], sigma, sigma[-1:]])
+
+
+def _inflation(x: np.ndarray, y: np.ndarray, sigma: np.ndarray) -> float:
+    """A first guess of the noise's variance × autocorrelation time over sigma², from chords of lag 1, 2 and 3.
+
+    Noise of lag-one correlation rho has a chord of lag l of variance ∝ 3/2 - 2 rho^l + rho^(2 l) / 2: their ratios
+    give rho. What sigma already assumes beyond the local noise (a floor, a standard error) counts against it.
+    """
+    if len(x) < 30:  # too few chords to tell
+        return 1.0
+    sizes = [float(np.median(_chord(x, y, lag))) for lag in (1, 2, 3)]
+    if min(sizes) <= 0:
+        return 1.0
+    rho = np.arange(0.0, MOST_CORRELATED, 0.01)
+    chord = [1.5 - 2 * rho**lag + 0.5 * rho ** (2 * lag) for lag in (1, 2, 3)]
+    misfit = sum(np.abs(np.log(chord[0] / chord[k]) - 2 * np.log(sizes[0] / sizes[k])) for k in (1, 2))
+    best = int(np.argmin(misfit))
+    variance = (1.4826 * sizes[0]) ** 2 * 1.5 / chord[0][best]
+    time = (1 + rho[best]) / (1 - rho[best])
+    return float(np.clip(variance * time / np.median(sigma) ** 2, 1.0, LARGEST_GUESS))

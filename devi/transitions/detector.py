@@ -1,17 +1,24 @@
-"""Changes of one curve: sigmoids, ramps, kinks and nuisance spikes on a slow null, found, weighed and dated."""
+"""Changes of the curves of a run: sigmoids, ramps, kinks and nuisance spikes on slow nulls, weighed and dated."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from devi.transitions.bundle import Bundle, Shared, cost, settled
 from devi.transitions.curves import Curve
-from devi.transitions.elimination import eliminate, inflation_of
-from devi.transitions.fit import WIDEST, Component, Fit, Shape, dates_of, gap_at
-from devi.transitions.growth import grid_of, grow, parameters_of
-from devi.transitions.oscillation import oscillates
+from devi.transitions.dating import dated, replicated
+from devi.transitions.elimination import Weighed, eliminated, inflation_of, narrowed, reweighed
+from devi.transitions.exchange import exchanged
+from devi.transitions.fit import WIDEST, Component, Shape, dates_of, gap_at
+from devi.transitions.grid import grid_of
+from devi.transitions.oscillation import Waves
+from devi.transitions.search import starts
 
+DRAWS = 5.0  # of cost, by which each kink must beat a fit without kinks: they can draw ramps and the ends of nulls
+MOST_OFF = 1.0  # decades
 FEWEST_BESIDE = 4  # checkpoints on each side, below which a change is reported but cannot be resolved
 
 
@@ -21,8 +28,9 @@ class Change:
 
     amplitude     as far as it was observed; for a kink, what the new slope adds by the end of the run
     share         |amplitude| over the metric's range
-    errors        standard errors of onset, centre and end, decades
+    off           5% and 95% quantiles of how far onset, centre and end may be off, (3, 2), decades
     beside        checkpoints on the poorer side of the change
+    fitted        the best fit of the curve, (n,), and `without` the best one that lacks this change
     """
 
     curve: Curve
@@ -33,9 +41,11 @@ class Change:
     amplitude: float
     share: float
     log_bayes_factor: float
-    errors: tuple[float, float, float]
+    off: np.ndarray
     autocorrelation: float
     beside: int
+    fitted: np.ndarray
+    without: np.ndarray
 
     @property
     def width(self) -> float:
@@ -51,44 +61,81 @@ class Change:
         return self.width <= 1.01 * self.gap
 
 
-def changes_of(curve: Curve, *, least_evidence: float) -> list[Change]:
-    """Every change of the curve with a log Bayes factor of at least `least_evidence`, by midpoint, and its spikes."""
-    grid = grid_of(np.ascontiguousarray(curve.x).tobytes())
-    grown = grow(curve, grid)
-    if grown.components and oscillates(
-        curve, grid.library, grown.rss, parameters_of(grown), inflation_of(grown.residual)[0]
-    ):
-        return []
-    found = eliminate(curve, grid, grown, least_evidence)
-    if found is None:
-        return []
-    best, evidence, autocorrelation, inflation = found
-    if oscillates(curve, grid.library, best.rss, parameters_of(best), inflation):
-        return []
+def changes_of(curves: Sequence[Curve], *, least_evidence: float, seed: int = 0) -> list[Change]:
+    """Every change of curves that are searched together, with `least_evidence` in all that move, and their spikes."""
+    every = max((np.ascontiguousarray(curve.x) for curve in curves), key=len).tobytes()
+    grids = tuple(grid_of(np.ascontiguousarray(curve.x).tobytes(), every) for curve in curves)
+    wider = tuple(replace(curve, sigma=curve.sigma * np.sqrt(curve.inflation)) for curve in curves)
+    bundle = Bundle(wider, grids)
+    found = _found(bundle, least_evidence)
+    pulls, together = replicated(found.bundle, found.fit, seed=seed)
     changes = []
-    for group in _rises(curve, best):
-        parts = [best.components[k] for k in group]
-        amplitude = _observed(curve, parts, best.amplitudes[group])
+    for m, curve in enumerate(curves):
+        changes += _changes(found, m, curve, (pulls[m], together))
+    return sorted(changes, key=lambda change: change.centre)
+
+
+def _found(bundle: Bundle, least_evidence: float) -> Weighed:
+    """The cheapest of the starts after exchange and elimination, all with the noise that the best of them left."""
+    fits = [exchanged(bundle, start) for start in starts(bundle)]
+    bundle = reweighed(bundle, min(fits, key=lambda fit: cost(bundle, fit)))
+    waves = Waves(bundle)
+    results: list[Weighed] = []
+    for fit in {_outline(fit): fit for fit in fits}.values():
+        fit = settled(bundle, fit, range(len(bundle.curves)))
+        found = eliminated(bundle, narrowed(bundle, fit, waves.explaining(fit)), least_evidence)
+        again = exchanged(bundle, found.fit)  # what is gone now may have stood in the way
+        if again is not found.fit:
+            found = eliminated(bundle, again, least_evidence)
+        still = waves.explaining(found.fit)
+        results.append(eliminated(bundle, narrowed(bundle, found.fit, still), least_evidence) if still else found)
+
+    def price(found: Weighed) -> float:
+        kinks = sum(one.shape == "kink" for one in found.fit.components)
+        return cost(bundle, found.fit) + DRAWS * kinks
+
+    return min(results, key=price)
+
+
+def _outline(fit: Shared) -> tuple[tuple[str, float], ...]:
+    """What tells two fits apart: shapes and dates to a hundredth of a decade."""
+    return tuple(sorted((one.shape, round(one.centre, 2)) for one in fit.components))
+
+
+def _changes(found: Weighed, m: int, curve: Curve, replicas: tuple[np.ndarray, np.ndarray]) -> list[Change]:
+    """The changes of curve m; those that follow each other without a pause are one."""
+    fit = found.fit
+    own = fit.of(m)
+    if not own:
+        return []
+    parts, amplitudes, deviations = dated(found.bundle, fit, m, *replicas)
+    evidence = [found.evidence[k][m] for k in own]
+    autocorrelation = inflation_of(fit.states[m].residual)[1]
+    changes = []
+    for group in _rises(curve.x, parts, amplitudes):
+        some, sizes = [parts[j] for j in group], amplitudes[group]
+        amplitude = _observed(curve, some, sizes)
         # What is still going on when the run ends has no later date than that.
-        onset, centre, end = np.clip(dates_of(curve.x, parts, best.amplitudes[group]), curve.x[0], curve.x[-1]).tolist()
-        main = max(group, key=lambda k: abs(best.amplitudes[k]))
-        poorer = min(int(np.sum(curve.x < onset)), int(np.sum(curve.x > end)))
+        onset, centre, end = np.clip(dates_of(curve.x, some, sizes), curve.x[0], curve.x[-1]).tolist()
+        main = max(group, key=lambda j: abs(amplitudes[j]))
         changes.append(
             Change(
                 curve=curve,
-                shape=parts[0].shape,
+                shape=some[0].shape,
                 onset=onset,
                 centre=centre,
                 end=end,
                 amplitude=amplitude,
                 share=float(abs(amplitude) / curve.spread),
-                log_bayes_factor=float(max(evidence[k] for k in group)),
-                errors=_errors(curve, best, main, inflation),
+                log_bayes_factor=float(max(evidence[j] for j in group)) - found.bundle.correction,
+                off=_off(curve, parts[main], deviations[2 * main : 2 * main + 2]),
                 autocorrelation=autocorrelation,
-                beside=poorer,
+                beside=min(int(np.sum(curve.x < onset)), int(np.sum(curve.x > end))),
+                fitted=found.fitted(m),
+                without=found.fitted(m, without=own[main]),
             )
         )
-    return sorted(changes, key=lambda change: change.centre)
+    return changes
 
 
 def _observed(curve: Curve, parts: list[Component], amplitudes: np.ndarray) -> float:
@@ -99,50 +146,47 @@ def _observed(curve: Curve, parts: list[Component], amplitudes: np.ndarray) -> f
     return float(sum(a * np.diff(part.column(ends))[0] for a, part in zip(amplitudes, parts, strict=True)))
 
 
-def _rises(curve: Curve, best: Fit) -> list[list[int]]:
+def _rises(x: np.ndarray, parts: list[Component], amplitudes: np.ndarray) -> list[list[int]]:
     """Sigmoids and ramps of one sign that follow without a pause are one change: growth and saturation of one mode.
 
     Without a pause: one's midpoint lies in the other's span, or between the two centres (of sigmoids) the speed stays
     above half that of the slower one. Others stand alone.
     """
-    order = sorted(range(len(best.components)), key=lambda k: best.components[k].centre)
+    order = sorted(range(len(parts)), key=lambda k: parts[k].centre)
     groups: list[list[int]] = []
     for k in order:
-        one = best.components[k]
         last = groups[-1] if groups else []
-        if last and {one.shape, best.components[last[-1]].shape} <= {"sigmoid", "ramp"}:
+        if last and {parts[k].shape, parts[last[-1]].shape} <= {"sigmoid", "ramp"}:
             joint = [*last, k]
-            signs = {bool(best.amplitudes[j] > 0) for j in joint}
-            onset, _, end = dates_of(curve.x, [best.components[j] for j in joint], best.amplitudes[joint])
-            if len(signs) == 1 and end - onset <= WIDEST and not _pauses(best, last[-1], k):
+            signs = {bool(amplitudes[j] > 0) for j in joint}
+            onset, _, end = dates_of(x, [parts[j] for j in joint], amplitudes[joint])
+            if len(signs) == 1 and end - onset <= WIDEST and not _pauses(parts, amplitudes, last[-1], k):
                 groups[-1] = joint
                 continue
         groups.append([k])
     return groups
 
 
-def _pauses(best: Fit, first: int, second: int) -> bool:
-    one, other = best.components[first], best.components[second]
+def _pauses(parts: list[Component], amplitudes: np.ndarray, first: int, second: int) -> bool:
+    one, other = parts[first], parts[second]
     distance = abs(other.centre - one.centre)
     if distance <= max(one.width, other.width) / 2:
         return False
     if "ramp" in (one.shape, other.shape):
         return True
     x = np.linspace(one.centre, other.centre, 41)
-    speed = sum(abs(best.amplitudes[j]) * -best.components[j].slopes(x)[:, 0] for j in (first, second))
+    speed = sum(abs(amplitudes[j]) * -parts[j].slopes(x)[:, 0] for j in (first, second))
     return bool(np.min(speed) < 0.5 * min(speed[0], speed[-1]))
 
 
-def _errors(curve: Curve, best: Fit, main: int, inflation: float) -> tuple[float, float, float]:
-    """Standard errors of onset, centre, end in decades, from the curvature of chi² (Laplace) times the inflation."""
-    one = best.components[main]
+def _off(curve: Curve, one: Component, deviations: np.ndarray) -> np.ndarray:
+    """Quantiles 5% and 95% of onset, centre and end about their values, (3, 2), decades.
+
+    deviations  of centre and log width, (2, replicate)
+    """
+    centre = deviations[0]
+    half = one.width / 2 * np.expm1(np.clip(deviations[1], -2.0, 2.0))
+    low, high = np.quantile([centre - half, centre, centre + half], [0.05, 0.95], axis=1)
     # A change between two checkpoints is anywhere between them.
-    least = gap_at(curve.x, one.centre) / np.sqrt(12)
-    if main not in best.moving:
-        return least, least, least
-    place = 2 * best.moving.index(main)
-    block = best.covariance[place : place + 2, place : place + 2] * inflation
-    half = one.width / 2  # d(width)/2 = width/2 d(log width)
-    edges = [np.array([1.0, -half]), np.array([1.0, 0.0]), np.array([1.0, half])]
-    errors = [float(np.clip(np.sqrt(max(edge @ block @ edge, 0.0)), least, 0.5)) for edge in edges]
-    return errors[0], errors[1], errors[2]
+    least = 0.45 * gap_at(curve.x, one.centre)
+    return np.stack([np.clip(low, -MOST_OFF, -least), np.clip(high, least, MOST_OFF)], axis=1)

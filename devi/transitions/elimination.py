@@ -1,69 +1,101 @@
 """Elimination: each component of a fit is weighed against the fit without it, and the weakest goes, one by one.
 
-The evidence for a change is half the drop of chi² that it brings when the rest, null included, is fitted again, divided
-by the inflation (variance × autocorrelation time) of the residuals, less log n for each half parameter (BIC).
+The evidence for a change is half of what leaving it out would cost (BIC; chi² with the noise inflated by what the
+residuals show), summed over the curves that move.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 
-from devi.transitions.curves import Curve
-from devi.transitions.fit import WIDEST, Fit, gap_at
-from devi.transitions.growth import LARGEST_SHARE, Grid, refit
+from devi.transitions.bundle import LARGEST_SHARE, Bundle, Shared, curve_cost, dates, settled, solved, without
+from devi.transitions.fit import WIDEST, gap_at
+from devi.transitions.grid import SLOW
+from devi.transitions.search import regrouped
 
 SMALLEST_SHARE = 0.1  # of the curve's range
 SMALLEST_SIGNAL = 2.5  # times the noise
 TOO_WIDE = 0.97 * WIDEST  # a width this near its bound was stopped by it: the change is slower than a transition
 
 
-def eliminate(
-    curve: Curve, grid: Grid, full: Fit, least_evidence: float
-) -> tuple[Fit, np.ndarray, float, float] | None:
+@dataclass(frozen=True)
+class Weighed:
+    """evidence: of each component the log Bayes factor in each curve that moves, nats; rivals: the fit without it."""
+
+    bundle: Bundle
+    fit: Shared
+    evidence: list[dict[int, float]]
+    rivals: list[Shared]
+
+    def fitted(self, m: int, *, without: int | None = None) -> np.ndarray:
+        """What the fit says of curve m, (n,), or the best fit without one of the components."""
+        fit = self.fit if without is None else self.rivals[without]
+        return self.bundle.curves[m].y - fit.states[m].residual * self.bundle.curves[m].sigma
+
+
+def eliminated(bundle: Bundle, fit: Shared, least_evidence: float) -> Weighed:
     """Drop the weakest component until all have the evidence, the size and the shape of a transition."""
-    n = len(curve.x)
-    while full.components:
-        inflation, autocorrelation = inflation_of(full.residual)
-        evidence = np.zeros(len(full.components))
-        rivals: list[Fit] = []
-        for k in range(len(full.components)):
-            rest = tuple(one for j, one in enumerate(full.components) if j != k)
-            rivals.append(refit(grid, curve, rest, 6))
-            extra = 2 * (len(full.null) - len(rivals[k].null)) + 3
-            drop = (rivals[k].rss - full.rss) / inflation
-            evidence[k] = 0.5 * drop - 0.5 * extra * np.log(max(n / inflation, 8.0))
-        verdict = [evidence[k] - _unfit(curve, full, k) for k in range(len(full.components))]
+    least_evidence += bundle.correction
+    every = range(len(bundle.curves))
+    while fit.components:
+        rivals = [without(bundle, fit, [k]) for k in range(len(fit.components))]
+        evidence = []
+        for k, (rival, one) in enumerate(zip(rivals, fit.components, strict=True)):
+            lost = {m: curve_cost(bundle, rival, m) - curve_cost(bundle, fit, m) for m in every}
+            # Dates that move when it goes change other curves too; that and the price of its dates is everybody's.
+            common = sum(value for m, value in lost.items() if m not in fit.members[k])
+            common -= dates(one) * bundle.shared_price
+            evidence.append({m: 0.5 * (lost[m] + common / len(fit.members[k])) for m in sorted(fit.members[k])})
+        verdict = [sum(each.values()) - _unfit(bundle, fit, k) for k, each in enumerate(evidence)]
         worst = int(np.argmin(verdict))
         if verdict[worst] >= least_evidence:
-            return full, evidence, autocorrelation, inflation
-        full = rivals[worst]
-    return None
+            return Weighed(bundle, fit, evidence, rivals)
+        fit = regrouped(bundle, rivals[worst])
+    return Weighed(bundle, fit, [], [])
 
 
-def _unfit(curve: Curve, full: Fit, k: int) -> float:
-    """Infinite for a component that is too small, too wide, or cancels against the null; else 0."""
-    one, amplitude = full.components[k], abs(float(full.amplitudes[k]))
+def reweighed(bundle: Bundle, fit: Shared) -> Bundle:
+    """The curves with their noise inflated by what the residuals of this fit show, no longer by what was guessed."""
+    curves = []
+    for curve, state in zip(bundle.curves, fit.states, strict=True):
+        raw = curve.sigma / np.sqrt(curve.inflation)
+        inflation = inflation_of(state.residual * np.sqrt(curve.inflation))[0]
+        curves.append(replace(curve, sigma=raw * np.sqrt(inflation), inflation=inflation))
+    return replace(bundle, curves=tuple(curves))
+
+
+def _unfit(bundle: Bundle, fit: Shared, k: int) -> float:
+    """Infinite for a component that is too wide, at the very edge, or nowhere large enough; else 0."""
+    one = fit.components[k]
     if one.shape == "spike":
         return 0.0
-    size = amplitude * max(float(curve.x[-1]) - one.centre, 0.0) if one.shape == "kink" else amplitude
-    noise = float(np.interp(one.centre, curve.x, curve.sigma))
-    small = size < SMALLEST_SHARE * curve.spread or size < SMALLEST_SIGNAL * noise
-    wide = one.width >= TOO_WIDE
-    cancels = size > LARGEST_SHARE * np.ptp(curve.y) or _undone(curve, full, k)
-    outside = min(np.sum(curve.x < one.centre), np.sum(curve.x > one.centre)) < 2
-    return 1e6 if small or wide or cancels or outside else 0.0
+    wide = one.width >= (SLOW if one.shape == "kink" else TOO_WIDE)
+    outside = min(np.sum(bundle.x < one.centre), np.sum(bundle.x > one.centre)) < 1
+    nowhere = all(_slight(bundle, fit, k, m) for m in fit.members[k])
+    return 1e6 if wide or outside or nowhere else 0.0
 
 
-def _undone(curve: Curve, full: Fit, k: int) -> bool:
+def _slight(bundle: Bundle, fit: Shared, k: int, m: int) -> bool:
+    """Whether the change is too small in curve m, or only cancels against the rest of the fit."""
+    one, curve = fit.components[k], bundle.curves[m]
+    size = fit.observed(m, k, curve.x)
+    noise = float(np.interp(one.centre, curve.x, curve.sigma)) / np.sqrt(curve.inflation)
+    small = size < SMALLEST_SHARE * curve.spread or size < SMALLEST_SIGNAL * noise * (len(fit.members[k]) == 1)
+    cancels = one.shape != "kink" and size > LARGEST_SHARE * curve.reach
+    return small or cancels or _undone(bundle, fit, k, m)
+
+
+def _undone(bundle: Bundle, fit: Shared, k: int, m: int) -> bool:
     """Whether the rest of the fit takes back over the change's own span what the change gives: then nothing moved."""
-    one = full.components[k]
+    one, curve = fit.components[k], bundle.curves[m]
     if one.shape == "kink":
         return False
     ends = np.array([one.centre - one.width / 2, one.centre + one.width / 2])
-    fitted = curve.y - full.residual * curve.sigma
+    fitted = curve.y - fit.states[m].residual * curve.sigma
     net = float(np.diff(np.interp(ends, curve.x, fitted))[0])
-    own = 0.8 * float(full.amplitudes[k])
-    return one.width > 2 * gap_at(curve.x, one.centre) and net / own < 0.2
+    return one.width > 2 * gap_at(curve.x, one.centre) and net / (0.8 * fit.amplitude(m, k)) < 0.2
 
 
 def inflation_of(residual: np.ndarray) -> tuple[float, float]:
@@ -75,3 +107,11 @@ def inflation_of(residual: np.ndarray) -> tuple[float, float]:
     rho = float(residual[1:] @ residual[:-1] / max(residual @ residual, 1e-12))
     felt = float(np.clip(rho, 0.0, 0.95)) * min(1.0, variance)
     return max(1.0, variance) * (1 + felt) / (1 - felt), rho
+
+
+def narrowed(bundle: Bundle, fit: Shared, still: set[int]) -> Shared:
+    """The fit in which the curves `still` move with nothing."""
+    members = tuple(one - still for one in fit.members)
+    keep = [k for k, one in enumerate(members) if one]
+    rest = replace(fit, components=tuple(fit.components[k] for k in keep), members=tuple(members[k] for k in keep))
+    return settled(bundle, solved(bundle, rest, still), sorted(still))

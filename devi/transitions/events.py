@@ -111,7 +111,7 @@ def _overlap(event: Event, change: Change) -> bool:
 
 
 def _transients(events: list[Event]) -> list[Event]:
-    """A rise and a fall of one curve alone, alike in size and within a decade, are one transient."""
+    """A rise and a fall of the same curves, in each alike in size, within a decade are one transient."""
     merged: list[Event] = []
     for event in events:
         last = merged[-1] if merged else None
@@ -124,10 +124,10 @@ def _transients(events: list[Event]) -> list[Event]:
 
 def _undoes(first: Event, second: Event) -> bool:
     a, b = first.lead, second.lead
-    curves = [{(one.curve.metric, one.curve.index) for one in event.changes} for event in (first, second)]
+    sizes = [{(one.curve.metric, one.curve.index): one.amplitude for one in event.changes} for event in (first, second)]
     return (
-        curves[0] == curves[1]
+        sizes[0].keys() == sizes[1].keys()
         and a.shape == b.shape == "sigmoid"
-        and -2.0 < b.amplitude / a.amplitude < -0.5
+        and all(-2.0 < sizes[1][curve] / size < -0.5 for curve, size in sizes[0].items())
         and second.end - first.onset <= WIDEST
     )

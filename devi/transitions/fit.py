@@ -8,7 +8,8 @@ the centres c_k and log widths log w_k are iterated.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from devi.transitions.nulls import TEN_TO_NINETY, bend, sigmoid
 
 WIDEST = 1.0  # decades, the definition of a transition
+LONGEST_SPIKE = 0.1  # decades; a slower recovery is a change of its own
 SHARPEST = 0.4  # of the gap between checkpoints: a sigmoid this narrow cannot be told from a jump
 
 Shape = Literal["sigmoid", "ramp", "kink", "spike"]
@@ -43,6 +45,9 @@ class Component:
         if self.shape == "ramp":
             rate = np.where(np.abs(x - self.centre) < 0.625 * self.width, 0.8 / self.width, 0.0)
             return np.stack([-rate, -rate * (x - self.centre)], axis=1)
+        if self.shape == "spike":  # it begins at a checkpoint, which stays
+            fallen = np.maximum(x - self.centre, 0) / self.width
+            return np.stack([np.zeros_like(x), self.column(x) * fallen], axis=1)
         s = sigmoid(x, self.centre, self.width)
         if self.shape == "kink":
             return np.stack([-s, bend(x, self.centre, self.width) - (x - self.centre) * s], axis=1)
@@ -50,109 +55,62 @@ class Component:
         return np.stack([-rate * s * (1 - s), -rate * (x - self.centre) * s * (1 - s)], axis=1)
 
 
-@dataclass(frozen=True)
-class Fit:
-    """components, amplitudes (k,) in y's unit, covariance (2m, 2m) of centres and log widths of the `moving`."""
-
-    components: tuple[Component, ...]
-    null: tuple[int, ...]
-    amplitudes: np.ndarray
-    rss: float
-    residual: np.ndarray
-    moving: tuple[int, ...]
-    covariance: np.ndarray
-
-
 def gap_at(x: np.ndarray, centre: float) -> float:
     """Distance in decades between the two checkpoints around `centre`."""
-    right = int(np.clip(np.searchsorted(x, centre), 1, len(x) - 1))
+    right = min(max(int(x.searchsorted(centre)), 1), len(x) - 1)
     return float(x[right] - x[right - 1])
 
 
-def fit(
-    x: np.ndarray,
-    y: np.ndarray,
-    sigma: np.ndarray,
-    components: tuple[Component, ...],
-    library: np.ndarray,
-    null: tuple[int, ...],
-    *,
-    iterations: int,
-) -> Fit:
-    """Least squares in units of the noise. x, y, sigma (n,); library (n, shapes) not divided by the noise."""
-    moving = tuple(k for k, one in enumerate(components) if one.shape != "spike")
-    base = np.concatenate([np.ones((len(x), 1)), library[:, list(null)]], axis=1) / sigma[:, None]
-    target = y / sigma
-    damping = 1e-2
-    state = _solve(x, target, sigma, base, components)
-    for _ in range(iterations if moving else 0):
-        jacobian = _jacobian(x, sigma, components, moving, state)
-        normal = jacobian.T @ jacobian
-        gradient = jacobian.T @ state.residual
-        trial_damping = damping
-        for _attempt in range(4):
-            step = np.linalg.solve(normal + np.diag(trial_damping * np.diag(normal) + 1e-9), gradient)
-            trial = _moved(x, components, moving, step)
-            trial_state = _solve(x, target, sigma, base, trial)
-            if trial_state.rss < state.rss:
-                break
-            trial_damping *= 8
-        else:
-            break
-        gained = state.rss - trial_state.rss
-        components, state, damping = trial, trial_state, max(trial_damping / 4, 1e-6)
-        if gained < 1e-3 * max(state.rss, 1.0) * 0.1:
-            break
-    covariance = np.zeros((0, 0))
-    if moving:
-        jacobian = _jacobian(x, sigma, components, moving, state)
-        covariance = np.linalg.pinv(jacobian.T @ jacobian, rcond=1e-10, hermitian=True)
-    return Fit(components, null, state.coefficients[base.shape[1] :], state.rss, state.residual, moving, covariance)
-
-
 @dataclass(frozen=True)
-class _State:
-    q: np.ndarray
+class State:
+    """Solution of the linear part. design (n, p) in units of the noise; inverse (p, p) of its normal matrix."""
+
+    design: np.ndarray
+    inverse: np.ndarray
     coefficients: np.ndarray
     offset: int
     residual: np.ndarray
     rss: float
 
 
-def _solve(
+def solve(
     x: np.ndarray, target: np.ndarray, sigma: np.ndarray, base: np.ndarray, components: tuple[Component, ...]
-) -> _State:
-    columns = [base] + [(one.column(x) / sigma)[:, None] for one in components]
-    design = np.concatenate(columns, axis=1)
-    scale = np.maximum(np.sqrt((design**2).sum(0)), 1e-12)
-    q, r = np.linalg.qr(design / scale)
+) -> State:
+    """Amplitudes of base (n, b), in units of the noise already, and of the components for target = y / sigma."""
+    design = np.empty((len(x), base.shape[1] + len(components)))
+    design[:, : base.shape[1]] = base
+    for place, one in enumerate(components, start=base.shape[1]):
+        design[:, place] = one.column(x) / sigma
+    normal = design.T @ design
+    scale = 1.0 / np.maximum(np.sqrt(np.diag(normal)), 1e-12)
     # A ridge of 1e-5 noise units keeps columns that coincide (a change beyond the data) from exploding.
-    inner = r.T @ r + 1e-10 * np.eye(len(scale))
-    coefficients = np.linalg.solve(inner, r.T @ (q.T @ target))
-    residual = target - q @ (r @ coefficients)
-    return _State(q, coefficients / scale, base.shape[1], residual, float(residual @ residual))
+    inverse = np.linalg.inv(normal * np.outer(scale, scale) + 1e-10 * np.eye(len(scale))) * np.outer(scale, scale)
+    coefficients = inverse @ (design.T @ target)
+    # Once more on what is left: the normal equations lose half the digits.
+    coefficients = coefficients + inverse @ (design.T @ (target - design @ coefficients))
+    residual = target - design @ coefficients
+    return State(design, inverse, coefficients, base.shape[1], residual, float(residual @ residual))
 
 
-def _jacobian(
-    x: np.ndarray, sigma: np.ndarray, components: tuple[Component, ...], moving: tuple[int, ...], state: _State
-) -> np.ndarray:
-    parts = [state.coefficients[state.offset + k] * components[k].slopes(x) / sigma[:, None] for k in moving]
-    slopes = np.concatenate(parts, axis=1)
-    return slopes - state.q @ (state.q.T @ slopes)
+def jacobian(x: np.ndarray, sigma: np.ndarray, components: tuple[Component, ...], state: State) -> np.ndarray:
+    """Derivatives of the fitted curve by centres and log widths, the linear part projected out, (n, 2k)."""
+    slopes = np.empty((len(x), 2 * len(components)))
+    for k, one in enumerate(components):
+        slopes[:, 2 * k : 2 * k + 2] = state.coefficients[state.offset + k] * one.slopes(x) / sigma[:, None]
+    return slopes - state.design @ (state.inverse @ (state.design.T @ slopes))
 
 
-def _moved(
-    x: np.ndarray, components: tuple[Component, ...], moving: tuple[int, ...], step: np.ndarray
-) -> tuple[Component, ...]:
-    moved = list(components)
-    for place, k in enumerate(moving):
-        one = components[k]
-        centre = one.centre + float(np.clip(step[2 * place], -0.15, 0.15))
-        centre = float(np.clip(centre, x[0], x[-1]))
-        width = one.width * float(np.exp(np.clip(step[2 * place + 1], -0.7, 0.7)))
-        width = float(np.clip(width, SHARPEST * gap_at(x, centre), WIDEST))
-        moved[k] = replace(one, centre=centre, width=width)
-    return tuple(moved)
+def moved(x: np.ndarray, components: tuple[Component, ...], step: np.ndarray) -> tuple[Component, ...]:
+    """The components after a step (2k,) of centres and log widths, held within what the checkpoints can show."""
+    result = []
+    for k, one in enumerate(components):
+        centre = one.centre + min(max(float(step[2 * k]), -0.15), 0.15)
+        centre = min(max(centre, float(x[0])), float(x[-1]))
+        gap = gap_at(x, centre)
+        widest = max(LONGEST_SPIKE if one.shape == "spike" else WIDEST, gap)
+        width = one.width * math.exp(min(max(float(step[2 * k + 1]), -0.7), 0.7))
+        result.append(Component(one.shape, centre, min(max(width, SHARPEST * gap), widest)))
+    return tuple(result)
 
 
 def dates_of(x: np.ndarray, parts: list[Component], amplitudes: np.ndarray) -> tuple[float, float, float]:

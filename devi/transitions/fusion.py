@@ -10,18 +10,19 @@ import xarray as xr
 
 from devi.errors import unknown_name
 from devi.transitions.confidence import confidence_of
-from devi.transitions.curves import curves_of
+from devi.transitions.curves import Curve, curves_of
 from devi.transitions.descriptions import described
 from devi.transitions.detector import FEWEST_BESIDE, Change, changes_of
 from devi.transitions.events import Event, events_of
-from devi.transitions.labels import kind_of, named, spikes_within
+from devi.transitions.labels import in_telling_order, kind_of, named, spikes_within
 from devi.transitions.stages import stages_of
-from devi.transitions.transition import Detection, Support, Transition
+from devi.transitions.transition import Detection, Evidence, Support, Transition
 from devi.transitions.words import column_of
 
 # Least confidence of a reported transition; measured recall and false alarms: benchmarks/transitions.py.
-OPERATING_POINTS: Mapping[str, float] = {"strict": 0.7, "exploratory": 0.4}
-LEAST_EVIDENCE = 3.0  # log Bayes factor ("strong", Kass & Raftery 1995) of a change worth weighing
+OPERATING_POINTS: Mapping[str, float] = {"strict": 0.6, "exploratory": 0.3}
+TOGETHER = 8  # curves
+LEAST_EVIDENCE = 1.0  # log Bayes factor of a change worth weighing; what it is worth is for the confidence to say
 
 
 def find_transitions(
@@ -64,20 +65,35 @@ def detect(
     }
     curves, skipped = curves_of(trajectories)
     changes: list[Change] = []
-    for done, curve in enumerate(curves):
-        changes += changes_of(curve, least_evidence=LEAST_EVIDENCE)
+    bundles = bundles_of(curves)
+    for done, bundle in enumerate(bundles):
+        changes += changes_of(bundle, least_evidence=LEAST_EVIDENCE, seed=seed)
         if progress is not None:
-            progress((done + 1) / len(curves))
+            progress((done + 1) / len(bundles))
     searched = tuple(dict.fromkeys(curve.metric for curve in curves))
-    found = []
+    pairs = []
     for event in events_of(changes):
         if event.is_context and operating_point == "strict":  # the function stayed as it was
             continue
         transition = _transition(event, searched, trajectories, exogenous or {})
         if transition.confidence >= OPERATING_POINTS[operating_point]:
-            found.append(transition)
-    found = [replace(one, id=f"t{i + 1}") for i, one in enumerate(sorted(found, key=lambda one: one.midpoint))]
-    return Detection(found, stages_of(trajectories, found, searched), skipped, settings)
+            pairs.append((transition, event))
+    pairs.sort(key=lambda pair: pair[0].midpoint)
+    found = [replace(transition, id=f"t{i + 1}") for i, (transition, _) in enumerate(pairs)]
+    evidence = {one.id: _evidence(event, trajectories) for one, (_, event) in zip(found, pairs, strict=True)}
+    return Detection(found, stages_of(trajectories, found, searched), skipped, settings, evidence)
+
+
+def bundles_of(curves: list[Curve]) -> list[list[Curve]]:
+    """Which curves are searched together: single quantities up to TOGETHER at a time, context apart; columns alone.
+
+    Columns (features, frequencies) keep dates of their own: that two of them move at once is for the events to say.
+    """
+    bundles = [[curve] for curve in curves if curve.index is not None]
+    for context in (False, True):
+        alike = [curve for curve in curves if curve.index is None and curve.context == context]
+        bundles += [alike[i : i + TOGETHER] for i in range(0, len(alike), TOGETHER)]
+    return bundles
 
 
 def _transition(
@@ -87,13 +103,13 @@ def _transition(
     dates = {"onset": event.onset, "midpoint": event.centre, "end": event.end}
     first, last = lead.curve.x[[0, -1]]
     intervals = {
-        name: (float(10 ** max(date - 1.96 * error, first)), float(10 ** min(date + 1.96 * error, last)))
-        for (name, date), error in zip(dates.items(), lead.errors, strict=True)
+        name: (float(10 ** max(date + low, first)), float(10 ** min(date + high, last)))
+        for (name, date), (low, high) in zip(dates.items(), lead.off, strict=True)
     }
     support = tuple(
         Support(
             change.curve.metric,
-            None if (at := change.curve.index) is None else column_of(trajectories[change.curve.metric], at).number,
+            _number(change.curve, trajectories),
             "up" if change.amplitude > 0 else "down",
             change.amplitude,
             change.log_bayes_factor,
@@ -118,6 +134,27 @@ def _transition(
         description=described(event, label, trajectories),
         exogenous=_cause(event, exogenous),
     )
+
+
+def _evidence(event: Event, trajectories: xr.Dataset) -> tuple[Evidence, ...]:
+    return tuple(
+        Evidence(
+            metric=one.curve.metric,
+            index=_number(one.curve, trajectories),
+            steps=10**one.curve.x,
+            values=one.curve.y,
+            noise=one.curve.sigma,
+            fitted=one.fitted,
+            without=one.without,
+            log_bayes_factor=one.log_bayes_factor,
+        )
+        for one in in_telling_order(event)
+    )
+
+
+def _number(curve: Curve, trajectories: xr.Dataset) -> int | None:
+    """The column as others name it: its whole-number coordinate, else its position."""
+    return None if curve.index is None else column_of(trajectories[curve.metric], curve.index).number
 
 
 def _cause(event: Event, exogenous: Mapping[int, str]) -> str | None:

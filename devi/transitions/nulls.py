@@ -41,7 +41,7 @@ def relaxations(x: np.ndarray) -> Library:
     """The library on the checkpoints x (n,)."""
     t = 10.0**x
     lowest, highest = x[0] - 0.3, x[-1] + 0.7
-    taus = 10.0 ** np.arange(lowest, highest, 0.2)
+    taus = 10.0 ** np.arange(lowest, highest, 0.25)
     columns = [x]
     for exponent in (0.4, 0.6, 0.8, 1.0):
         columns += [np.exp(-((t / tau) ** exponent)) for tau in taus]
@@ -65,37 +65,66 @@ class NullFit:
     rss: float
 
 
-def best_nulls(library: Library, sigma: np.ndarray, fixed: np.ndarray, y: np.ndarray, *, keep: int) -> list[NullFit]:
-    """The `keep` best nulls beside the columns `fixed` by the Bayesian information criterion; the plainest come last.
+def null_price(columns: tuple[int, ...]) -> int:
+    """Parameters of a null: an amplitude and a time a term; the log trend (column 0) has no time."""
+    return sum(1 if column == 0 else 2 for column in columns)
 
-    sigma (n,) noise; fixed (n, k) and y (n,) divided by it. All pairs at once: after projecting out `fixed`, a pair
-    (i, j) lowers the residual by (g_i² M_jj - 2 g_i g_j M_ij + g_j² M_ii) / (M_ii M_jj - M_ij²).
+
+class NullSearch:
+    """Finds the best nulls of one curve beside any columns; what does not depend on those is computed once.
+
+    sigma (n,) noise; y (n,) divided by it
     """
-    n = len(y)
-    q = np.linalg.qr(fixed)[0]
-    rest = y - q @ (q.T @ y)
-    free = library.shapes / sigma[:, None]
-    free = free - q @ (q.T @ free)
-    g, m = free.T @ rest, free.T @ free
-    own = np.maximum(np.diag(m), 1e-12)
-    total = float(rest @ rest)
-    single = np.where(own > 1e-6 * n, g**2 / own, 0.0)
-    upper, lower = np.triu_indices(len(g), 1)
-    det = own[upper] * own[lower] - m[upper, lower] ** 2
-    a = (g[upper] * own[lower] - g[lower] * m[upper, lower]) / np.maximum(det, 1e-12)
-    b = (g[lower] * own[upper] - g[upper] * m[upper, lower]) / np.maximum(det, 1e-12)
-    # Two large terms that cancel, or two late sigmoids, can draw a change; a slow run is not made of them.
-    bound = LARGEST * np.ptp(y * sigma)
-    relaxing = library.relaxing[upper] | library.relaxing[lower]
-    sane = relaxing & (det > 1e-4 * own[upper] * own[lower]) & (np.abs(a) < bound) & (np.abs(b) < bound)
-    pair = np.where(sane, a * g[upper] + b * g[lower], 0.0)
-    price = 2 * np.log(n)  # an amplitude and a time each
-    options: list[tuple[float, tuple[int, ...]]] = [(total, ())]
-    options += [(total - single[i] + price, (int(i),)) for i in np.argsort(single)[::-1][:keep]]
-    options += [(total - pair[i] + 2 * price, (int(upper[i]), int(lower[i]))) for i in np.argsort(pair)[::-1][:keep]]
-    options.sort(key=lambda option: option[0])
-    chosen = options[:keep]
-    for count in (1, 0):  # the plainer nulls too, for changes that a pair would only cancel
-        if keep > 1 and all(len(columns) != count for _, columns in chosen):
-            chosen.append(next(option for option in options if len(option[1]) == count))
-    return [NullFit(columns, cost - len(columns) * price) for cost, columns in chosen]
+
+    def __init__(self, library: Library, sigma: np.ndarray, y: np.ndarray) -> None:
+        self.y = y
+        self.shapes = library.shapes / sigma[:, None]
+        self.gram = self.shapes.T @ self.shapes
+        self.onto = self.shapes.T @ y
+        count = len(self.onto)
+        self.upper, self.lower = np.triu_indices(count, 1)
+        self.relaxing = library.relaxing[self.upper] | library.relaxing[self.lower]
+        self.price = np.log(len(y))
+        self.single_price = self.price * np.where(np.arange(count) == 0, 1, 2)
+        self.pair_price = self.single_price[self.upper] + self.single_price[self.lower]
+        # Two large terms that cancel, or two late sigmoids, can draw a change; a slow run is not made of them.
+        self.bound = LARGEST * np.ptp(y * sigma)
+
+    def best(self, fixed: np.ndarray, *, keep: int, terms: int = 2) -> list[NullFit]:
+        """The `keep` best nulls of at most `terms` beside the columns `fixed` (n, k), in units of the noise, by BIC.
+
+        The plainest come last. All pairs at once: after projecting out `fixed`, a pair (i, j) lowers the residual by
+        (g_i² M_jj - 2 g_i g_j M_ij + g_j² M_ii) / (M_ii M_jj - M_ij²).
+        """
+        q = np.linalg.qr(fixed)[0]
+        along = q.T @ self.y
+        total = float(self.y @ self.y - along @ along)
+        seen = self.shapes.T @ q
+        g = self.onto - seen @ along
+        own = np.maximum(np.diag(self.gram) - (seen * seen).sum(1), 1e-12)
+        single = np.where(own > 1e-6 * len(self.y), g**2 / own, 0.0) - self.single_price
+        options: list[tuple[float, tuple[int, ...]]] = [(total, ())]
+        options += [(total - single[i], (int(i),)) for i in np.argpartition(single, -keep)[-keep:]]
+        if terms > 1:
+            pair = self._pairs(g, own, self.gram - seen @ seen.T)
+            best = np.argpartition(pair, -keep)[-keep:]
+            options += [(total - pair[i], (int(self.upper[i]), int(self.lower[i]))) for i in best]
+        options.sort(key=lambda option: option[0])
+        chosen = options[:keep]
+        for count in (1, 0):  # the plainer nulls too, for changes that a pair would only cancel
+            if keep > 1 and all(len(columns) != count for _, columns in chosen):
+                chosen.append(next(option for option in options if len(option[1]) == count))
+        return [NullFit(columns, cost - null_price(columns) * self.price) for cost, columns in chosen]
+
+    def _pairs(self, g: np.ndarray, own: np.ndarray, m: np.ndarray) -> np.ndarray:
+        """What each pair saves, its price paid."""
+        across = m[self.upper, self.lower]
+        first, second, one, other = g[self.upper], g[self.lower], own[self.upper], own[self.lower]
+        product = one * other
+        det = product - across * across
+        sane = self.relaxing & (det > 1e-4 * product)
+        det = np.maximum(det, 1e-12)
+        a = (first * other - second * across) / det
+        b = (second * one - first * across) / det
+        sane &= (np.abs(a) < self.bound) & (np.abs(b) < self.bound)
+        return np.where(sane, a * first + b * second, 0.0) - self.pair_price

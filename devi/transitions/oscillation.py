@@ -1,46 +1,89 @@
 """Log-periodic oscillation: a wiggle of one frequency in log10(step) on a slow null, which no transition is.
 
-    y(x) = null(x) + a cos(2 pi f x) + b sin(2 pi f x)
+    y_m(x) = null_m(x) + a_m cos(2 pi f x) + b_m sin(2 pi f x)
 
 It is preferred over the changes that were found if it costs no more (chi² plus log n for each parameter) and
-repeats at least PERIODS times within the run.
+repeats at least PERIODS times within the run: for all curves that move, with one frequency, or for a curve by itself.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from devi.transitions.curves import Curve
-from devi.transitions.nulls import Library, best_nulls
+from devi.transitions.bundle import Bundle, Shared, curve_cost, dates
+from devi.transitions.nulls import null_price
 
 PERIODS = 2.0  # fewer repetitions are no oscillation but a few changes
 SHORTEST = 0.15  # decades; a faster wiggle is noise to the detector
+TRIED = 4  # frequencies whose null is chosen anew
 
 
-def oscillates(curve: Curve, library: Library, rss: float, parameters: int, inflation: float) -> bool:
-    """Whether null + oscillation costs no more than the fit with changes, of chi² `rss` and so many `parameters`.
+class Waves:
+    """Oscillations of the curves of a bundle; what does not depend on a fit is computed once."""
 
-    Both chi² are divided by `inflation`, the variance and correlation that the fit with changes left.
-    """
-    x, n = curve.x, len(curve.x)
-    span = float(x[-1] - x[0])
-    frequencies = np.arange(PERIODS / span, 1 / SHORTEST, 0.15 / span)
-    target = curve.y / curve.sigma
-    one = np.ones((n, 1)) / curve.sigma[:, None]
-    waves = np.stack([np.cos(2 * np.pi * np.outer(x, frequencies)), np.sin(2 * np.pi * np.outer(x, frequencies))])
-    waves = waves / curve.sigma[:, None]  # (2, n, frequencies)
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        span = float(bundle.x[-1] - bundle.x[0])
+        self.frequencies = np.arange(PERIODS / span, 1 / SHORTEST, 0.15 / span)
+        self._gains: dict[int, np.ndarray] = {}
+        self._costs: dict[tuple[int, int], float] = {}
+
+    def explaining(self, fit: Shared) -> set[int]:
+        """The curves that an oscillation explains for no more than their changes cost."""
+        bundle = self.bundle
+        moving = [m for m in range(len(bundle.curves)) if fit.of(m)]
+        changes = {
+            m: curve_cost(bundle, fit, m)
+            + sum(dates(fit.components[k]) * bundle.shared_price / len(fit.members[k]) for k in fit.of(m))
+            for m in moving
+        }
+        if len(moving) > 1:
+            together = np.sum([self.gains(m) for m in moving], axis=0)
+            for k in np.argsort(together)[::-1][:TRIED]:
+                waves = sum(self.cost(m, int(k)) for m in moving) + bundle.shared_price
+                if waves <= sum(changes.values()):
+                    return set(moving)
+        return {m for m in moving if self.cheapest(m) + bundle.shared_price <= changes[m]}
+
+    def cheapest(self, m: int) -> float:
+        return min(self.cost(m, int(k)) for k in np.argsort(self.gains(m))[::-1][:TRIED])
+
+    def gains(self, m: int) -> np.ndarray:
+        """What each frequency lowers chi² of curve m by, beside the best nulls, (frequency,)."""
+        if m not in self._gains:
+            self._gains[m] = _gains(self.bundle, m, self.frequencies)
+        return self._gains[m]
+
+    def cost(self, m: int, k: int) -> float:
+        """chi² and price of curve m as a null and a wave of frequency k, the frequency itself not paid."""
+        if (m, k) not in self._costs:
+            self._costs[m, k] = _cost(self.bundle, m, float(self.frequencies[k]))
+        return self._costs[m, k]
+
+
+def _waves(x: np.ndarray, frequencies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    angle = 2 * np.pi * np.outer(x, frequencies)
+    return np.cos(angle), np.sin(angle)
+
+
+def _gains(bundle: Bundle, m: int, frequencies: np.ndarray) -> np.ndarray:
+    curve, search = bundle.curves[m], bundle.searches[m]
+    weight = 1 / curve.sigma[:, None]
+    cosine, sine = (wave * weight for wave in _waves(curve.x, frequencies))
     gains = np.zeros(len(frequencies))
-    for null in best_nulls(library, curve.sigma, one, target, keep=4):
-        q = np.linalg.qr(np.concatenate([one, library.shapes[:, list(null.columns)] / curve.sigma[:, None]], axis=1))[0]
-        rest = target - q @ (q.T @ target)
-        c, s = waves[0] - q @ (q.T @ waves[0]), waves[1] - q @ (q.T @ waves[1])
+    for null in search.best(weight, keep=4):
+        q = np.linalg.qr(np.concatenate([weight, search.shapes[:, list(null.columns)]], axis=1))[0]
+        rest = search.y - q @ (q.T @ search.y)
+        c, s = cosine - q @ (q.T @ cosine), sine - q @ (q.T @ sine)
         cc, ss, cs = (c * c).sum(0), (s * s).sum(0), (c * s).sum(0)
         gc, gs = c.T @ rest, s.T @ rest
         gains = np.maximum(gains, (gc**2 * ss - 2 * gc * gs * cs + gs**2 * cc) / np.maximum(cc * ss - cs**2, 1e-9))
-    for k in np.argsort(gains)[::-1][:4]:
-        fixed = np.concatenate([one, waves[:, :, k].T], axis=1)
-        null = best_nulls(library, curve.sigma, fixed, target, keep=1)[0]
-        saved = parameters - 2 * len(null.columns) - 3
-        if (null.rss - rss) / inflation <= saved * np.log(n):
-            return True
-    return False
+    return gains
+
+
+def _cost(bundle: Bundle, m: int, frequency: float) -> float:
+    curve = bundle.curves[m]
+    cosine, sine = _waves(curve.x, np.array([frequency]))
+    fixed = np.concatenate([np.ones_like(cosine), cosine, sine], axis=1) / curve.sigma[:, None]
+    null = bundle.searches[m].best(fixed, keep=1)[0]
+    return null.rss + (null_price(null.columns) + 2) * bundle.price(m)

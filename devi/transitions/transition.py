@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 Kind = Literal["step", "jump", "ramp", "kink", "transient", "instability", "overfit_rise"]
 Direction = Literal["up", "down"]
 
@@ -42,7 +44,7 @@ class Transition:
     """A sustained change whose 10-90% span is at most one decade of steps, or an abrupt change against a slow trend.
 
     onset, midpoint, end  optimizer steps at which the fitted change has done 10, 50, 90% of its way
-    intervals             95% intervals of these three, optimizer steps
+    intervals             90% intervals of these three, optimizer steps
     confidence            in [0, 1], from the logistic model in confidence.json
     resolvable            False if fewer than 4 checkpoints lie on one side of the change
     support, against      curves that move, and metrics that were searched and do not
@@ -115,10 +117,32 @@ class Skipped:
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """One curve at one transition, for a figure: what was measured and what the fits say, all (n,).
+
+    fitted, without  the best fit, and the best one that lacks this change: a slow null and the other changes
+    noise            standard deviation, correlation left out
+    """
+
+    metric: str
+    index: int | None
+    steps: np.ndarray
+    values: np.ndarray
+    noise: np.ndarray
+    fitted: np.ndarray
+    without: np.ndarray
+    log_bayes_factor: float
+
+
+@dataclass(frozen=True)
 class Detection:
-    """Everything one search gives: the transitions by midpoint, the stages between them, and what was not searched."""
+    """Everything one search gives: the transitions by midpoint, the stages between them, and what was not searched.
+
+    evidence  id of a transition -> the curves that support it, the most telling first
+    """
 
     transitions: list[Transition]
     stages: list[Stage]
     skipped: list[Skipped]
     settings: dict[str, Any] = field(default_factory=dict)
+    evidence: dict[str, tuple[Evidence, ...]] = field(default_factory=dict)

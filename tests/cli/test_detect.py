@@ -33,7 +33,12 @@ def curves(here):
 
 
 def test_transitions_of_a_csv_are_told_with_dates_and_what_did_not_move(here, curves, capsys):
-    assert command(["detect", "curves.csv", "--exogenous", "2_000:lr/10", "--plot", "figures/out.png"]) == 0
+    assert (
+        command(
+            ["detect", "curves.csv", "--exogenous", "2_000:lr/10", "--plot", "figures/out.png", "--evidence", "proof"]
+        )
+        == 0
+    )
     told = capsys.readouterr()
     lines = told.out.splitlines()
     assert lines[0] == "curves.csv: 167 checkpoints, steps 1 to 10,000, 2 metrics, 2 transitions (strict)"
@@ -42,6 +47,7 @@ def test_transitions_of_a_csv_are_told_with_dates_and_what_did_not_move(here, cu
     assert any("coincides with what was declared: lr/10" in line for line in lines[4:])
     assert any(line.startswith("  left out: lr (is set from outside") for line in lines)
     assert (here / "figures/out.png").read_bytes()[:4] == b"\x89PNG"
+    assert {path.name for path in (here / "proof").iterdir()} == {"t1.png", "t2.png"}
     assert told.err == ""
 
 

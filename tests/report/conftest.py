@@ -27,6 +27,7 @@ class FinishedAnalysis:
     settings: dict[str, Any] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    evidence: dict[str, Any] = field(default_factory=dict)
     command: str = "devi analyze checkpoints/toy"
     flag_meanings: dict[str, str] = field(default_factory=lambda: {"rhat": "The chains disagree. Ask for more draws."})
 

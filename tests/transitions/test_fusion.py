@@ -245,6 +245,23 @@ def test_steps_times_a_factor_gives_dates_times_that_factor(noisy):
     assert [one.midpoint / 8 for one in after] == pytest.approx([one.midpoint for one in before], rel=0.05)
 
 
+def test_twice_as_many_checkpoints_move_no_event_by_more_than_its_interval():
+    dense = np.unique(np.round(np.geomspace(1, 10_000, 700)).astype(int))
+    x = np.log10(dense)
+    random = np.random.default_rng(3)
+    change = 1 / (1 + np.exp(-2 * np.log(9) * (x - 2.6) / 0.3))
+    y = (1 + dense / 20.0) ** -0.7 - change + 0.03 * random.normal(size=len(x))
+    (every,), (half,) = (find_transitions(run(dense[part], a=y[part])) for part in (slice(None), slice(None, None, 2)))
+    assert inside(every, half)
+
+
+@pytest.mark.slow
+def test_two_hundred_columns_of_noise_alarm_no_more_than_one_curve():
+    """Columns of one metric: 0 alarms measured in 200 at the strict point; one is allowed."""
+    noise = np.random.default_rng(0).normal(size=(len(X), 200))
+    assert len(find_transitions(run(feature_norm=noise))) <= 1
+
+
 def test_missing_values_are_tolerated(noisy):
     holes = {name: np.where(np.random.default_rng(2).random(len(X)) < 0.15, np.nan, y) for name, y in noisy.items()}
     before, after = find_transitions(run(**noisy)), find_transitions(run(**holes))

@@ -1,0 +1,54 @@
+"""The evidence for one transition: curve by curve the data, the best fit with and without it, and what each leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from devi.errors import DeviError
+from devi.report import palette
+from devi.report.canvas import PAGE, legend_above, literal, new_figure, shade, step_axis, styled, wrapped
+from devi.report.panels import pretty
+from devi.report.step_axis import StepAxis
+
+MOST = 4  # curves in one figure; the rest is counted in the table of the report
+
+
+@styled
+def evidence(curves: Sequence[Any], transition: Any) -> Figure:
+    """Of each curve that moves, left its values with both fits, right the residuals of both in units of the noise.
+
+    curves      of one transition, from Detection.evidence
+    transition  the one they belong to
+    """
+    shown = list(curves)[:MOST]
+    if not shown:
+        raise DeviError("no curve supports this transition; expected those of Detection.evidence[transition.id].")
+    figure = new_figure(PAGE, 0.6 + 1.5 * len(shown))
+    rows = figure.subplots(len(shown), 2, squeeze=False)
+    for row, one in enumerate(shown):
+        axis = StepAxis.of(one.steps)
+        last = row == len(shown) - 1
+        left, right = rows[row]
+        dots: dict[str, Any] = {"ls": "", "marker": "o", "ms": 2, "alpha": 0.6}
+        left.plot(one.steps, one.values, color=palette.SHADE, label="measured", **dots)
+        left.plot(one.steps, one.without, label="best fit without the change", **palette.line(1))
+        left.plot(one.steps, one.fitted, label="with it", **palette.line(0))
+        name = pretty(one.metric) + ("" if one.index is None else f" {one.index}")
+        left.set_ylabel(wrapped(literal(name)))
+        right.plot(one.steps, (one.values - one.without) / one.noise, color=palette.line(1)["color"], **dots)
+        right.plot(one.steps, (one.values - one.fitted) / one.noise, color=palette.line(0)["color"], **dots)
+        right.axhspan(-2, 2, color=palette.SHADE, alpha=0.15, lw=0)
+        right.set_ylabel("residual / noise")
+        limit = 1.1 * max(4.0, float(np.max(np.abs(one.values - one.without) / one.noise)))
+        right.set_ylim(-limit, limit)
+        right.set_title(f"log Bayes factor {one.log_bayes_factor:,.1f} nats", loc="right")
+        for axes in (left, right):
+            step_axis(axes, axis, labelled=last)
+            shade(axes, axis, [transition])
+        if row == 0:
+            legend_above(left)
+    return figure

@@ -1,0 +1,89 @@
+"""Dates of a curve's own, and how far they may be off.
+
+Curves that change together do so within a small lag. With d the shared centre and log width and d + u a curve's own,
+
+    u = argmin chi²_m(d + u) + (u_centre / LAG)² + (u_width / SPREAD)²
+
+A clear curve keeps its own dates, a faint one takes those of the others.
+
+How far they may be off is a parametric bootstrap of REPLICATES runs: noise is drawn for every curve, with the variance
+and the lag-one correlation that its residuals have, and all dates are fitted again by one Gauss-Newton step from where
+they are (a one-step bootstrap; Andrews 2002, Econometrica 70:119).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from scipy.signal import lfilter
+
+from devi.transitions.bundle import Bundle, Shared, jacobian_of, normal_of, solved
+from devi.transitions.fit import Component, moved
+
+LAG = 0.05  # decades
+SPREAD = 0.3  # of log width
+ROUNDS = 4
+REPLICATES = 200
+QUIETEST = 0.05  # of the assumed variance: a fit of real curves is never as good as a noise-free one
+
+
+class Dates(NamedTuple):
+    """Components of a curve at its own dates, amplitudes (k,), deviations (2k, REPLICATES) of centres, log widths."""
+
+    parts: list[Component]
+    amplitudes: np.ndarray
+    deviations: np.ndarray
+
+
+def replicated(bundle: Bundle, fit: Shared, *, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """For drawn noise: what each curve asks of its dates, (2 own, R), and how all move the shared ones, (2K, R)."""
+    random = np.random.default_rng(seed)
+    pulls = []
+    total = np.zeros((2 * len(fit.components), REPLICATES))
+    for m in range(len(bundle.curves)):
+        noise = drawn_noise(fit.states[m].residual, random)
+        own = fit.of(m)
+        pull = jacobian_of(bundle, fit, m).T @ noise
+        pulls.append(pull)
+        for j, k in enumerate(own):
+            total[2 * k : 2 * k + 2] += pull[2 * j : 2 * j + 2]
+    normal = normal_of(bundle, fit, range(len(bundle.curves)))[0]
+    free = np.diag(normal) > 0
+    return pulls, np.linalg.pinv(normal, rcond=1e-10, hermitian=True) @ (total * free[:, None])
+
+
+def drawn_noise(residual: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """AR(1) noise with the variance and the lag-one correlation of a residual (n,), (n, REPLICATES)."""
+    variance = max(float(np.mean(residual**2)), QUIETEST)
+    rho = float(np.clip(residual[1:] @ residual[:-1] / max(residual @ residual, 1e-12), 0.0, 0.95))
+    white = random.normal(size=(len(residual), REPLICATES))
+    white[1:] *= np.sqrt(1 - rho**2)
+    return np.sqrt(variance) * lfilter([1.0], [1.0, -rho], white, axis=0)
+
+
+def dated(bundle: Bundle, fit: Shared, m: int, pull: np.ndarray, together: np.ndarray) -> Dates:
+    """The dates of curve m. pull, together: `replicated`, of this curve and of all."""
+    own = fit.of(m)
+    place = np.array([[2 * k, 2 * k + 1] for k in own]).ravel()
+    alone = np.repeat([len(fit.members[k]) == 1 for k in own], 2)
+    hold = np.where(alone, 1e9, np.tile([LAG**-2, SPREAD**-2], len(own)))
+    asked = np.zeros(len(place))
+    for _ in range(0 if alone.all() else ROUNDS):
+        normal, gradient = (part[place] for part in normal_of(bundle, fit, [m]))
+        step = np.linalg.solve(normal[:, place] + np.diag(hold), gradient - hold * asked)
+        components = list(fit.components)
+        parts = tuple(components[k] for k in own)
+        for k, one in zip(own, moved(bundle.x, parts, step), strict=True):
+            components[k] = one
+        trial = solved(bundle, replace(fit, components=tuple(components)), [m])
+        gone = asked + step
+        if trial.states[m].rss + hold @ gone**2 >= fit.states[m].rss + hold @ asked**2:
+            break
+        fit, asked = trial, gone
+    normal = normal_of(bundle, fit, [m])[0][np.ix_(place, place)]
+    free = np.diag(normal) > 0
+    shared = together[place]
+    deviations = np.linalg.solve(normal + np.diag(hold), pull * free[:, None] + hold[:, None] * shared)
+    return Dates([fit.components[k] for k in own], np.array([fit.amplitude(m, k) for k in own]), deviations)

@@ -1,0 +1,145 @@
+"""The search of a bundle: components are added while they pay, on nulls of two terms, of one, and on none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+from scipy.signal import find_peaks
+
+from devi.transitions.bundle import (
+    Bundle,
+    Shared,
+    columns_of,
+    cost,
+    curve_cost,
+    empty,
+    joined,
+    nulls_of,
+    refined,
+    settled,
+    solved,
+    with_components,
+)
+from devi.transitions.fit import Component, Shape
+from devi.transitions.nulls import null_price
+
+CLEAR = 15.0  # times the noise: the range of curves whose speed is worth reading
+FEWEST_STEPS = 3  # peaks of the speed: fewer are found one by one
+MOST = 10  # components of a bundle, spikes included
+PATIENCE = 1  # components that may be added without paying: two kinks can pay where one does not
+GAIN = 2.0  # of cost, below which a step is not taken
+BETWEEN = 3  # nulls for which the next component is sought
+
+
+def starts(bundle: Bundle) -> list[Shared]:
+    """The cheapest fit without kinks, which can draw a ramp, and the cheapest with them.
+
+    A null of two terms can hide what one of one, or none, shows.
+    """
+
+    def value(fit: Shared) -> float:
+        return cost(bundle, fit)
+
+    smooth = [_grown(bundle, 2, ("sigmoid", "ramp", "spike")), *_staircase(bundle)]
+    kinked = [_grown(bundle, terms, ("sigmoid", "kink", "spike")) for terms in (1, 0)]
+    return [min(smooth, key=value), min(kinked, key=value)]
+
+
+def _staircase(bundle: Bundle) -> list[Shared]:
+    """A sigmoid at each peak of the curves' speed, fitted together on no null, if they are many: greed melts them."""
+    if np.median([curve.reach / np.median(curve.sigma) for curve in bundle.curves]) < CLEAR:
+        return []
+    x = np.linspace(bundle.x[0], bundle.x[-1], 400)
+    kernel = 0.03 / (x[1] - x[0])  # decades
+    speed = sum(
+        np.abs(gaussian_filter1d(np.interp(x, curve.x, curve.y), kernel, order=1)) / curve.reach
+        for curve in bundle.curves
+    )
+    peaks, found = find_peaks(np.concatenate([[0], speed, [0]]), prominence=0.1 * np.max(speed), width=1)
+    if len(peaks) < FEWEST_STEPS:
+        return []
+    order = np.argsort(found["prominences"])[::-1][:MOST]
+    widths = np.clip(found["widths"][order] * (x[1] - x[0]), 0.05, 0.5)
+    places = x[np.clip(peaks[order] - 1, 0, len(x) - 1)]
+    steps = [Component("sigmoid", float(c), float(w)) for c, w in zip(places, widths, strict=True)]
+    every = frozenset(range(len(bundle.curves)))
+    fit = with_components(bundle, empty(bundle, terms=0), steps, every, terms=0)
+    return [regrouped(bundle, refined(bundle, fit, 15))]
+
+
+def _grown(bundle: Bundle, terms: int, shapes: tuple[Shape, ...]) -> Shared:
+    count = len(bundle.curves)
+    fit = empty(bundle, terms=terms)
+    best, value, idle = fit, cost(bundle, fit), 0
+    gains: dict[int, np.ndarray] = {}
+    stale = set(range(count))
+    while len(fit.components) < MOST and idle <= PATIENCE:
+        for m in stale:
+            gains[m] = _gains(bundle, fit, m, terms)
+        trials = [
+            refined(bundle, settled(bundle, joined(fit, [one], who), sorted(who), terms=terms), 2)
+            for one, who in _candidates(bundle, gains, shapes)
+        ]
+        if not trials:
+            break
+        grown = min(trials, key=lambda trial: cost(bundle, trial))
+        moving = [m for m in range(count) if grown.of(m)]
+        grown = refined(bundle, settled(bundle, grown, moving, terms=terms), 5)
+        fit = regrouped(bundle, grown, terms=terms)
+        stale = set(moving)
+        now = cost(bundle, fit)
+        idle = 0 if now < value - GAIN else idle + 1
+        if now < value - GAIN:
+            best, value = fit, now
+    return best
+
+
+def _gains(bundle: Bundle, fit: Shared, m: int, terms: int) -> np.ndarray:
+    """What each atom would save in curve m, its amplitude paid, (K,); negative where it saves nothing."""
+    atoms, norms = bundle.atoms[m]
+    columns, search = columns_of(bundle, fit, m), bundle.searches[m]
+    least, plain = np.full(len(norms), np.inf), np.inf
+    for null in nulls_of(bundle, fit, m, keep=BETWEEN, terms=terms):
+        fixed = np.column_stack([columns, search.shapes[:, list(null.columns)]])
+        q = np.linalg.qr(fixed)[0]
+        rest = search.y - q @ (q.T @ search.y)
+        seen = atoms @ np.column_stack([q, rest])
+        power = norms - (seen[:, :-1] ** 2).sum(1)  # of each atom beside what is fitted already
+        gain = np.where(power < 1e-3, 0.0, seen[:, -1] ** 2 / np.maximum(power, 1e-12))
+        paid = float(rest @ rest) + null_price(null.columns) * bundle.price(m)
+        plain = min(plain, paid)
+        least = np.minimum(least, paid - gain)
+    return plain - least - bundle.price(m)
+
+
+def _candidates(
+    bundle: Bundle, gains: dict[int, np.ndarray], shapes: tuple[Shape, ...]
+) -> list[tuple[Component, frozenset[int]]]:
+    """The best atom of each shape, with the curves in which it saves something."""
+    table = np.stack([gains[m] for m in range(len(bundle.curves))])  # (curve, K)
+    grid = bundle.grids[0]
+    price = np.where(grid.shapes == "kink", 1, 2) * bundle.shared_price
+    score = np.maximum(table, 0.0).sum(0) - price
+    result = []
+    for shape in shapes:
+        k = int(np.argmax(np.where(grid.shapes == shape, score, -np.inf)))
+        if grid.shapes[k] == shape and score[k] > 0:
+            result.append((grid.kinds[k], frozenset(np.flatnonzero(table[:, k] > 0).tolist())))
+    return result
+
+
+def regrouped(bundle: Bundle, fit: Shared, *, terms: int = 2) -> Shared:
+    """Curves join a component that saves more there than an amplitude costs, and leave one that does not."""
+    changed = False
+    for k in range(len(fit.components)):
+        for m in range(len(bundle.curves)):
+            members = fit.members[k] ^ {m}
+            if not members:
+                continue
+            trial = replace(fit, members=(*fit.members[:k], frozenset(members), *fit.members[k + 1 :]))
+            trial = solved(bundle, trial, [m])
+            if curve_cost(bundle, trial, m) < curve_cost(bundle, fit, m) - GAIN:
+                fit, changed = settled(bundle, trial, [m], terms=terms), True
+    return refined(bundle, fit, 3) if changed else fit
