@@ -44,55 +44,67 @@ def train(
     """
     plan = plan or planned(type(task), settings_of(task))[1]
     keep_steps = set(schedule(plan.checkpoints, plan.steps))
-    place = device_of(device)
-    train_split, test_split = (_on(task.data("train"), place), _on(task.data("test"), place))
-    if train_split is None or len(train_split.inputs) == 0:
-        raise DeviError(f"task {type(task).__name__}: data('train') gave no examples; at least one is needed.")
     with seeded(plan.seed):
-        model = task.model().to(place)
-        order = torch.Generator().manual_seed(plan.seed)  # of the data; apart from the model's own randomness
-        optimizer = make_optimizer(task, plan, model)
-        scheduler = make_scheduler(plan, optimizer)
-        state = {"optimizer": optimizer, "order": order} | ({"scheduler": scheduler} if scheduler else {})
-        metadata = {
-            "task": name or name_of("task", type(task)),
-            "training": settings_of(plan),
-            "seed": plan.seed,
-            "device": str(place),
-        }
+        run = Trainee(task, Path(path), plan, name or name_of("task", type(task)), device_of(device))
+        optimizer, scheduler = run.optimizer, run.scheduler
+        state = {"optimizer": optimizer, "order": run.order} | ({"scheduler": scheduler} if scheduler else {})
         with Recorder(
-            path, task, state=state, metadata=metadata, resume=resume, expected=len(keep_steps), notice=notice
+            path, task, state=state, metadata=run.metadata, resume=resume, expected=len(keep_steps), notice=notice
         ) as record:
-            step = record.restore(model) if resume else None
+            step = record.restore(run.model) if resume else None
             if step is None:
-                step, scalars = 0, measured(task, model, train_split, test_split)
-                if not np.isfinite(scalars["train_loss"]):
-                    raise DeviError(
-                        f"{path}: train_loss is {scalars['train_loss']} before the first step; nothing was written."
-                        f" Look at the data, the loss and the initialization of {name or type(task).__name__}."
-                    )
-                record(step, model, **scalars)
+                step = 0
+                run.checkpoint(record, step)
             while step < plan.steps:
-                batch = _on(task.batch(step, order), place) or minibatch(train_split, plan.batch_size, order)
-                loss = update(task, model, optimizer, batch)
+                loss = update(task, run.model, optimizer, run.batch(step))
                 if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
                     scheduler.step(loss)
                 elif scheduler:
                     scheduler.step()
                 step += 1
                 if step in keep_steps:
-                    scalars = measured(task, model, train_split, test_split)
-                    record(step, model, **scalars)
-                    if not np.isfinite(scalars["train_loss"]):
-                        raise DeviError(
-                            f"{path}: training diverged, train_loss is {scalars['train_loss']} at step {step}."
-                            f" Checkpoints up to there are kept. Try a smaller step:"
-                            f" --set learning_rate={plan.learning_rate / 10:g}"
-                        )
+                    run.checkpoint(record, step)
                 if progress:
                     progress(step, plan.steps)
-            record.keep(step, model)
+            record.keep(step, run.model)
     return open_run(path, task)
+
+
+class Trainee:
+    """One run under way, made with the global random states seeded: what is trained, on what, in which order."""
+
+    def __init__(self, task: Task, path: Path, plan: TrainingPlan, name: str, device: torch.device) -> None:
+        self.task, self.path, self.plan, self.name, self.device = task, path, plan, name, device
+        self.model = task.model().to(device)  # first: its random numbers follow the seed, whatever the data draws
+        train_split, self.test_split = _on(task.data("train"), device), _on(task.data("test"), device)
+        if train_split is None or len(train_split.inputs) == 0:
+            raise DeviError(f"task {type(task).__name__}: data('train') gave no examples; at least one is needed.")
+        self.train_split = train_split
+        self.order = torch.Generator().manual_seed(plan.seed)  # of the data; apart from the model's own randomness
+        self.optimizer = make_optimizer(task, plan, self.model)
+        self.scheduler = make_scheduler(plan, self.optimizer)
+        self.metadata = {"task": name, "training": settings_of(plan), "seed": plan.seed, "device": str(device)}
+
+    def batch(self, step: int) -> Batch:
+        """The examples of optimizer step `step`."""
+        fresh = _on(self.task.batch(step, self.order), self.device)
+        return fresh or minibatch(self.train_split, self.plan.batch_size, self.order)
+
+    def checkpoint(self, record: Recorder, step: int) -> None:
+        """Measure and record the model. Raises DeviError if its loss is not finite."""
+        scalars = measured(self.task, self.model, self.train_split, self.test_split)
+        loss = scalars["train_loss"]
+        if step == 0 and not np.isfinite(loss):
+            raise DeviError(
+                f"{self.path}: train_loss is {loss} before the first step; nothing was written."
+                f" Look at the data, the loss and the initialization of {self.name}."
+            )
+        record(step, self.model, **scalars)
+        if not np.isfinite(loss):
+            raise DeviError(
+                f"{self.path}: training diverged, train_loss is {loss} at step {step}. Checkpoints up to there are"
+                f" kept. Try a smaller step: --set learning_rate={self.plan.learning_rate / 10:g}"
+            )
 
 
 def update(task: Task, model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch) -> float:

@@ -110,7 +110,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path, monkeyp
 
     task, path = Superposition(steps=20, checkpoints="every:5"), tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("devi.checkpoints.store.write_all", killed)
+        patch.setattr("devi.checkpoints.room.Room.put", killed)
         with pytest.raises(KeyboardInterrupt):
             train(task, path)
     assert [entry.name for entry in path.iterdir()] == ["segment-000000.h5"]

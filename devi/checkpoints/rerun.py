@@ -13,7 +13,8 @@ from devi.checkpoints.record import RecordBuffer
 from devi.checkpoints.tensors import to_values
 from devi.errors import DeviError
 
-_ENVIRONMENT = ("devi", "torch", "numpy", "python", "device", "hardware", "threads")  # what may decide the last bits
+# What may decide the last bits. seeds_at_once: with how many others a run was computed, see devi/seeds.py
+_ENVIRONMENT = ("devi", "torch", "numpy", "python", "device", "hardware", "threads", "seeds_at_once")
 
 
 def check_same_run(path: Path, stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -85,7 +86,7 @@ def elsewhere(path: Path, step: int, then: Mapping[str, Any], now: Mapping[str, 
 
 def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """'torch 2.12.0 then, 2.13.0 now', for each part of the environment that changed."""
-    before, after = ({**where, **(where.get("versions") or {})} for where in (then, now))
+    before, after = ({"seeds_at_once": 1, **where, **(where.get("versions") or {})} for where in (then, now))
     return [
         f"{name} {before.get(name)} then, {after.get(name)} now"
         for name in _ENVIRONMENT

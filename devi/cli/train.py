@@ -16,6 +16,9 @@ def train(
     preset: Annotated[str | None, Option(help="A named group of settings; see: devi tasks")] = None,
     out: Annotated[Path | None, Option(help="Directory of the run  [default: checkpoints/TASK-seedN]")] = None,
     seed: Annotated[int | None, Option(help="Seed of model, data and their order")] = None,
+    seeds: Annotated[
+        str | None, Option(metavar="A:B", help="Seeds A to B-1, a run each, all trained at once where possible")
+    ] = None,
     steps: Annotated[int | None, Option(help="Optimizer steps")] = None,
     checkpoints: Annotated[
         str | None, Option(help="log:200, every:10, steps like 0,10,100, or a FILE of steps")
@@ -30,7 +33,8 @@ def train(
 ) -> None:
     """Train a task and keep dense checkpoints.
 
-    Ctrl-C and kill -9 lose nothing that was committed.
+    Ctrl-C and kill -9 lose nothing that was committed. Runs made with --seeds are like any other: each can be resumed
+    alone, with --seed, or all of them together.
 
     Example: devi train superposition --seed 1 --set features=5
     """
@@ -38,7 +42,7 @@ def train(
     from devi.cli.settings import read_settings
     from devi.plan import planned, resumed_settings
     from devi.plugins import load, name_of
-    from devi.training import train as train_run
+    from devi.seeds import Wanted, train_seeds
 
     cls = load("task", task)
     given = read_settings(config, set_ or [])
@@ -49,28 +53,51 @@ def train(
         if value is not None:
             given[key] = value
     short = name_of("task", cls)
-    if out is None:
-        wanted = given.get("seed", getattr(cls, "seed", 0))
-        out = Path("checkpoints") / f"{short}{f'-{preset}' if preset else ''}-seed{wanted}"
-    if resume:
-        given = resumed_settings(out, cls, given, preset=preset)
-        preset = None
-    chosen, plan = planned(cls, given, preset=preset, called=task)
+    folder = f"{short}{f'-{preset}' if preset else ''}-seed"
+    if seeds is None:
+        places = [(given, out or Path("checkpoints") / f"{folder}{given.get('seed', getattr(cls, 'seed', 0))}")]
+    elif out is not None or "seed" in given:
+        raise DeviError(
+            f"--seeds {seeds} makes a run of each seed, checkpoints/{folder}N, so {'--out' if out else 'a single seed'}"
+            f" does not go with it. Leave one of them out: --seeds {seeds}, or --seed N --out DIR"
+        )
+    else:
+        places = [({**given, "seed": each}, Path("checkpoints") / f"{folder}{each}") for each in seed_range(seeds)]
+    wanted = []
+    for settings, place in places:
+        if resume:
+            settings = resumed_settings(place, cls, settings, preset=preset)
+        wanted.append(Wanted(*planned(cls, settings, preset=None if resume else preset, called=task), place))
     with progress() as shown:
-        run = train_run(
-            chosen,
-            out,
-            plan=plan,
+        runs = train_seeds(
+            wanted,
             name=short if task == short else task,
             resume=resume,
             device=device,
-            progress=shown.count(f"train {short}", "steps"),
+            progress=shown.count(f"train {short}" if seeds is None else f"train {short}, seeds {seeds}", "steps"),
             notice=shown.note,
         )
-    last = {str(name): float(values[-1]) for name, values in run.scalars.data_vars.items()}
+    lasts = [{str(name): float(values[-1]) for name, values in run.scalars.data_vars.items()} for run in runs]
     if as_json:
-        print(json.dumps({"run": str(out), "checkpoints": len(run), "steps": plan.steps, "last": last}))
+        documents = [
+            {"run": str(each.path), "checkpoints": len(run), "steps": each.plan.steps, "last": last}
+            for each, run, last in zip(wanted, runs, lasts, strict=True)
+        ]
+        print(json.dumps(documents[0] if seeds is None else {"runs": documents}))
         return
-    print(f"{out}: {len(run)} checkpoints, steps {run.steps[0]:,} to {run.steps[-1]:,}")
-    print("at the end: " + ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in last.items()))
-    print(f"next: devi analyze {out}" + ("" if task == short else f" --task {task}"))
+    for each, run, last in zip(wanted, runs, lasts, strict=True):
+        print(f"{each.path}: {len(run)} checkpoints, steps {run.steps[0]:,} to {run.steps[-1]:,}")
+        print("at the end: " + ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in last.items()))
+    several = wanted[0].path if len(wanted) == 1 else wanted[0].path.parent  # a folder of runs is analyzed run by run
+    print(f"next: devi analyze {several}" + ("" if task == short else f" --task {task}"))
+
+
+def seed_range(text: str) -> range:
+    """The seeds of 'A:B', A to B-1. Raises DeviError if there is none."""
+    first, colon, end = text.partition(":")
+    if colon and first.isdecimal() and end.isdecimal() and int(first) < int(end):
+        return range(int(first), int(end))
+    raise DeviError(
+        f"--seeds '{text}' names no seeds. Expected A:B with whole numbers and A below B, which means A to B-1,"
+        " e.g. --seeds 0:16"
+    )

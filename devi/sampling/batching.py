@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
@@ -14,8 +15,34 @@ FALLBACK = re.compile(r"batching rule for (aten::\w+)")
 FUSED_ATTENTION = "aten::_scaled_dot_product"
 
 
+class Attempt(NamedTuple):
+    """What came of computing several replicas at once: why it cannot be done, if so, and what is slow about it."""
+
+    obstacle: str | None
+    slow: list[str]  # operations that vmap takes one replica after another
+
+
 def can_batch(model: str, attempt: Callable[[], object]) -> bool:
-    """Whether `attempt`, a loss and its gradient for one replica, works inside vmap; says so if it does not, or slowly.
+    """Whether `attempt`, a loss and its gradient for one replica, works inside vmap; warns if not, or slowly."""
+    obstacle, slow = attempted(attempt)
+    if obstacle is not None:
+        warnings.warn(
+            f"{model} cannot be batched over replicas by torch.vmap ({obstacle});"
+            " its chains are run one after another, which is slower.",
+            stacklevel=4,
+        )
+        return False
+    if slow:
+        warnings.warn(
+            f"{model} uses {', '.join(slow)}, which torch.vmap cannot batch: these run one replica after another,"
+            " which is slower.",
+            stacklevel=4,
+        )
+    return True
+
+
+def attempted(attempt: Callable[[], object]) -> Attempt:
+    """Whether `attempt` works inside vmap. Raises DeviError where the attempt does.
 
     Attention is taken by torch's plain kernels for the rest of the process: of its fused ones some have no derivative
     inside vmap, and others no batching rule. The setting belongs to the process, so threads cannot each have theirs.
@@ -30,19 +57,8 @@ def can_batch(model: str, attempt: Callable[[], object]) -> bool:
     except DeviError:
         raise
     except Exception as reason:
-        warnings.warn(
-            f"{model} cannot be batched over replicas by torch.vmap"
-            f" ({str(reason).splitlines()[0][:160]}); its chains are run one after another, which is slower.",
-            stacklevel=4,
-        )
-        return False
-    if slow:
-        warnings.warn(
-            f"{model} uses {', '.join(slow)}, which torch.vmap cannot batch: these run one replica after another,"
-            " which is slower.",
-            stacklevel=4,
-        )
-    return True
+        return Attempt(str(reason).splitlines()[0][:160] if str(reason) else type(reason).__name__, [])
+    return Attempt(None, slow)
 
 
 def _not_batched(attempt: Callable[[], object]) -> list[str]:

@@ -1,0 +1,239 @@
+"""Stack: several seeds of one task side by side, trained as one: parameters (seed, *shape), one optimizer over them.
+
+    loss = Σ_seed L_seed(w_seed),   ∂loss/∂w_seed = ∂L_seed/∂w_seed
+
+so one backward pass through vmap gives every seed its own gradient, and an optimizer that works element by element
+gives every seed the step that it would take alone. The sums inside L_seed are those of one seed; whether their last
+bits are too depends on torch's kernels, see `devi.seeds`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, vmap
+
+from devi.errors import DeviError
+from devi.sampling.batching import Attempt, attempted
+from devi.task import Batch, settings_of
+from devi.training import Trainee, make_scheduler
+
+# Each element of a parameter is updated by itself: no norms, factors or searches over whole tensors.
+ELEMENTWISE = (
+    *("SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax"),
+    *("RMSprop", "Rprop", "Adagrad", "Adadelta", "ASGD"),
+)
+# Seeds together and alone sum in another order at most; any other difference is of the size of the gradient itself.
+GRADIENTS_AGREE = 1e-3  # of a tensor's largest entry
+
+
+class Stack:
+    """Seeds that stand at the same step. While it exists their models' parameters are rows of its own."""
+
+    def __init__(self, runs: Sequence[Trainee]) -> None:
+        self.runs, self.first = list(runs), runs[0]
+        self.parameters = {
+            name: torch.stack([of_run[name].detach() for of_run in self._named("named_parameters")])
+            for name, _ in self.first.model.named_parameters()
+        }
+        self.buffers = {
+            name: torch.stack([of_run[name] for of_run in self._named("named_buffers")])
+            for name, _ in self.first.model.named_buffers()
+        }
+        for name, parameter in self.first.model.named_parameters():
+            self.parameters[name].requires_grad_(parameter.requires_grad)
+        for row, of_run in enumerate(self._named("named_parameters")):
+            for name, own in of_run.items():
+                own.data = self.parameters[name].detach()[row]
+        self._full: Batch | None = None
+        self.optimizer = self._stacked_optimizer()
+        self.scheduler = self._stacked_scheduler()
+
+    def update(self, step: int) -> None:
+        """One optimizer step of every seed on its own examples."""
+        self.first.model.train()
+        self.optimizer.zero_grad()
+        self.losses(self.batch(step)).sum().backward()
+        self.optimizer.step()
+        if self.scheduler:
+            self.scheduler.step()
+
+    def losses(self, batch: Batch) -> Tensor:
+        """Mean loss of every seed, (seed,), on examples (seed, example, ...)."""
+        return vmap(self._loss)({**self.parameters, **self.buffers}, batch.inputs, batch.targets)
+
+    def batch(self, step: int) -> Batch:
+        """The examples of optimizer step `step`, (seed, example, ...). Raises DeviError if their shapes differ."""
+        batches = [run.batch(step) for run in self.runs]
+        is_full = all(batch is run.train_split for batch, run in zip(batches, self.runs, strict=True))
+        if is_full and self._full is not None:
+            return self._full
+        try:
+            stacked = Batch(torch.stack([b.inputs for b in batches]), torch.stack([b.targets for b in batches]))
+        except RuntimeError as reason:
+            raise DeviError(
+                f"the examples of step {step} differ in shape between seeds ({reason}); seeds that are trained at once"
+                " need the same. Train them one by one: --seed N"
+            ) from None
+        self._full = stacked if is_full else None
+        return stacked
+
+    def optimizer_state(self, row: int) -> dict[str, Any]:
+        """What the optimizer of one seed alone would give as its state_dict."""
+        whole = self.optimizer.state_dict()
+        stacked = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        return {**whole, "state": {
+            place: {key: value[row] if _is_stacked(value, stacked[place]) else value for key, value in kept.items()}
+            for place, kept in whole["state"].items()
+        }}  # fmt: skip
+
+    def dissolve(self) -> None:
+        """Give every seed its optimizer's and scheduler's state, and parameters of its own."""
+        for row, run in enumerate(self.runs):
+            run.optimizer.load_state_dict(self.optimizer_state(row))
+            if run.scheduler:
+                run.scheduler.load_state_dict(self.scheduler.state_dict())
+            for own in run.model.parameters():
+                own.data = own.data.clone()
+
+    def _loss(self, tensors: Mapping[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
+        return self.first.task.loss(functional_call(self.first.model, dict(tensors), (inputs,)), targets).mean()
+
+    def _named(self, kind: str) -> Iterator[dict[str, Tensor]]:
+        return (dict(getattr(run.model, kind)()) for run in self.runs)
+
+    def _stacked_optimizer(self) -> torch.optim.Optimizer:
+        """Of the seeds' own kind, settings and state, over the stacked parameters."""
+        own = self.first.optimizer
+        names = {id(value): name for name, value in self.first.model.named_parameters()}
+        groups = [{**g, "params": [self.parameters[names[id(p)]] for p in g["params"]]} for g in own.param_groups]
+        optimizer: torch.optim.Optimizer = cast(Any, type(own))(groups)
+        states = [_states(run.optimizer) for run in self.runs]
+        for place, stacked in enumerate(p for group in optimizer.param_groups for p in group["params"]):
+            of_seeds = [each[place] for each in states]
+            if of_seeds[0]:
+                optimizer.state[stacked] = {
+                    key: torch.stack([each[key] for each in of_seeds])
+                    if isinstance(value, Tensor) and value.shape == stacked.shape[1:] and key != "step"
+                    else value
+                    for key, value in of_seeds[0].items()
+                }
+        return optimizer
+
+    def _stacked_scheduler(self) -> Any:
+        own = self.first.scheduler
+        if own is None:
+            return None
+        settings = [
+            {key: value for key, value in g.items() if key != "params"} for g in self.first.optimizer.param_groups
+        ]
+        scheduler = make_scheduler(self.first.plan, self.optimizer)
+        scheduler.load_state_dict(own.state_dict())
+        for group, before in zip(self.optimizer.param_groups, settings, strict=True):
+            group.update(before)
+        return scheduler
+
+
+def obstacle(runs: Sequence[Trainee]) -> Attempt:
+    """Why these seeds cannot be trained at once, if so, found by trying: their gradients together and alone."""
+    first = runs[0]
+    if any(_but_seed(run) != _but_seed(first) for run in runs):
+        return Attempt("they differ in other settings than the seed", [])
+    kind = type(first.optimizer)
+    if kind.__module__.split(".")[:2] != ["torch", "optim"] or kind.__name__ not in ELEMENTWISE:
+        return Attempt(f"optimizer {kind.__name__} is not known to work on each parameter's elements by themselves", [])
+    if isinstance(first.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        return Attempt("scheduler ReduceLROnPlateau follows the loss of one seed", [])
+    if any(_settings(run.optimizer) != _settings(first.optimizer) for run in runs):
+        return Attempt("their optimizers have different settings", [])
+    orders = [run.order.get_state() for run in runs]
+    tensors = [[*run.model.parameters(), *run.model.buffers()] for run in runs]
+    before = [[value.detach().clone() for value in own] for own in tensors]
+    try:
+        return _same_gradients(runs, orders)
+    finally:
+        for run, order, own, values in zip(runs, orders, tensors, before, strict=True):
+            run.order.set_state(order)
+            for tensor, value in zip(own, values, strict=True):
+                tensor.data = value
+                tensor.grad = None
+
+
+def _same_gradients(runs: Sequence[Trainee], orders: Sequence[Tensor]) -> Attempt:
+    for run in runs:
+        run.model.train()
+    buffers = [[value.clone() for value in run.model.buffers()] for run in runs]
+    random = torch.get_rng_state()
+    alone = []
+    for run in runs:
+        examples = run.batch(0)
+        loss = run.task.loss(run.model(examples.inputs), examples.targets).mean()
+        moving = [parameter for parameter in run.model.parameters() if parameter.requires_grad]
+        alone.append(torch.autograd.grad(loss, moving, allow_unused=True))
+    if not torch.equal(random, torch.get_rng_state()):
+        return Attempt("the model draws random numbers in training (dropout, for example), each seed its own", [])
+    if any(
+        not torch.equal(now, value)
+        for run, of_run in zip(runs, buffers, strict=True)
+        for now, value in zip(run.model.buffers(), of_run, strict=True)
+    ):
+        return Attempt("the model changes its buffers in training (batch normalization, for example)", [])
+    together: list[Tensor | None] = []
+
+    def attempt() -> None:
+        for run, order in zip(runs, orders, strict=True):
+            run.order.set_state(order)
+        stack = Stack(runs)
+        moving = [parameter for parameter in stack.parameters.values() if parameter.requires_grad]
+        together[:] = torch.autograd.grad(stack.losses(stack.batch(0)).sum(), moving, allow_unused=True)
+
+    try:
+        found = attempted(attempt)
+    except DeviError as reason:
+        return Attempt(str(reason).partition(";")[0], [])
+    if found.obstacle is None:
+        for row, of_run in enumerate(alone):
+            for own, stacked in zip(of_run, together, strict=True):
+                if own is not None and not _agree(own, stacked[row] if stacked is not None else torch.zeros_like(own)):
+                    return Attempt(f"seed {runs[row].plan.seed} has another gradient together than alone", [])
+    return found
+
+
+def activation_bytes(run: Trainee) -> int:
+    """What one seed's loss keeps for its gradient."""
+    saved = 0
+
+    def count(value: Tensor) -> Tensor:
+        nonlocal saved
+        saved += value.numel() * value.element_size()
+        return value
+
+    order = run.order.get_state()
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda value: value):
+        examples = run.batch(0)
+        run.task.loss(run.model(examples.inputs), examples.targets).mean()
+    run.order.set_state(order)
+    return saved
+
+
+def _agree(alone: Tensor, together: Tensor) -> bool:
+    return bool((alone - together).abs().max() <= GRADIENTS_AGREE * alone.abs().max()) if alone.numel() else True
+
+
+def _but_seed(run: Trainee) -> dict[str, Any]:
+    return {**settings_of(run.task), **settings_of(run.plan), "seed": None}
+
+
+def _is_stacked(value: Any, stacked: Tensor) -> bool:
+    return isinstance(value, Tensor) and value.shape == stacked.shape
+
+
+def _states(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    return [optimizer.state.get(p, {}) for group in optimizer.param_groups for p in group["params"]]
+
+
+def _settings(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    return [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]

@@ -1,0 +1,243 @@
+import json
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+
+from devi.checkpoints.reader import open_run
+from devi.cli.main import run as command
+from devi.errors import DeviError
+from devi.plan import planned
+from devi.seeds import Wanted, train_seeds
+from devi.task import Batch, Task, settings_of
+from devi.tasks.modular_addition import ModularAddition
+from devi.tasks.superposition import Superposition
+from devi.training import train
+
+SUPERPOSITION = Superposition(steps=30, checkpoints="every:5")
+MLP = ModularAddition(embed=12, width=48, steps=100, checkpoints="every:50")
+MINIBATCHES = ModularAddition(p=23, embed=8, width=16, steps=30, checkpoints="every:5", batch_size=32)
+TRANSFORMER = ModularAddition(
+    architecture="transformer", p=11, embed=16, width=16, steps=20, checkpoints="every:5", learning_rate=1e-3
+)
+
+
+def wanted(task, seeds, folder, **settings):
+    runs = []
+    for seed in seeds:
+        own = replace(task, seed=seed)
+        plan = planned(type(own), {**settings_of(own), **settings})[1]
+        runs.append(Wanted(own, plan, folder / f"seed{seed}"))
+    return runs
+
+
+def same_bits(one, other):
+    assert one.steps.tolist() == other.steps.tolist()
+    for name, values in one.parameters().items():
+        assert values.tobytes() == other.parameters()[name].tobytes(), name
+    for name in one.scalars:
+        assert one.scalars[name].values.tobytes() == other.scalars[name].values.tobytes(), name
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("task", [SUPERPOSITION, MLP, MINIBATCHES], ids=["superposition", "mlp", "minibatches"])
+def test_a_seed_has_the_same_bits_in_any_batch_and_alone_on_one_thread(tmp_path, one_thread, task):
+    many = train_seeds(wanted(task, range(5), tmp_path / "five"), name="t")
+    two = train_seeds(wanted(task, [3, 9], tmp_path / "two"), name="t")
+    same_bits(many[3], two[0])
+    same_bits(many[3], train(replace(task, seed=3), tmp_path / "alone", name="t"))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimizer": "SGD", "momentum": 0.9, "learning_rate": 0.1},
+        {"optimizer": "Adam", "scheduler": "OneCycleLR"},
+        {"optimizer": "RMSprop", "scheduler": "CosineAnnealingLR"},
+        {"optimizer": "NAdam"},
+        {"optimizer": "Adagrad", "scheduler": "LinearLR"},
+    ],
+    ids=lambda settings: settings["optimizer"],
+)
+def test_every_elementwise_optimizer_takes_the_step_that_it_takes_alone(tmp_path, one_thread, settings):
+    runs = wanted(MINIBATCHES, range(3), tmp_path / "three", **settings)
+    same_bits(train_seeds(runs, name="t")[1], train(runs[1].task, tmp_path / "alone", plan=runs[1].plan, name="t"))
+
+
+def test_a_transformer_has_the_same_numbers_as_alone_where_sums_are_taken_in_another_order(tmp_path, one_thread):
+    together = train_seeds(wanted(TRANSFORMER, range(4), tmp_path / "four"), name="t")[2]
+    alone = train(replace(TRANSFORMER, seed=2), tmp_path / "alone", name="t")
+    for name, values in alone.parameters().items():
+        # Adam makes of a rounding error in a gradient near 0 up to a step; 1e-4 is a tenth of one
+        assert np.abs(values - together.parameters()[name]).max() < 1e-4, name
+
+
+def test_threads_share_the_seeds_and_change_no_bit(tmp_path, monkeypatch):
+    monkeypatch.setattr("devi.seeds.WORTH_A_THREAD", 0)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        split = train_seeds(wanted(MINIBATCHES, range(5), tmp_path / "split"), name="t")
+        assert torch.get_num_threads() == 2
+        torch.set_num_threads(1)
+        whole = train_seeds(wanted(MINIBATCHES, range(5), tmp_path / "whole"), name="t")
+    finally:
+        torch.set_num_threads(before)
+    for one, other in zip(split, whole, strict=True):
+        same_bits(one, other)
+
+
+class Stop(Exception):
+    pass
+
+
+def stopping_at(count, kind):
+    def progress(done, total):
+        if done >= count:
+            raise kind
+
+    return progress
+
+
+def test_stopped_seeds_go_on_together_bit_for_bit(tmp_path, one_thread):
+    plan = replace(MINIBATCHES, steps=40)
+    whole = train_seeds(wanted(plan, range(3), tmp_path / "whole"), name="t")
+    with pytest.raises(Stop):
+        train_seeds(wanted(plan, range(3), tmp_path / "cut"), name="t", progress=stopping_at(60, Stop))
+    assert open_run(tmp_path / "cut" / "seed1", plan).steps[-1] == 20
+    notices = []
+    resumed = train_seeds(wanted(plan, range(3), tmp_path / "cut"), name="t", resume=True, notice=notices.append)
+    for one, other in zip(whole, resumed, strict=True):
+        same_bits(one, other)
+    assert any("seeds_at_once 3 then, 1 to 3 now" in notice for notice in notices)
+
+
+def test_an_interrupt_keeps_the_step_it_came_at_and_each_run_goes_on_alone(tmp_path, one_thread):
+    with pytest.raises(KeyboardInterrupt):
+        train_seeds(wanted(MINIBATCHES, range(2), tmp_path), name="t", progress=stopping_at(34, KeyboardInterrupt))
+    notices = []
+    alone = train(MINIBATCHES, tmp_path / "seed0", name="t", resume=True, notice=notices.append)
+    assert any("goes on at step 17, but the run was begun elsewhere (seeds_at_once 2" in each for each in notices)
+    same_bits(alone, train(MINIBATCHES, tmp_path / "whole", name="t"))
+
+
+def test_seeds_at_different_steps_are_joined_by_those_ahead(tmp_path, one_thread):
+    """A killed process leaves each seed its own last slot; here one has none, one is half way, and one has ended."""
+    runs = wanted(MINIBATCHES, range(3), tmp_path / "mixed")
+    with pytest.raises(Stop):
+        train(runs[0].task, runs[0].path, name="t", progress=stopping_at(12, Stop))
+    train(runs[2].task, runs[2].path, name="t")
+    resumed = train_seeds(runs, name="t", resume=True, notice=lambda text: None)
+    for one, other in zip(
+        resumed, train_seeds(wanted(MINIBATCHES, range(3), tmp_path / "whole"), name="t"), strict=True
+    ):
+        same_bits(one, other)
+
+
+def test_a_seed_that_diverges_stops_and_the_others_go_on(tmp_path):
+    task = Superposition(learning_rate=1.0, steps=30, checkpoints="every:5", features=3)
+    runs = wanted(task, range(3), tmp_path)
+    object.__setattr__(runs[1].task, "importance", (1e30, 1.0, 1.0))
+    with pytest.raises(DeviError, match=r"seed1: training diverged, train_loss is (nan|inf) at step \d+"):
+        train_seeds(runs, name="t", notice=lambda text: None)
+    assert open_run(tmp_path / "seed2", task).steps[-1] == 30
+
+
+@dataclass(frozen=True)
+class Odd(Task):
+    """Whatever keeps seeds from being trained at once."""
+
+    what: str = "dropout"
+    optimizer: str = "SGD"
+    learning_rate: float = 0.01
+    steps: int = 4
+    checkpoints: str = "every:2"
+    seed: int = 0
+
+    def model(self):
+        middle = {"dropout": torch.nn.Dropout(0.5), "norm": torch.nn.BatchNorm1d(8)}.get(self.what, torch.nn.ReLU())
+        model = torch.nn.Sequential(torch.nn.Linear(3, 8), middle, torch.nn.Linear(8, 1))
+        if self.what == "item":
+            model.register_forward_pre_hook(lambda module, inputs: (inputs[0] * float(inputs[0].max().item() > -9),))
+        return model
+
+    def data(self, split):
+        count = 20 + (self.seed if self.what == "shape" else 0)
+        x = torch.randn(count, 3, generator=torch.Generator().manual_seed(0))
+        return Batch(x, x.sum(1, keepdim=True)) if split == "train" else None
+
+    def loss(self, outputs, targets):
+        scale = 1.0 + (self.seed if self.what == "loss" else 0)
+        return scale * (outputs - targets).square().sum(-1)
+
+
+@pytest.mark.parametrize(
+    ("task", "reason"),
+    [
+        (Odd("dropout"), "the model draws random numbers in training"),
+        (Odd("norm"), "the model changes its buffers in training"),
+        (Odd("item"), "item"),
+        (Odd("shape"), "the examples of step 0 differ in shape between seeds"),
+        (Odd("loss"), "seed 1 has another gradient together than alone"),
+        (Odd("none", optimizer="LBFGS"), "optimizer LBFGS is not known to work on each parameter's elements"),
+    ],
+    ids=["dropout", "batch norm", "item", "shape", "loss", "LBFGS"],
+)
+def test_what_cannot_be_trained_at_once_is_trained_one_after_another_with_a_notice(tmp_path, task, reason):
+    notices = []
+    runs = train_seeds(wanted(task, range(2), tmp_path / "seeds"), name="odd", notice=notices.append)
+    (notice,) = notices
+    assert notice.startswith(f"odd: seeds are trained one after another, not at once: {reason}") or reason in notice
+    same_bits(runs[1], train(replace(task, seed=1), tmp_path / "alone", name="odd"))
+
+
+def test_a_scheduler_that_follows_the_loss_is_trained_one_by_one(tmp_path):
+    notices = []
+    train_seeds(
+        wanted(Odd("none"), range(2), tmp_path, scheduler="ReduceLROnPlateau"), name="odd", notice=notices.append
+    )
+    assert "scheduler ReduceLROnPlateau follows the loss of one seed" in notices[0]
+
+
+def test_a_directory_that_holds_something_is_refused_before_anything_is_written(tmp_path):
+    (tmp_path / "seed1").mkdir()
+    (tmp_path / "seed1" / "notes.txt").write_text("mine")
+    with pytest.raises(DeviError, match="seed1 holds something that is no run"):
+        train_seeds(wanted(SUPERPOSITION, range(2), tmp_path), name="t")
+    assert not (tmp_path / "seed0").exists()
+
+
+def test_the_command_makes_a_run_of_each_seed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    settings = ["--steps", "10", "--checkpoints", "every:5", "--json"]
+    assert command(["train", "superposition", "--seeds", "2:4", *settings]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [each["run"] for each in document["runs"]] == [f"checkpoints/superposition-seed{seed}" for seed in (2, 3)]
+    assert open_run("checkpoints/superposition-seed3").metadata["seed"] == 3
+    assert command(["train", "superposition", "--seeds", "2:4", "--resume", *settings]) == 0
+
+
+@pytest.mark.parametrize("text", ["5:3", "3:3", "a", "4", ":3", "1:b", "-1:3"])
+def test_seeds_that_are_none_are_refused_in_one_line(tmp_path, monkeypatch, capsys, text):
+    monkeypatch.chdir(tmp_path)
+    assert command(["train", "superposition", f"--seeds={text}"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"--seeds '{text}' names no seeds. Expected A:B" in error
+
+
+@pytest.mark.parametrize("more", [["--seed", "1"], ["--out", "here"], ["--set", "seed=1"]])
+def test_seeds_do_not_go_with_a_single_seed_or_directory(tmp_path, monkeypatch, capsys, more):
+    monkeypatch.chdir(tmp_path)
+    assert command(["train", "superposition", "--seeds", "0:2", *more]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "--seeds 0:2 makes a run of each seed, checkpoints/superposition-seedN" in error
