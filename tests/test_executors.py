@@ -1,4 +1,6 @@
+import multiprocessing
 import os
+import time
 
 import pytest
 
@@ -19,6 +21,21 @@ def test_processes_keep_the_order_and_are_others_than_this_one():
     results = list(Processes(2).map(where, range(8)))
     assert [square for square, _ in results] == [item * item for item in range(8)]
     assert os.getpid() not in {process for _, process in results}
+
+
+def slowly(item: int) -> int:
+    time.sleep(item)
+    return item
+
+
+@pytest.mark.slow  # exact, no false alarms: it starts processes
+def test_nobody_waits_for_what_processes_are_at_when_no_more_is_wanted():
+    results = Processes(2).map(slowly, [0, 60, 60])
+    assert next(results) == 0
+    began = time.monotonic()
+    results.close()
+    assert time.monotonic() - began < 30
+    assert not multiprocessing.active_children()
 
 
 def test_one_worker_is_here_and_none_is_refused():

@@ -137,6 +137,18 @@ def test_control_variates_in_balance_take_the_noise_that_they_explain():
     assert quiet["llc_se"].item() == pytest.approx(0.5 * plain["llc_se"].item(), rel=1e-12)
 
 
+def test_an_unadjusted_sampler_doubts_half_of_what_its_two_corrections_differ_by():
+    generator = np.random.default_rng(1)
+    stein = generator.standard_normal((1, 4, 2000, 1))
+    loss = (5 + 2 * stein[..., 0] + 0.2 * generator.standard_normal((1, 4, 2000))) / 100
+    sure = drawn([0.0] * 4, loss=loss, stein=stein)
+    doubtful = sure.copy()
+    doubtful.attrs = {**sure.attrs, "is_adjusted": 0}
+    exact, found = learning_coefficient(sure), learning_coefficient(doubtful)
+    apart = abs(found["llc_raw"] - found["llc_step_bias"] - found["llc"]).item()
+    assert found["llc_se"].item() == pytest.approx(np.hypot(exact["llc_se"].item(), 0.5 * apart), rel=1e-12)
+
+
 def test_a_chain_that_left_the_numbers_is_left_out_named_and_not_averaged_in():
     draws = drawn([0.0] * 4)
     clean = learning_coefficient(draws.isel(chain=[0, 2, 3]))

@@ -78,3 +78,13 @@ def test_progress_ends_at_1():
 def test_a_setting_out_of_range_is_named_with_its_bound(name, value, bound):
     with pytest.raises(DeviError, match=f"{name} = {value} is out of range: it must be finite and {bound}; leave it"):
         calibrate(Monomials().run(), **{name: value})
+
+
+@pytest.mark.parametrize("powers", [(4,), (8,), (2, 4)])
+def test_a_direction_of_higher_order_does_not_count_as_curved(powers):
+    from devi.sampling.posterior import Posterior
+    from devi.sampling.step_size import regular_localization
+
+    assert regular_localization(Posterior(Monomials(powers).run()), 100.0, 0.002) is None
+    curved = regular_localization(Posterior(Monomials((2,) * len(powers)).run()), 100.0, 0.002)
+    assert curved == pytest.approx(0.2, rel=1e-3)

@@ -6,7 +6,7 @@ import pytest
 from devi.known.memory_run import MemoryRun
 from devi.known.monomials import Monomials
 from devi.metrics.learning_coefficient import LearningCoefficient
-from devi.sampling.climb import _counted, _is_settled
+from devi.sampling.climb import ZOOM, _counted, _is_settled, _zoom
 
 
 def test_a_move_counts_if_it_is_larger_than_its_errors_and_than_a_share():
@@ -25,6 +25,21 @@ def test_an_estimate_is_settled_only_where_its_move_is_small_and_known():
     assert not _is_settled(small, np.array([0.1]))
     assert not _is_settled(np.array([0.1]), known)
     assert not _is_settled(np.array([np.nan]), known)
+
+
+def test_where_the_loss_holds_all_directions_the_localization_stays():
+    assert _zoom(np.array([0.05]), np.array([0.005]), 1.0) == 1.0
+
+
+def test_where_directions_stay_flat_the_localization_rises_with_nbeta():
+    assert _zoom(np.array([0.30]), np.array([0.29]), 1.0) == ZOOM
+    assert _zoom(np.array([0.45]), np.array([0.06]), 1.0) == ZOOM  # most were only held at last, one is flat
+
+
+@pytest.mark.parametrize("power", [6, 8])
+def test_where_a_direction_of_high_order_is_held_better_and_better_the_localization_stays(power):
+    """Of wᵖ it holds a share that goes as γ/nβ^(2/p)."""
+    assert _zoom(np.array([0.2]), np.array([0.2 * 16 ** (-2 / power)]), 1.0) == 1.0
 
 
 @pytest.mark.slow
