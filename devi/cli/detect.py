@@ -43,6 +43,12 @@ def detect(
         Path | None,
         Option(metavar="DIR", help="Draw the data, the best fits with and without the change, and what each leaves"),
     ] = None,
+    follow: Annotated[
+        bool, Option("--follow", help="Go on while the file grows; tell each transition once it is certain")
+    ] = False,
+    patience: Annotated[
+        float | None, Option(metavar="SECONDS", help="Of --follow: stop when the file has not grown for so long")
+    ] = None,
     as_json: Annotated[bool, Option("--json", help="Print one JSON document and nothing else")] = False,
 ) -> None:
     """Find the transitions in the curves of a file, whatever program wrote it.
@@ -61,6 +67,14 @@ def detect(
     pairs = {
         option: dict(_pair(text, option) for text in given or []) for option, given in (("se", se), ("units", units))
     }
+    if follow:
+        from devi.cli.follow import follow as follow_file
+
+        def read() -> Table:
+            return read_table(file, step=step, metrics=_names(metrics or []), errors=pairs["se"], growing=True)
+
+        follow_file(file, read, as_json=as_json, patience=patience)
+        return
     table = read_table(file, step=step, metrics=_names(metrics or []), errors=pairs["se"])
     for metric, unit in pairs["units"].items():
         _variable(table, metric, file).attrs["units"] = unit

@@ -67,6 +67,8 @@ def read_table(
             f"{path} has no numeric column beside its steps{f' ({listed})' if listed else ''}; expected one quantity a"
             " column. To name one that was left out: --metrics NAME"
         )
+    if not dataset.sizes["step"]:
+        raise DeviError(f"{path} has names and no row; expected one row a checkpoint. Is it still being written?")
     return Table(dataset, left_out, _gaps(dataset))
 
 

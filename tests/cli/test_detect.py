@@ -103,3 +103,23 @@ def test_a_gap_is_a_notice_and_does_not_spoil_the_json(here, capsys):
 def test_a_wrong_option_is_said_in_one_line(curves, capsys, arguments, message):
     assert command(["detect", "curves.csv", *arguments]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_growing_file_is_followed_until_it_rests(here, capsys, monkeypatch):
+    from devi.cli import follow
+
+    monkeypatch.setattr(follow, "WAIT", 0.0)
+    rows = [f"{step},{value}\n" for step, value in zip(STEPS, (STEPS > 400).astype(float), strict=True)]
+    path = here / "log.csv"
+    path.write_text("step,a\n")
+
+    def grow(seconds):
+        with path.open("a") as file:
+            file.write("".join(rows[:8]))
+        del rows[:8]
+
+    monkeypatch.setattr(follow.time, "sleep", grow)
+    assert command(["detect", "log.csv", "--follow", "--patience", "0"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "a changed: a 0 → 1" in line
+    assert "steps after its end)" in line

@@ -143,6 +143,7 @@ FAILURES = {
     "no_header": (rows("1,0.5", "2,0.4"), r"the first row of .* holds numbers \(1, 0.5\).*step,loss"),
     "twice": (rows("step,a,a", "1,2,3"), r"has 2 columns called 'a'; rename all but one"),
     "ragged": (rows("step,a", "1,2,3"), r"row 1 of .* has 3 cells under 2 names"),
+    "no_row": ("step,a\n", r"has names and no row; expected one row a checkpoint"),
     "empty": ("", r"is empty; expected a header \(step, loss"),
 }
 

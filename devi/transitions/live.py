@@ -1,0 +1,102 @@
+"""Live: transitions reported while a run goes on, once they are certain, with how late that is.
+
+A transition is certain when two looks in a row find it, each with the confidence of the strict point, with four
+checkpoints or more behind it, and with midpoints inside each other's intervals. A look costs as much as an analysis of
+the curves so far, so there is one each time the run has grown by a tenth of itself: 24 a decade.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from devi.transitions.fusion import detect
+from devi.transitions.transition import Transition
+
+GROWTH = 1.1  # from one look to the next
+DENSE = 2.0  # times the step at which a transition became certain: until then more checkpoints are worth their space
+
+
+@dataclass(frozen=True)
+class Certain:
+    """A transition that has just become certain. step: when; delay: optimizer steps since its end."""
+
+    transition: Transition
+    step: float
+
+    @property
+    def delay(self) -> float:
+        return self.step - self.transition.end
+
+
+class Follower:
+    """Looks at growing curves: `look(trajectories)` returns what has become certain since the last look."""
+
+    def __init__(self) -> None:
+        self._last = 0.0
+        self._seen: list[Transition] = []
+        self._told: list[Transition] = []
+
+    def is_due(self, step: float) -> bool:
+        """Whether the run has grown enough for another look."""
+        return step >= GROWTH * self._last
+
+    def look(self, trajectories: xr.Dataset) -> list[Certain]:
+        step = float(trajectories["step"].values[-1])
+        self._last = step
+        found = [one for one in detect(trajectories).transitions if one.resolvable]
+        sure = [one for one in found if any(_same(one, other) for other in self._seen)]
+        new = [one for one in sure if not any(_same(one, other) for other in self._told)]
+        self._seen = found
+        # Dates sharpen as the run goes on: what was told is remembered as it is seen now.
+        self._told = [next((one for one in found if _same(one, old)), old) for old in self._told] + new
+        return [Certain(one, step) for one in new]
+
+
+class Watch:
+    """A training loop's own curves, followed: one line in the loop.
+
+        watch = Watch()
+        ...
+            for one in watch(step, train_loss=loss, test_accuracy=accuracy):
+                print(one.transition.description, one.delay)
+
+    `watch.is_dense` asks for more checkpoints: true from a transition on until the run is DENSE times as long.
+    """
+
+    def __init__(self) -> None:
+        self._follower = Follower()
+        self._rows: list[tuple[int, dict[str, float]]] = []
+        self._dense_until = 0.0
+
+    def __call__(self, step: int, **metrics: float) -> list[Certain]:
+        """Take the values of one step; returns the transitions that have just become certain, mostly none."""
+        self._rows.append((step, {name: float(value) for name, value in metrics.items()}))
+        if not self._follower.is_due(step):
+            return []
+        found = self._follower.look(self.trajectories)
+        if found:
+            self._dense_until = DENSE * step
+        return found
+
+    @property
+    def trajectories(self) -> xr.Dataset:
+        """Everything taken so far, NaN where a step had no value of a metric."""
+        names = dict.fromkeys(name for _, row in self._rows for name in row)
+        data = {name: ("step", np.array([row.get(name, np.nan) for _, row in self._rows])) for name in names}
+        return xr.Dataset(data, coords={"step": [step for step, _ in self._rows]})
+
+    @property
+    def is_dense(self) -> bool:
+        return bool(self._rows) and self._rows[-1][0] < self._dense_until
+
+
+def _same(one: Transition, other: Transition) -> bool:
+    """Whether two looks saw the same transition: each one's midpoint lies in the other's span or interval."""
+    pairs = ((one, other), (other, one))
+    return all(
+        min(b.onset, b.intervals["midpoint"][0]) <= a.midpoint <= max(b.end, b.intervals["midpoint"][1])
+        for a, b in pairs
+    )

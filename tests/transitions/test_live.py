@@ -1,0 +1,50 @@
+"""Following a run: told once, when certain, with its delay; a slow curve is not told.
+
+Slow because of some 90 looks each; seeded, one run each, so no false-alarm rate is claimed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from devi.transitions.live import Follower, Watch
+from tests.transitions.planted import STEPS, X, run, sigmoid
+
+
+def followed(**curves):
+    """(step, transition) of everything told while these curves grow."""
+    follower, told = Follower(), []
+    for count in range(12, len(X) + 1):
+        if follower.is_due(STEPS[count - 1]):
+            told += follower.look(run(STEPS[:count], **{name: y[:count] for name, y in curves.items()}))
+    return told
+
+
+@pytest.mark.slow
+def test_a_jump_is_told_once_and_soon_with_its_delay():
+    noise = 0.03 * np.random.default_rng(0).normal(size=len(X))
+    (one,) = followed(a=(STEPS > 400) + noise)
+    assert 380 < one.transition.midpoint < 420
+    assert one.step < 700  # four checkpoints behind it and two looks: a quarter of a decade
+    assert one.delay == one.step - one.transition.end
+
+
+@pytest.mark.slow
+def test_a_slow_curve_is_never_told():
+    noise = 0.03 * np.random.default_rng(0).normal(size=len(X))
+    assert followed(a=(1 + STEPS / 20.0) ** -0.7 + noise) == []
+
+
+@pytest.mark.slow
+def test_a_loop_watches_itself_in_one_line_and_is_asked_for_more_checkpoints():
+    watch, told, dense = Watch(), [], []
+    values = sigmoid(400, 0.2) + 0.02 * np.random.default_rng(0).normal(size=len(X))
+    for step, value in zip(STEPS, values, strict=True):
+        told += watch(int(step), test_accuracy=value)
+        if watch.is_dense:
+            dense.append(int(step))
+    assert len(told) == 1
+    assert dense[0] == told[0].step
+    assert dense[-1] < 2 * told[0].step
+    assert watch.trajectories["test_accuracy"].shape == X.shape
