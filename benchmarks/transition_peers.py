@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import xarray as xr
@@ -62,21 +63,26 @@ def bottom_up(x: np.ndarray, matrix: np.ndarray, penalty: float) -> list[float]:
 
 
 def hidden_markov(x: np.ndarray, matrix: np.ndarray, price: float) -> list[float]:
+    fits = _hidden_markov_fits(matrix.tobytes(), matrix.shape)
+    states = min(fits, key=lambda fit: -2 * fit[0] + price * fit[1] * np.log(len(x)))[2]
+    return _borders(x, list(np.flatnonzero(np.diff(states)) + 1))
+
+
+@lru_cache(maxsize=None)
+def _hidden_markov_fits(raw: bytes, shape: tuple[int, int]) -> list[tuple[float, int, np.ndarray]]:
+    """(log likelihood, parameters, states) for 1 to 5 states."""
     from hmmlearn.hmm import GaussianHMM
 
-    best, states = np.inf, np.zeros(len(x), dtype=int)
+    matrix = np.frombuffer(raw).reshape(shape)
+    fits = []
     for count in range(1, 6):
         model = GaussianHMM(count, covariance_type="diag", n_iter=30, random_state=0, min_covar=1e-3)
         try:
             model.fit(matrix)
-            score = model.score(matrix)
+            fits.append((model.score(matrix), count * (count - 1) + 2 * count * shape[1], model.predict(matrix)))
         except ValueError:  # a state that no point is in
             continue
-        free = count * (count - 1) + 2 * count * matrix.shape[1]
-        criterion = -2 * score + price * free * np.log(len(x))
-        if criterion < best:
-            best, states = criterion, model.predict(matrix)
-    return _borders(x, list(np.flatnonzero(np.diff(states)) + 1))
+    return fits
 
 
 def cusum(x: np.ndarray, matrix: np.ndarray, threshold: float) -> list[float]:

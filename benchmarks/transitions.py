@@ -26,7 +26,7 @@ from transition_peers import METHODS, Method, midpoints
 from devi.transitions.fusion import OPERATING_POINTS, find_transitions
 from devi.transitions.transition import Transition
 
-TUNED = 20  # cases of each kind for the peers
+TUNED = 15  # cases of each kind for the peers
 
 
 def measure(cases: list[Case], found: list[list[Transition]], least_confidence: float) -> dict[str, Counter]:

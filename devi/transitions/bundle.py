@@ -72,15 +72,6 @@ class Bundle:
         return result
 
     @cached_property
-    def kink_gram(self) -> list[np.ndarray]:
-        """Of each curve the inner products of the grid's kinks, in units of the noise."""
-        result = []
-        for (atoms, _), grid in zip(self.atoms, self.grids, strict=True):
-            kinks = atoms[grid.shapes == "kink"]
-            result.append(kinks @ kinks.T)
-        return result
-
-    @cached_property
     def searches(self) -> list[NullSearch]:
         """Of each curve what finds its nulls."""
         pairs = zip(self.curves, self.grids, strict=True)

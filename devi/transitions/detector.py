@@ -15,9 +15,9 @@ from devi.transitions.exchange import exchanged
 from devi.transitions.fit import WIDEST, Component, Shape, dates_of, gap_at
 from devi.transitions.grid import grid_of
 from devi.transitions.oscillation import Waves
-from devi.transitions.search import regrown, starts
+from devi.transitions.search import starts
 
-DRAWS = 4.0  # of cost, by which each kink must beat a fit without kinks: they can draw ramps and the ends of nulls
+DRAWS = 5.0  # of cost, by which each kink must beat a fit without kinks: they can draw ramps and the ends of nulls
 MOST_OFF = 1.0  # decades
 FEWEST_BESIDE = 4  # checkpoints on each side, below which a change is reported but cannot be resolved
 
@@ -84,7 +84,7 @@ def _found(bundle: Bundle, least_evidence: float) -> Weighed:
     for fit in {_outline(fit): fit for fit in fits}.values():
         fit = settled(bundle, fit, range(len(bundle.curves)))
         found = eliminated(bundle, narrowed(bundle, fit, waves.explaining(fit)), least_evidence)
-        again = exchanged(bundle, regrown(bundle, found.fit))  # what is gone now may have stood in the way
+        again = exchanged(bundle, found.fit)  # what is gone now may have stood in the way
         if again is not found.fit:
             found = eliminated(bundle, again, least_evidence)
         still = waves.explaining(found.fit)

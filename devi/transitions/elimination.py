@@ -101,12 +101,12 @@ def _undone(bundle: Bundle, fit: Shared, k: int, m: int) -> bool:
 def inflation_of(residual: np.ndarray) -> tuple[float, float]:
     """How much noisier than white unit noise the residuals are: (variance × autocorrelation time, lag-one correlation).
 
-    Residuals below the noise that was assumed are what the floor allows for; their correlation counts in part.
+    Residuals below the noise that was assumed are what the floor allows for; their correlation then counts in part.
     """
     variance = float(np.mean(residual**2))
     rho = float(residual[1:] @ residual[:-1] / max(residual @ residual, 1e-12))
     felt = float(np.clip(rho, 0.0, 0.95)) * min(1.0, variance)
-    return max(1.0, variance) * (1 + felt) / (1 - felt), felt
+    return max(1.0, variance) * (1 + felt) / (1 - felt), rho
 
 
 def narrowed(bundle: Bundle, fit: Shared, still: set[int]) -> Shared:

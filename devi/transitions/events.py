@@ -1,7 +1,7 @@
 """Event: changes of several curves that happen together.
 
 The clearest change starts an event; others join the nearest event whose 10-90% span holds their midpoint, or whose
-midpoint lies in theirs. Two columns of one metric (two features) share an event only if their midpoints fall between
+midpoint lies in theirs. A bend of a column makes none. Two columns of one metric (two features) share an event only if their midpoints fall between
 the same checkpoints: features that enter at distinguishable dates stay two transitions. Context (ranks.py) comes last
 and joins what overlaps it, so that one change of the network is not reported twice.
 """
@@ -73,7 +73,7 @@ def events_of(changes: Sequence[Change]) -> list[Event]:
                 event.changes.append(change)
             elif not follows and curve.index is None and not _overlap(event, change):
                 events.append(Event([change]))
-        elif not small or curve.gated:
+        elif not (small or (change.shape == "kink" and curve.index is not None)) or curve.gated:
             events.append(Event([change]))
     events = _transients(sorted(events, key=lambda event: event.centre))
     for event in events:

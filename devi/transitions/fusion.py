@@ -22,7 +22,7 @@ from devi.transitions.words import column_of
 # Least confidence of a reported transition; measured recall and false alarms: benchmarks/transitions.py.
 OPERATING_POINTS: Mapping[str, float] = {"strict": 0.6, "exploratory": 0.3}
 TOGETHER = 8  # curves
-LEAST_EVIDENCE = 1.5  # log Bayes factor of a change worth weighing; what it is worth is for the confidence to say
+LEAST_EVIDENCE = 1.0  # log Bayes factor of a change worth weighing; what it is worth is for the confidence to say
 
 
 def find_transitions(

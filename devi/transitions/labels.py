@@ -34,7 +34,7 @@ def kind_of(event: Event, *, spiked: bool = False) -> Kind:
     lead = event.lead
     if event.fall is not None:
         return "transient"
-    if not _gains(event) and (spiked or (event.spikes and _moves(event, "weight_norm", up=True))):
+    if not _gains(event) and not _forms(event) and (spiked or (event.spikes and _moves(event, "weight_norm", up=True))):
         return "instability"
     if lead.curve.metric == "test_loss" and lead.amplitude > 0 and not _gains(event) and not _forms(event):
         return "overfit_rise"

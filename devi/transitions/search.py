@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -28,8 +27,7 @@ from devi.transitions.nulls import null_price
 
 CLEAR = 15.0  # times the noise: the range of curves whose speed is worth reading
 FEWEST_STEPS = 3  # peaks of the speed: fewer are found one by one
-MOST = 12  # components of a bundle, spikes included
-SHAPES: tuple[Shape, ...] = ("sigmoid", "kink", "spike")
+MOST = 10  # components of a bundle, spikes included
 PATIENCE = 1  # components that may be added without paying: two kinks can pay where one does not
 GAIN = 2.0  # of cost, below which a step is not taken
 BETWEEN = 3  # nulls for which the next component is sought
@@ -45,7 +43,7 @@ def starts(bundle: Bundle) -> list[Shared]:
         return cost(bundle, fit)
 
     smooth = [_grown(bundle, 2, ("sigmoid", "ramp", "spike")), *_staircase(bundle)]
-    kinked = [_grown(bundle, terms, SHAPES) for terms in (1, 0)]
+    kinked = [_grown(bundle, terms, ("sigmoid", "kink", "spike")) for terms in (1, 0)]
     return [min(smooth, key=value), min(kinked, key=value)]
 
 
@@ -71,27 +69,23 @@ def _staircase(bundle: Bundle) -> list[Shared]:
     return [regrouped(bundle, refined(bundle, fit, 15))]
 
 
-def regrown(bundle: Bundle, fit: Shared) -> Shared:
-    """What more pays beside a fit from which something was taken."""
-    return _grown(bundle, 2, SHAPES, fit)
-
-
-def _grown(bundle: Bundle, terms: int, shapes: tuple[Shape, ...], start: Shared | None = None) -> Shared:
-    fit = empty(bundle, terms=terms) if start is None else start
+def _grown(bundle: Bundle, terms: int, shapes: tuple[Shape, ...]) -> Shared:
+    count = len(bundle.curves)
+    fit = empty(bundle, terms=terms)
     best, value, idle = fit, cost(bundle, fit), 0
-    gains: dict[int, _Gains] = {}
-    stale = set(range(len(bundle.curves)))
+    gains: dict[int, np.ndarray] = {}
+    stale = set(range(count))
     while len(fit.components) < MOST and idle <= PATIENCE:
         for m in stale:
-            gains[m] = _gains(bundle, fit, m, terms, pairs="kink" in shapes)
+            gains[m] = _gains(bundle, fit, m, terms)
         trials = [
-            refined(bundle, settled(bundle, joined(fit, new, who), sorted(who), terms=terms), 2)
-            for new, who in _candidates(bundle, gains, shapes)
+            refined(bundle, settled(bundle, joined(fit, [one], who), sorted(who), terms=terms), 2)
+            for one, who in _candidates(bundle, gains, shapes)
         ]
         if not trials:
             break
         grown = min(trials, key=lambda trial: cost(bundle, trial))
-        moving = [m for m in range(len(bundle.curves)) if grown.of(m)]
+        moving = [m for m in range(count) if grown.of(m)]
         grown = refined(bundle, settled(bundle, grown, moving, terms=terms), 5)
         fit = regrouped(bundle, grown, terms=terms)
         stale = set(moving)
@@ -102,46 +96,29 @@ def _grown(bundle: Bundle, terms: int, shapes: tuple[Shape, ...], start: Shared 
     return best
 
 
-class _Gains(NamedTuple):
-    """What each atom would save in a curve, its amplitude paid, (K,), and each pair of kinks (kinks, kinks) or none."""
-
-    single: np.ndarray
-    pair: np.ndarray | None
-
-
-def _gains(bundle: Bundle, fit: Shared, m: int, terms: int, *, pairs: bool) -> _Gains:
-    """Negative where nothing is saved: all are measured against the best null without the atom."""
+def _gains(bundle: Bundle, fit: Shared, m: int, terms: int) -> np.ndarray:
+    """What each atom would save in curve m, its amplitude paid, (K,); negative where it saves nothing."""
     atoms, norms = bundle.atoms[m]
-    kinks = bundle.grids[m].shapes == "kink"
     columns, search = columns_of(bundle, fit, m), bundle.searches[m]
-    single, plain = np.full(len(norms), np.inf), np.inf
-    pair = np.full((int(kinks.sum()), int(kinks.sum())), np.inf) if pairs else None
+    least, plain = np.full(len(norms), np.inf), np.inf
     for null in nulls_of(bundle, fit, m, keep=BETWEEN, terms=terms):
-        q = np.linalg.qr(np.column_stack([columns, search.shapes[:, list(null.columns)]]))[0]
+        fixed = np.column_stack([columns, search.shapes[:, list(null.columns)]])
+        q = np.linalg.qr(fixed)[0]
         rest = search.y - q @ (q.T @ search.y)
         seen = atoms @ np.column_stack([q, rest])
-        along, onto = seen[:, :-1], seen[:, -1]
-        power = norms - (along**2).sum(1)  # of each atom beside what is fitted already
-        gain = np.where(power < 1e-3, 0.0, onto**2 / np.maximum(power, 1e-12))
+        power = norms - (seen[:, :-1] ** 2).sum(1)  # of each atom beside what is fitted already
+        gain = np.where(power < 1e-3, 0.0, seen[:, -1] ** 2 / np.maximum(power, 1e-12))
         paid = float(rest @ rest) + null_price(null.columns) * bundle.price(m)
         plain = min(plain, paid)
-        single = np.minimum(single, paid - gain)
-        if pair is not None:
-            g, own = onto[kinks], np.maximum(power[kinks], 1e-12)
-            across = bundle.kink_gram[m] - along[kinks] @ along[kinks].T
-            det = np.outer(own, own) - across**2
-            both = np.outer(g**2, own) - 2 * np.outer(g, g) * across + np.outer(own, g**2)
-            both = np.where(det > 1e-3 * np.outer(own, own), both / np.maximum(det, 1e-12), 0.0)
-            pair = np.minimum(pair, paid - both)
-    price = bundle.price(m)
-    return _Gains(plain - single - price, None if pair is None else plain - pair - 2 * price)
+        least = np.minimum(least, paid - gain)
+    return plain - least - bundle.price(m)
 
 
 def _candidates(
-    bundle: Bundle, gains: dict[int, _Gains], shapes: tuple[Shape, ...]
-) -> list[tuple[list[Component], frozenset[int]]]:
-    """The best atom of each shape, and the best two kinks, with the curves in which they save something."""
-    table = np.stack([gains[m].single for m in range(len(bundle.curves))])  # (curve, K)
+    bundle: Bundle, gains: dict[int, np.ndarray], shapes: tuple[Shape, ...]
+) -> list[tuple[Component, frozenset[int]]]:
+    """The best atom of each shape, with the curves in which it saves something."""
+    table = np.stack([gains[m] for m in range(len(bundle.curves))])  # (curve, K)
     grid = bundle.grids[0]
     price = np.where(grid.shapes == "kink", 1, 2) * bundle.shared_price
     score = np.maximum(table, 0.0).sum(0) - price
@@ -149,15 +126,7 @@ def _candidates(
     for shape in shapes:
         k = int(np.argmax(np.where(grid.shapes == shape, score, -np.inf)))
         if grid.shapes[k] == shape and score[k] > 0:
-            result.append(([grid.kinds[k]], frozenset(np.flatnonzero(table[:, k] > 0).tolist())))
-    if gains[0].pair is not None:
-        tables = np.stack([gains[m].pair for m in range(len(bundle.curves))])
-        scores = np.maximum(tables, 0.0).sum(0) - 2 * bundle.shared_price
-        i, j = (int(at) for at in np.unravel_index(np.argmax(scores), scores.shape))
-        if scores[i, j] > 0:
-            kinks = np.flatnonzero(grid.shapes == "kink")
-            two = [grid.kinds[kinks[i]], grid.kinds[kinks[j]]]
-            result.append((two, frozenset(np.flatnonzero(tables[:, i, j] > 0).tolist())))
+            result.append((grid.kinds[k], frozenset(np.flatnonzero(table[:, k] > 0).tolist())))
     return result
 
 
