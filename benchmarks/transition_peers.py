@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import xarray as xr
@@ -68,7 +68,7 @@ def hidden_markov(x: np.ndarray, matrix: np.ndarray, price: float) -> list[float
     return _borders(x, list(np.flatnonzero(np.diff(states)) + 1))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _hidden_markov_fits(raw: bytes, shape: tuple[int, int]) -> list[tuple[float, int, np.ndarray]]:
     """(log likelihood, parameters, states) for 1 to 5 states."""
     from hmmlearn.hmm import GaussianHMM
@@ -129,6 +129,6 @@ METHODS: dict[str, tuple[Method, np.ndarray]] = {
     "ruptures KernelCPD rbf": (kernel_rbf, np.geomspace(1, 60, 13)),
     "ruptures BottomUp": (bottom_up, np.geomspace(3, 300, 13)),
     "Gaussian HMM": (hidden_markov, np.geomspace(0.5, 32, 7)),
-    "CUSUM": (cusum, np.geomspace(4, 400, 13)),
+    "CUSUM": (cusum, np.geomspace(10, 10000, 13)),
     "largest slope": (slope, np.geomspace(0.5, 12, 13)),
 }

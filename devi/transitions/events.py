@@ -1,9 +1,9 @@
 """Event: changes of several curves that happen together.
 
 The clearest change starts an event; others join the nearest event whose 10-90% span holds their midpoint, or whose
-midpoint lies in theirs. A bend of a column makes none. Two columns of one metric (two features) share an event only if their midpoints fall between
-the same checkpoints: features that enter at distinguishable dates stay two transitions. Context (ranks.py) comes last
-and joins what overlaps it, so that one change of the network is not reported twice.
+midpoint lies in theirs. Two columns of one metric (two features) share an event only if their midpoints fall between
+the same checkpoints: features that enter at distinguishable dates stay two transitions. A bend of a column makes no
+event. Context (ranks.py) comes last and joins what overlaps it, so that one change is not reported twice.
 """
 
 from __future__ import annotations

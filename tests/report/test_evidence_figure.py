@@ -1,0 +1,39 @@
+"""The figure of the evidence: a row a curve, with its log Bayes factor, and an error where there is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from devi import DeviError
+from devi.report.evidence_figure import MOST, evidence
+from devi.transitions.fusion import detect
+from tests.transitions.planted import X, run, sigmoid
+
+
+@pytest.fixture(scope="module")
+def found():
+    noise = 0.02 * np.random.default_rng(0).normal(size=(6, len(X)))
+    return detect(run(**{f"metric_{name}": sigmoid(400, 0.3) + noise[i] for i, name in enumerate("abcdef")}))
+
+
+def test_the_fit_with_the_change_leaves_noise_and_the_one_without_does_not(found):
+    (transition,) = found.transitions
+    for one in found.evidence[transition.id]:
+        assert np.abs((one.values - one.fitted) / one.noise).max() < 4
+        assert np.abs((one.values - one.without) / one.noise).max() > 4
+        assert one.log_bayes_factor > 100
+
+
+def test_each_curve_has_a_row_with_its_log_bayes_factor_up_to_a_number(found):
+    (transition,) = found.transitions
+    figure = evidence(found.evidence["t1"], transition)
+    assert len(found.evidence["t1"]) == 6
+    assert len(figure.axes) == 2 * MOST
+    title = figure.axes[1].get_title(loc="right")
+    assert title == f"log Bayes factor {found.evidence['t1'][0].log_bayes_factor:,.1f} nats"
+
+
+def test_no_curve_is_an_error(found):
+    with pytest.raises(DeviError, match=r"no curve supports this transition; expected those of Detection\.evidence"):
+        evidence([], found.transitions[0])
