@@ -1,0 +1,35 @@
+"""Oscillations: told from changes by what each costs, for one curve or for all with one frequency."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from devi.transitions.bundle import empty, with_components
+from devi.transitions.fit import Component
+from devi.transitions.oscillation import Waves
+from tests.transitions.planted import X, sigmoid
+from tests.transitions.test_bundle import bundle_of
+
+WAVE = np.cos(2 * np.pi * X / 0.8)
+
+
+def explained(*components, **curves):
+    """Which curves an oscillation explains, of those that move with these components."""
+    bundle = bundle_of(**curves)
+    fit = empty(bundle)
+    for one in components:
+        fit = with_components(bundle, fit, [one], frozenset(range(len(curves))))
+    return Waves(bundle).explaining(fit)
+
+
+def test_curves_that_do_not_move_are_not_asked():
+    assert explained(a=WAVE) == set()
+
+
+def test_a_wave_of_five_periods_explains_what_two_steps_do_not():
+    steps = Component("sigmoid", 1.0, 0.3), Component("sigmoid", 1.4, 0.3)
+    assert explained(*steps, a=WAVE, b=0.5 * WAVE + 0.3 * X) == {0, 1}
+
+
+def test_a_step_is_no_wave():
+    assert explained(Component("sigmoid", 2.6, 0.3), a=sigmoid(400, 0.3)) == set()
