@@ -18,6 +18,7 @@ from torch.func import functional_call, vmap
 
 from devi.errors import DeviError
 from devi.sampling.batching import Attempt, attempted
+from devi.sampling.posterior import CPU_MEMORY
 from devi.task import Batch, settings_of
 from devi.training import Trainee, make_scheduler
 
@@ -49,21 +50,36 @@ class Stack:
             for name, own in of_run.items():
                 own.data = self.parameters[name].detach()[row]
         self._full: Batch | None = None
+        # Gradients are taken for as many seeds as keep their activations in the cache, which changes no number.
+        fitting = max(1, CPU_MEMORY // activation_bytes(self.first)) if self.first.device.type == "cpu" else len(runs)
+        at_once = -(-len(runs) // -(-len(runs) // fitting))  # in parts of nearly the same size
+        self._parts = [slice(start, start + at_once) for start in range(0, len(runs), at_once)]
         self.optimizer = self._stacked_optimizer()
         self.scheduler = self._stacked_scheduler()
 
     def update(self, step: int) -> None:
         """One optimizer step of every seed on its own examples."""
         self.first.model.train()
-        self.optimizer.zero_grad()
-        self.losses(self.batch(step)).sum().backward()
+        moving = [parameter for parameter in self.parameters.values() if parameter.requires_grad]
+        for parameter, gradient in zip(moving, self.gradients(self.batch(step)), strict=True):
+            parameter.grad = gradient
         self.optimizer.step()
         if self.scheduler:
             self.scheduler.step()
 
-    def losses(self, batch: Batch) -> Tensor:
-        """Mean loss of every seed, (seed,), on examples (seed, example, ...)."""
-        return vmap(self._loss)({**self.parameters, **self.buffers}, batch.inputs, batch.targets)
+    def gradients(self, batch: Batch) -> list[Tensor | None]:
+        """Of every seed's mean loss on its examples (seed, example, ...), by parameter that moves: (seed, *shape).
+
+        None where the loss does not depend on the parameter; an optimizer then leaves it alone.
+        """
+        found = []
+        for part in self._parts:
+            own = {name: value.detach()[part] for name, value in self.parameters.items()}
+            moving = [v.requires_grad_() for name, v in own.items() if self.parameters[name].requires_grad]
+            buffers = {name: value[part] for name, value in self.buffers.items()}
+            losses = vmap(self._loss)({**own, **buffers}, batch.inputs[part], batch.targets[part])
+            found.append(torch.autograd.grad(losses.sum(), moving, allow_unused=True))
+        return [None if parts[0] is None else torch.cat(parts) for parts in zip(*found, strict=True)]
 
     def batch(self, step: int) -> Batch:
         """The examples of optimizer step `step`, (seed, example, ...). Raises DeviError if their shapes differ."""
@@ -187,8 +203,7 @@ def _same_gradients(runs: Sequence[Trainee], orders: Sequence[Tensor]) -> Attemp
         for run, order in zip(runs, orders, strict=True):
             run.order.set_state(order)
         stack = Stack(runs)
-        moving = [parameter for parameter in stack.parameters.values() if parameter.requires_grad]
-        together[:] = torch.autograd.grad(stack.losses(stack.batch(0)).sum(), moving, allow_unused=True)
+        together[:] = stack.gradients(stack.batch(0))
 
     try:
         found = attempted(attempt)

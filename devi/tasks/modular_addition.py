@@ -149,4 +149,5 @@ class SumMLP(nn.Module):
         """Activations of the hidden layer, (example, width)."""
         # The first layer once per residue, not once per example: p products instead of len(inputs).
         left, right = self.left(self.embed.weight), self.right(self.embed.weight)  # (p, width)
-        return F.gelu(left[inputs[:, 0]] + right[inputs[:, 1]])
+        # embedding, not left[...]: the same bits, and a derivative that vmap takes 1.3 times faster
+        return F.gelu(F.embedding(inputs[:, 0], left) + F.embedding(inputs[:, 1], right))
