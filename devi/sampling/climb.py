@@ -2,17 +2,19 @@
 
     sharper  16·nβ          first, and on where the loss holds all directions, or more the sharper it is
     zoom     16·nβ and 2·γ  else: some directions are flat, whatever nβ is, and only γ bounds them
-    nearer   8·γ            where chains found places below the checkpoint's loss; or with the next zoom, where the last
-                            one raised the estimate by more than 5%
+    nearer   8·γ            where chains found places below the checkpoint's loss; and at last, where directions are
+                            flat, to see what γ does. If the estimate rises, chains had left the checkpoint's own
+                            surroundings: climb on there. If it falls, γ holds what the loss should: sharper
 
 At n / log n the posterior is often so wide that it feels more than the checkpoint's surroundings, and γ holds
 directions that the loss should: sharpening cures both. Where more singular points, with lower coefficients, are within
 reach of the chains, only a stronger γ keeps them away. It also keeps flat directions short, and with them the
 trajectories. How much it takes from a direction of order k goes by γ/nβ^(2/k): a zoom brings that down eightfold for
 k = 2, twofold for k = 4, hardly for k = 6, and not from k = 8 on. So γ stays where its share of the virial halves as
-nβ rises 16-fold.
-The estimate has settled where it moves by less than 1.2%, known to 2.5%. Where the last move is larger than 1.5%, it is
-unresolved: with multiplicity above 1 it creeps as 1 / log nβ, and no affordable nβ is enough.
+nβ rises 16-fold, and a climb is not over before a look from nearer.
+The estimate has settled where it moves by less than 1.2%, known to 2.5%, and falls by less than 8% at 8γ. Where the
+last move is larger than 1.5%, or the fall than 8%, it is unresolved: with multiplicity above 1 it creeps as 1 / log nβ,
+and no affordable nβ is enough.
 """
 
 from __future__ import annotations
@@ -35,13 +37,14 @@ from devi.sampling.settings import Settings
 
 SHARPER = 16.0  # times nβ
 ZOOM, NEARER = 2.0, 8.0  # times γ
-RISE = 0.05  # share of the estimate that a zoom raises it by where chains had been too far away
-MOST_RUNGS = 8
+MOST_RUNGS = 10
 HIGHEST = 16.0**4  # times the first nβ: rounding of a loss near 1 in float32 is then still small
 SETTLED, KNOWN = 0.012, 0.025  # shares of the estimate: a move, and the error that it may have
 ENOUGH_KNOWN = Goal(KNOWN / math.sqrt(2))  # a move has the error of two rungs
 MOVING = 0.015
 MOVE_ERRORS = 2.0
+PULLED = 0.08  # share of the estimate that 8γ may change
+LEFT = 0.25  # of that, about what γ takes: a quarter where the order is 4 to 8
 UNKNOWN = 0.1  # a move that may be as large counts, at the end of the climb
 CHAINS, BURN_IN, DRAWS, MOST_DRAWS = 16, 120, 60, 480
 TRAJECTORY = 2.5  # widths that the longest trajectory goes
@@ -132,32 +135,39 @@ def climb(
         reason = "no checkpoint that was tried is at a minimum, and sharpening would only lead away from it"
         return Climb(rung.settings, {}, {}, tried, reason)
     share = error = np.full(len(steps), np.inf)
-    raises = 1.0  # γ by so much
-    while len(tried) < MOST_RUNGS:
-        before = rung
-        if rung.escaped[rests].any():
-            rung = sampled(_raised(rung.settings, localization=NEARER))
+    before, raises = rung, 1.0  # γ by so much
+    while True:
+        is_last = len(tried) >= MOST_RUNGS - 1
+        if rung.escaped[rests].any() and not is_last:
+            before = rung = sampled(_raised(rung.settings, localization=NEARER))
             continue
-        if rung.settings.n_beta >= HIGHEST * here.n_beta:
-            break
-        rung = sampled(_raised(rung.settings, n_beta=SHARPER, localization=raises))
+        is_last |= rung.settings.n_beta >= HIGHEST * here.n_beta
+        pulled = np.zeros(len(steps))
+        if is_last or _is_settled(share[rests], error[rests]):
+            best = before if rung.uneven > max(UNEVEN, before.uneven) else rung
+            if (best.pull[rests] > FLAT).any():
+                near = sampled(_raised(best.settings, localization=NEARER))
+                pulled = _significant(*_move(best.found, near.found), PULLED)
+                if (pulled[rests] > 0).any() and not is_last:
+                    before, rung, raises, share = near, near, ZOOM, np.full(len(steps), np.inf)
+                    continue
+            if is_last or not pulled[rests].any():
+                break
+        before, rung = rung, sampled(_raised(rung.settings, n_beta=SHARPER, localization=raises))
         share, error = _move(before.found, rung.found)
-        had, raises = raises, _zoom(before.pull[rests], rung.pull[rests], raises)
-        if had > 1 and raises > 1 and (share > np.fmax(RISE, MOVE_ERRORS * error))[rests].any():
-            raises = NEARER
-        if _is_settled(share[rests], error[rests]) and (had > 1 or raises == 1):
-            rung = before if rung.uneven > max(UNEVEN, before.uneven) else rung
-            break
+        raises = 1.0 if pulled[rests].any() else _zoom(before.pull[rests], rung.pull[rests], raises)
     told = "until the estimate stayed" if _is_settled(share[rests], error[rests]) else "and the estimate still moves"
-    times = rung.settings.n_beta / here.n_beta
+    if pulled[rests].any():
+        told += f", but not at {NEARER:g} times the localization"
     # Where directions are flat, the move tells what is left to move no better than it is known itself.
-    drift = np.where(rung.pull > FLAT, np.hypot(share, error), share)
+    drift = np.where(best.pull > FLAT, np.hypot(share, error), share)
+    drift = np.hypot(drift, LEFT * pulled)
     return Climb(
-        rung.settings,
+        best.settings,
         _by_step(steps[rests], np.where(np.isfinite(drift), drift, 0.0)[rests]),
-        _by_step(steps[rests], _counted(share, error)[rests]),
+        _by_step(steps[rests], np.where(pulled == 0, _counted(share, error), pulled)[rests]),
         tried,
-        f"raised {times:g}-fold, {told}",
+        f"raised {best.settings.n_beta / here.n_beta:g}-fold, {told}",
     )
 
 
@@ -192,6 +202,11 @@ def _move(before: Estimate, after: Estimate) -> tuple[np.ndarray, np.ndarray]:
     """Shares of the estimate, (step,): how far it went, and the error of that."""
     scale = np.fmax(np.abs(after.llc), SMALLEST_ESTIMATE / 4)
     return (after.llc - before.llc) / scale, np.hypot(before.error, after.error) / scale
+
+
+def _significant(share: np.ndarray, error: np.ndarray, least: float) -> np.ndarray:
+    """The moves that are larger than `least` and than their errors, 0 elsewhere."""
+    return np.where(np.abs(share) > np.fmax(least, MOVE_ERRORS * error), share, 0.0)
 
 
 def _counted(share: np.ndarray, error: np.ndarray) -> np.ndarray:
