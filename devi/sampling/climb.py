@@ -43,7 +43,8 @@ SETTLED, KNOWN = 0.012, 0.025  # shares of the estimate: a move, and the error t
 ENOUGH_KNOWN = Goal(KNOWN / math.sqrt(2))  # a move has the error of two rungs
 MOVING = 0.015
 MOVE_ERRORS = 2.0
-PULLED = 0.08  # share of the estimate that 8γ may change
+PULLED = 0.08  # share of the estimate that 8γ may take
+RISE = 0.03  # and add: nothing but other surroundings does
 LEFT = 0.25  # of that, about what γ takes: a quarter where the order is 4 to 8
 UNKNOWN = 0.1  # a move that may be as large counts, at the end of the climb
 CHAINS, BURN_IN, DRAWS, MOST_DRAWS = 16, 120, 60, 480
@@ -147,7 +148,7 @@ def climb(
             best = before if rung.uneven > max(UNEVEN, before.uneven) else rung
             if (best.pull[rests] > FLAT).any():
                 near = sampled(_raised(best.settings, localization=NEARER))
-                pulled = _significant(*_move(best.found, near.found), PULLED)
+                pulled = _significant(*_move(best.found, near.found), fall=PULLED, rise=RISE)
                 if (pulled[rests] > 0).any() and not is_last:
                     before, rung, raises, share = near, near, ZOOM, np.full(len(steps), np.inf)
                     continue
@@ -204,8 +205,9 @@ def _move(before: Estimate, after: Estimate) -> tuple[np.ndarray, np.ndarray]:
     return (after.llc - before.llc) / scale, np.hypot(before.error, after.error) / scale
 
 
-def _significant(share: np.ndarray, error: np.ndarray, least: float) -> np.ndarray:
-    """The moves that are larger than `least` and than their errors, 0 elsewhere."""
+def _significant(share: np.ndarray, error: np.ndarray, *, fall: float, rise: float) -> np.ndarray:
+    """The moves that are larger than these and than their errors, 0 elsewhere."""
+    least = np.where(share > 0, rise, fall)
     return np.where(np.abs(share) > np.fmax(least, MOVE_ERRORS * error), share, 0.0)
 
 

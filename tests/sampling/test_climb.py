@@ -6,7 +6,7 @@ import pytest
 from devi.known.memory_run import MemoryRun
 from devi.known.monomials import Monomials
 from devi.metrics.learning_coefficient import LearningCoefficient
-from devi.sampling.climb import ZOOM, _counted, _is_settled, _zoom
+from devi.sampling.climb import ZOOM, _counted, _is_settled, _significant, _zoom
 
 
 def test_a_move_counts_if_it_is_larger_than_its_errors_and_than_a_share():
@@ -40,6 +40,11 @@ def test_where_directions_stay_flat_the_localization_rises_with_nbeta():
 def test_where_a_direction_of_high_order_is_held_better_and_better_the_localization_stays(power):
     """Of wᵖ it holds a share that goes as γ/nβ^(2/p)."""
     assert _zoom(np.array([0.2]), np.array([0.2 * 16 ** (-2 / power)]), 1.0) == 1.0
+
+
+def test_from_nearer_a_small_rise_counts_and_a_small_fall_does_not():
+    share, error = np.array([0.05, -0.05, 0.05, -0.2]), np.array([0.01, 0.01, 0.03, 0.01])
+    assert _significant(share, error, fall=0.08, rise=0.03).tolist() == [0.05, 0, 0, -0.2]
 
 
 @pytest.mark.slow
