@@ -81,6 +81,7 @@ def analyze(
     metrics: Sequence[str | type[Metric] | Metric] = (),
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     device: str | None = None,
+    memory: int | None = None,
     cache: Path | str | None = None,
     executor: Executor | None = None,
     operating_point: str = "strict",
@@ -92,6 +93,7 @@ def analyze(
 
     settings   metric name -> settings that differ from its defaults
     device     where metrics compute that can choose; None leaves it to each
+    memory     bytes that blocks of checkpoints may take; None is half of what is free
     cache      directory for finished blocks; None keeps none
     note       is told what the work ahead will cost, in a sentence
     Raises DeviError for an unknown metric or setting, or when the run does not fit its task.
@@ -117,7 +119,10 @@ def analyze(
         outlook = ready.outlook(whole)
         if note is not None and outlook:
             note(f"{metric.label()}: {outlook}")
-        results.append(over(ready, whole, store, executor or Here(), partial(tell, metric.label())))
+        of_metric = partial(tell, metric.label())
+        results.append(
+            over(ready, whole, store, executor or Here(), of_metric, memory=memory, note=note or (lambda text: None))
+        )
         seconds[metric.label()] = time.perf_counter() - begun
     trajectories = _merged(results, [metric.label() for metric in planned], whole)
     begun = time.perf_counter()

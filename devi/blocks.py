@@ -1,9 +1,13 @@
-"""Blocks: a metric over all checkpoints of a run, some at a time, those in the cache taken from there."""
+"""Blocks: a metric over all checkpoints of a run, some at a time, those in the cache taken from there.
+
+Checkpoints a block = the largest power of two with  COPIES · 4 bytes · parameters · checkpoints ≤ memory / workers,
+at most BLOCK. Where memory ends all the same, the block is halved. The numbers are those of the checkpoints, not of the
+block they were in.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import xarray as xr
@@ -12,13 +16,15 @@ from devi.cache import Cache
 from devi.checkpoints.reader import Run
 from devi.errors import DeviError
 from devi.executors import Executor, Here
+from devi.memory import is_out_of_memory, memory_bytes
 from devi.metrics.metric import Metric
 from devi.task import settings_of, with_settings
 
 # Checkpoints a block: enough to batch well, few enough that a killed analysis loses little.
 BLOCK = 64
-# Memory one block's parameters may take, bytes; sampling holds several copies per chain and splits further by itself.
-BLOCK_BYTES = 256 << 20
+# Float32 copies of a checkpoint's parameters that a metric may hold at once. Sampling holds most: the center in two
+# precisions, and for each of 4 chains position, center, gradient, noise and two temporaries.
+COPIES = 32
 
 
 def resolved(metric: Metric, whole: Run, store: Cache | None, tell: Callable[[float], None]) -> Metric:
@@ -36,10 +42,22 @@ def resolved(metric: Metric, whole: Run, store: Cache | None, tell: Callable[[fl
 
 
 def over(
-    metric: Metric, whole: Run, store: Cache | None, executor: Executor, tell: Callable[[float], None]
+    metric: Metric,
+    whole: Run,
+    store: Cache | None,
+    executor: Executor,
+    tell: Callable[[float], None],
+    *,
+    memory: int | None = None,
+    note: Callable[[str], None] = lambda sentence: None,
 ) -> xr.Dataset:
-    """The metric over all blocks, those in the cache taken from there."""
-    size = len(whole) if metric.whole_run else max(1, min(BLOCK, BLOCK_BYTES // max(1, 4 * whole.parameter_count)))
+    """The metric over all blocks, those in the cache taken from there.
+
+    memory   bytes for all workers; None is half of what is free
+    note     is told when a block was too large and was halved
+    """
+    memory = memory_bytes(None) if memory is None else memory
+    size = len(whole) if metric.whole_run else block_size(whole.parameter_count, memory // executor.workers)
     blocks = [whole.block(start, min(start + size, len(whole))) for start in range(0, len(whole), size)]
     paths = [store.block(metric, block) if store else None for block in blocks]
     done = {index: store.load(path) for index, path in enumerate(paths) if store and path and path.is_file()}
@@ -47,16 +65,68 @@ def over(
     tell(len(done) / len(blocks))
     # A block worked on elsewhere cannot report how far it is; one worked on here can.
     within = (lambda share: tell((len(done) + share) / len(blocks))) if isinstance(executor, Here) else None
-    work = partial(_block, metric, tell=within)
-    for index, result in zip(missing, executor.map(work, [blocks[index] for index in missing]), strict=True):
-        done[index] = result
+    smallest = size
+    work = _Work(metric, tell=within)
+    for index, found in zip(missing, executor.map(work, [blocks[index] for index in missing]), strict=True):
+        done[index], largest = found
+        if largest < min(smallest, len(blocks[index])):
+            smallest = largest
+            note(
+                f"{metric.label()}: {len(blocks[index])} checkpoints at once were too many for the memory; goes on with"
+                f" {largest}. To begin with fewer: --memory {_halved(memory, size, largest)}"
+            )
         path = paths[index]
         if store and path:
-            store.save(path, result)
+            store.save(path, done[index])
         tell(len(done) / len(blocks))
-    return xr.concat(
-        [done[index] for index in range(len(blocks))], dim="step", data_vars="all", combine_attrs="override"
-    )
+    return _joined([done[index] for index in range(len(blocks))])
+
+
+def block_size(parameters: int, memory: int) -> int:
+    """Checkpoints a block, a power of two: memory that is free changes all the time, and blocks are cached whole."""
+    fitting = min(BLOCK, memory // max(1, 4 * COPIES * parameters))
+    return 1 << max(0, fitting.bit_length() - 1)
+
+
+class _Work:
+    """A metric on a block, in as many parts as memory needs; here it remembers how many checkpoints went well."""
+
+    def __init__(self, metric: Metric, *, tell: Callable[[float], None] | None) -> None:
+        self.metric, self.tell, self.most = metric, tell, BLOCK
+
+    def __call__(self, block: Run) -> tuple[xr.Dataset, int]:
+        """The result, and the largest number of checkpoints that was worked on at once."""
+        if self.metric.whole_run:
+            self.most = len(block)
+        parts: list[xr.Dataset] = []
+        start = largest = 0
+        while start < len(block):
+            part = block.block(start, min(start + self.most, len(block))) if self.most < len(block) else block
+            try:
+                parts.append(_block(self.metric, part, tell=self.tell))
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if len(part) == 1 or self.metric.whole_run:
+                    what = "one checkpoint" if len(part) == 1 else f"a run of {len(part)} checkpoints"
+                    raise DeviError(
+                        f"metric {self.metric.label()}: {what} does not fit into memory ({str(error)[:160]})."
+                        " Expected room for it: close other programs, take another --device, or fewer --chains or a"
+                        " smaller --batch-size if it is the learning coefficient."
+                    ) from None
+                self.most = len(part) // 2
+            else:
+                start, largest = start + len(part), max(largest, len(part))
+        return _joined(parts), largest
+
+
+def _joined(parts: list[xr.Dataset]) -> xr.Dataset:
+    return xr.concat(parts, dim="step", data_vars="all", combine_attrs="override") if len(parts) > 1 else parts[0]
+
+
+def _halved(memory: int, size: int, fitting: int) -> str:
+    """Such a share of the memory as text."""
+    return f"{max(1, memory * fitting // size >> 20)}M"
 
 
 def _block(metric: Metric, block: Run, *, tell: Callable[[float], None] | None) -> xr.Dataset:

@@ -13,12 +13,16 @@ from devi.plugins import import_files, imported_files
 
 
 class Executor(Protocol):
+    workers: int  # items worked on at once, for sharing memory
+
     def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
         """`function` of each item, in the order of the items, as the results come."""
 
 
 class Here:
     """In this process, one item after another."""
+
+    workers = 1
 
     def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
         return map(function, items)

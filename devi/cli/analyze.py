@@ -72,6 +72,9 @@ def analyze(
     ] = "strict",
     device: Annotated[str | None, Option(help="cpu, cuda, cuda:1, mps  [default: cpu]")] = None,
     workers: Annotated[int, Option(help="Processes to work in")] = 1,
+    memory: Annotated[
+        str | None, Option(help="Memory for all workers: 512M, 4G  [default: half of what is free]")
+    ] = None,
     strict: Annotated[
         bool,
         Option(
@@ -114,7 +117,7 @@ def analyze(
             try:
                 analysis = report_on(
                     path, place, task=task, metrics=metric or [], settings=settings, device=device,
-                    operating_point=operating_point, workers=workers, shown=shown,
+                    operating_point=operating_point, workers=workers, memory=memory, shown=shown,
                 )  # fmt: skip
             except DeviError as error:
                 if len(found) == 1:
@@ -152,6 +155,7 @@ def report_on(
     device: str | None = None,
     operating_point: str = "strict",
     workers: int = 1,
+    memory: str | None = None,
 ) -> Analysis:
     """Analyze the run at `path` into directory `place`."""
     from devi import report
@@ -162,6 +166,7 @@ def report_on(
     from devi.cli.convert import converted_run
     from devi.devices import device_of
     from devi.executors import executor_for
+    from devi.memory import memory_bytes
     from devi.plugins import load
 
     device_of(device or "cpu")
@@ -176,6 +181,7 @@ def report_on(
         metrics=metrics or [],
         settings=settings,
         device=device,
+        memory=memory_bytes(memory, device),
         cache=place / "cache",
         executor=executor_for(workers),
         operating_point=operating_point,

@@ -1,0 +1,92 @@
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from devi.blocks import BLOCK, COPIES, block_size, over
+from devi.cache import Cache
+from devi.errors import DeviError
+from devi.executors import Here
+from devi.metrics.metric import Metric
+from devi.tasks.superposition import Superposition
+from devi.training import train
+
+
+@dataclass(frozen=True)
+class Greedy(Metric):
+    """The step itself, for blocks of no more than `room` checkpoints."""
+
+    room: int = 64
+    asked: ClassVar[list[int]] = []
+
+    def over(self, run):
+        self.asked.append(len(run))
+        if len(run) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return xr.Dataset({"greedy": ("step", run.steps.astype(float))})
+
+
+class Whole(Greedy):
+    whole_run = True
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return train(Superposition(steps=39, checkpoints="every:1"), tmp_path_factory.mktemp("runs") / "run")
+
+
+def worked(metric, run, **options):
+    notices = []
+    Greedy.asked.clear()
+    found = over(metric, run, options.pop("store", None), Here(), lambda share: None, note=notices.append, **options)
+    assert np.array_equal(found["greedy"], run.steps)
+    return list(Greedy.asked), notices
+
+
+def test_a_block_is_a_power_of_two_within_the_memory():
+    assert block_size(10, 1 << 40) == BLOCK
+    assert block_size(1000, 4 * COPIES * 1000 * 11) == 8
+    assert block_size(1000, 1) == 1
+
+
+def test_memory_decides_how_many_checkpoints_are_worked_on_at_once(run):
+    assert worked(Greedy(), run) == ([40], [])
+    assert worked(Greedy(), run, memory=4 * COPIES * 18 * 20) == ([16, 16, 8], [])
+
+
+def test_out_of_memory_halves_the_block_goes_on_and_says_so(run):
+    asked, notices = worked(Greedy(room=11), run)
+    assert asked == [40, 20, 10, 10, 10, 10]
+    (notice,) = notices
+    assert notice.startswith("greedy: 40 checkpoints at once were too many for the memory; goes on with 10.")
+    assert "To begin with fewer: --memory" in notice
+
+
+def test_a_later_block_begins_with_what_went_well(run):
+    asked, notices = worked(Greedy(room=5), run, memory=4 * COPIES * 18 * 20)
+    assert asked == [16, 8, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4]
+    assert len(notices) == 1
+
+
+def test_a_halved_block_is_cached_like_any_other(run, tmp_path):
+    worked(Greedy(room=11), run, store=Cache(tmp_path))
+    assert worked(Greedy(room=11), run, store=Cache(tmp_path)) == ([], [])
+
+
+def test_one_checkpoint_that_does_not_fit_is_an_error_that_says_what_to_do(run):
+    with pytest.raises(DeviError, match=r"metric greedy: one checkpoint does not fit into memory \(CUDA out of memory"):
+        worked(Greedy(room=0), run)
+
+
+def test_a_metric_of_the_whole_run_is_not_cut(run):
+    with pytest.raises(DeviError, match="a run of 40 checkpoints does not fit into memory"):
+        worked(Whole(room=11), run)
+
+
+def test_other_errors_are_not_taken_for_it(run, monkeypatch):
+    monkeypatch.setattr(Greedy, "over", lambda self, run: torch.ones(2, 3) @ torch.ones(2, 3))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        worked(Greedy(), run)
