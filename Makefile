@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test browser check format clean
+.PHONY: demo test browser check bench format clean
 
 demo: $(VENV)/installed
 	$(BIN)/devi demo
@@ -22,6 +22,12 @@ check: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# What is said of speed, each script with few rounds; alone, and with --write, see benchmarks/README.md.
+bench: $(VENV)/installed-test
+	cd benchmarks && for script in "startup.py" "train_seeds.py --rounds 3" "transformer_forward.py" \
+		"sampling_speed.py --rounds 2"; do \
+		echo "== $$script"; ../$(BIN)/python -W ignore $$script || exit 1; done
 
 format: $(VENV)/installed-test
 	$(BIN)/ruff format .

@@ -1,0 +1,163 @@
+"""devi's sampling beside devinterp 1.3.2 and 2.0.1.
+
+    python benchmarks/sampling_speed.py [--rounds N] [--row NAME]… [--peer-threads N] [--write]
+
+SGLD at fixed settings, the same for all. devi samples all checkpoints at once, 4 chains each; a peer is given one
+checkpoint and one chain, because each costs the same there, and the time of a step is that of a long chain less that
+of a short one: copying the model, making the loader and its first pass are not counted, in the peers' favour. All
+three take turns, each peer in a process of its own. A ratio is (peer's time of a step) / (devi's time of a step and
+chain), both of wall clock, devi's with everything it does and all cores. Peers have one thread unless --peer-threads
+says otherwise: with two, and another process on the machine, they were 10 times slower.
+
+All run the module as devi ships it; for the transformer also as its papers write it, every position computed.
+That they sample the same: 4 chains of one checkpoint by each, whose learning coefficients must agree within errors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from llc_peers import HERE, old_version
+from sampling_cases import CHAINS, ROWS, Row, run_of
+from tables import put_table
+
+from devi.checkpoints.reader import Run
+from devi.sampling.chains import sample_posterior
+from devi.sampling.posterior import Posterior
+from devi.sampling.samplers import kernel_named
+from devi.sampling.settings import Settings
+
+SHORT = 20  # draws: more than a pass over the data in any row
+HEADER = (
+    "work", "devi, µs per step and chain", "devinterp 1.3.2", "devinterp 2.0.1", "× 1.3.2", "× 2.0.1",
+    "× 1.3.2, plain module", "goal", "LLC: devi, 1.3.2, 2.0.1",
+)  # fmt: skip
+
+
+class Peer:
+    """A process that runs one version of devinterp."""
+
+    def __init__(self, folder: Path, threads: int, *before: Path) -> None:
+        self.threads = threads
+        paths = [*(str(path) for path in before), str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")]
+        self.child = subprocess.Popen(
+            [sys.executable, str(HERE / "sampling_peer_child.py"), str(folder)], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        )  # fmt: skip
+
+    def asked(self, row: str, draws: int, *, chains: int = 1, plain: bool = False, seed: int = 0) -> dict[str, Any]:
+        assert self.child.stdin is not None
+        assert self.child.stdout is not None
+        job = {"row": row, "draws": draws, "chains": chains, "plain": plain, "seed": seed, "threads": self.threads,
+               "checkpoint": ROWS[row].checkpoints // 2}  # fmt: skip
+        print(json.dumps(job), file=self.child.stdin, flush=True)
+        answer = self.child.stdout.readline()
+        if not answer:
+            raise SystemExit(
+                f"the peer's process ended at {row}; run it by hand: {' '.join(map(str, self.child.args))}"
+            )
+        return json.loads(answer)
+
+    def step(self, row: str, draws: int, *, plain: bool = False) -> float:
+        """Seconds of one step."""
+        short = self.asked(row, SHORT, plain=plain)["seconds"]
+        return (self.asked(row, SHORT + draws, plain=plain)["seconds"] - short) / draws
+
+    def close(self) -> None:
+        assert self.child.stdin is not None
+        self.child.stdin.close()
+        self.child.wait()
+
+
+def sampled(row: Row, run: Run, seed: int) -> tuple[float, np.ndarray]:
+    """Seconds of one step and chain, and λ̂ (checkpoint, chain) of the draws that are compared."""
+    began = time.perf_counter()
+    posterior = Posterior(run)
+    n_beta = row.n_beta(posterior.examples)
+    settings = Settings(
+        "sgld", step_size=row.step_size, n_beta=n_beta, localization=row.localization, burn_in=0, draws=row.draws,
+        most_draws=row.draws, chains=CHAINS, batch_size=row.batch_size,
+    )  # fmt: skip
+    draws = sample_posterior(posterior, run.steps, settings, kernel=kernel_named("sgld"), seed=seed)
+    seconds = time.perf_counter() - began
+    excess = (draws["loss"] - draws["base_loss"]).isel(draw=slice(row.compared)).mean("draw")
+    return seconds / (len(run) * CHAINS * row.draws), n_beta * excess.transpose("step", "chain").values
+
+
+def shown(chains: np.ndarray) -> str:
+    return f"{chains.mean():.1f} ± {chains.std(ddof=1) / np.sqrt(len(chains)):.1f}"
+
+
+def spread(values: list[float], digits: int = 0) -> str:
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+    return f"{middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
+
+
+def measured(name: str, peers: list[Peer], folder: Path, rounds: int) -> list[str]:
+    row = ROWS[name]
+    run = run_of(row, folder)
+    _, llc = sampled(row, run, 0)  # also warms up
+    of_chains = [llc[row.checkpoints // 2]]
+    for peer in peers:
+        excess = np.array(peer.asked(name, row.compared, chains=CHAINS)["excess"])
+        of_chains.append(row.n_beta(len(row.task.data("train").targets)) * excess)
+    errors = [chains.std(ddof=1) / np.sqrt(len(chains)) for chains in of_chains]
+    for chains, error in zip(of_chains[1:], errors[1:], strict=True):
+        # 4 chains estimate an error poorly: t with 6 degrees of freedom is beyond 5 once in 400
+        if abs(chains.mean() - of_chains[0].mean()) > 5 * np.hypot(error, errors[0]):
+            print(f"{name}: learning coefficients differ: {', '.join(map(shown, of_chains))}", file=sys.stderr)
+    has_plain = "transformer" in name
+    times: list[list[float]] = [[], [], [], []]  # devi, 1.3.2, 2.0.1, 1.3.2 with the plain module
+    for number in range(rounds):
+        times[0].append(sampled(row, run, number)[0])
+        for own, peer in zip(times[1:], peers, strict=False):
+            own.append(peer.step(name, row.peer_draws))
+        if has_plain:
+            times[3].append(peers[0].step(name, row.peer_draws, plain=True))
+    devi, *others = [np.array(each) for each in times]
+    ratios = [spread(list(each / devi), 1) if len(each) else "-" for each in others]
+    return [
+        name, *(spread(list(1e6 * each)) for each in (devi, *others[:2])), *ratios, f"{row.goal:g}",
+        ", ".join(map(shown, of_chains)),
+    ]  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--row", choices=list(ROWS), action="append")
+    parser.add_argument("--peer-threads", type=int, default=1)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        for row in ROWS.values():
+            run_of(row, folder)
+        peers = [Peer(folder, options.peer_threads, old_version()), Peer(folder, options.peer_threads)]
+        print(*HEADER, sep=" | ", flush=True)
+        rows = []
+        for name in options.row or ROWS:
+            rows.append(measured(name, peers, folder, options.rounds))
+            print(*rows[-1], sep=" | ", flush=True)
+        for peer in peers:
+            peer.close()
+    if options.write:
+        load = os.getloadavg()[0]
+        put_table(
+            "sampling speed", HEADER, rows,
+            f"Medians of {options.rounds} alternating rounds, quartiles in brackets; load {load:.1f} at the end.",
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
