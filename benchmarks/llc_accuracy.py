@@ -79,7 +79,7 @@ def is_within(one: Estimate, case: Case, sampler: str) -> bool:
     return abs(one.estimate / aim - 1) <= BOUNDS[case.kind]
 
 
-CASE_HEADER = ("case", "λ", "goal", "mean estimate ± error of one", "off", "largest |z|", "unflagged", "within",
+CASE_HEADER = ("case", "λ", "goal", "mean estimate ± error of one", "off", "most errors away", "unflagged", "within",
                "wrong", "flags", "seconds")  # fmt: skip
 KIND_HEADER = ("kind", "estimates", "unflagged", "unflagged and error below 5%", "unflagged within the bound",
                "unflagged within 3 errors")  # fmt: skip
