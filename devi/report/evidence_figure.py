@@ -29,8 +29,9 @@ def evidence(curves: Sequence[Any], transition: Any) -> Figure:
         raise DeviError("no curve supports this transition; expected those of Detection.evidence[transition.id].")
     figure = new_figure(PAGE, 0.6 + 1.5 * len(shown))
     rows = figure.subplots(len(shown), 2, squeeze=False)
+    # One axis for all: a curve that is known from later on only would else stand under the others' labels.
+    axis = StepAxis.of(np.unique(np.concatenate([one.steps for one in shown])))
     for row, one in enumerate(shown):
-        axis = StepAxis.of(one.steps)
         last = row == len(shown) - 1
         left, right = rows[row]
         dots: dict[str, Any] = {"ls": "", "marker": "o", "ms": 2, "alpha": 0.6}

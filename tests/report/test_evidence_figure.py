@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -32,6 +34,15 @@ def test_each_curve_has_a_row_with_its_log_bayes_factor_up_to_a_number(found):
     assert len(figure.axes) == 2 * MOST
     title = figure.axes[1].get_title(loc="right")
     assert title == f"log Bayes factor {found.evidence['t1'][0].log_bayes_factor:,.1f} nats"
+
+
+def test_a_curve_known_from_later_on_only_shares_the_axis_of_the_others(found):
+    first, second, *_ = found.evidence["t1"]
+    later = replace(
+        second, **{name: getattr(second, name)[9:] for name in ("steps", "values", "without", "fitted", "noise")}
+    )
+    axes = evidence([first, later], found.transitions[0]).axes
+    assert len({each.get_xlim() for each in axes}) == 1
 
 
 def test_no_curve_is_an_error(found):
