@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from devi.checkpoints.header import Finding, Header, segment_name, segment_paths
 from devi.checkpoints.layout import DIGEST_BYTES, Layout
 from devi.checkpoints.mapped import Segment, as_slice
-from devi.checkpoints.scan import SMALL_BYTES, Scan, is_increasing, places_in, said, scan
+from devi.checkpoints.scan import Scan, believed, places_in, scan
 from devi.checkpoints.userblock import BlockError
 from devi.errors import DeviError
 
 # A run up to this size is hashed when it is opened, in some 20 ms; of a larger one each record before it is first used.
 HASHED_AT_ONCE = 64 << 20
 _MOST_GAPS = 100
+
+
+class Found(NamedTuple):
+    """What a scan found in a segment, given by its place in `Records.segments`."""
+
+    segment: int
+    scan: Scan
+    is_checked: bool
 
 
 class Records:
@@ -87,49 +95,43 @@ class Records:
             else:
                 new.append(segment)
         size = sum(places_in(one.descriptor, one.header) * one.header.layout.dtype.itemsize for one in new)
+        found: list[Found] = []
+        last = self._last_step
         for segment in new:
             self.segments.append(segment)
             self.findings += segment.findings
             is_complete = segment.header.is_closed or segment.header.number != max(paths)
-            if not (size > at_once and is_complete and self._believe(segment)):
-                self._add(self._scanned(segment, 0, is_complete))
-
-    def _believe(self, segment: Segment) -> bool:
-        """Take the steps as they stand, for now, if there is nothing odd about them."""
-        header, count = segment.header, places_in(segment.descriptor, segment.header)
-        if header.layout.dtype.itemsize <= SMALL_BYTES or count < header.records:
-            return False
-        steps, stated = said(segment.descriptor, header, 0, count)
-        if not stated.any(axis=1).all() or not is_increasing(steps, self._last_step):
-            return False
-        self._add(Scan(np.arange(count), steps, stated, [], count), is_checked=False)
-        return True
+            taken = believed(segment.descriptor, segment.header, last) if size > at_once and is_complete else None
+            is_checked = taken is None
+            if taken is None:
+                taken = _scanned(segment, 0, last, is_complete)
+            found.append(Found(len(self.segments) - 1, taken, is_checked))
+            last = int(taken.steps[-1]) if len(taken.steps) else last
+        self._add(found)
 
     @property
     def _last_step(self) -> int | None:
         return int(self.steps[-1]) if len(self.steps) else None
 
-    def _scanned(self, segment: Segment, start: int, is_complete: bool) -> Scan:
-        name = segment.path.name
-        return scan(
-            segment.descriptor, segment.header, name, start=start, after_step=self._last_step, is_complete=is_complete
-        )
-
     def _found(self, file: str, reason: str) -> None:
         self.findings.append(Finding("file", file, None, None, reason))
 
-    def _add(self, found: Scan, *, is_checked: bool = True) -> None:
-        count = len(found.places)
-        self.segment = np.concatenate([self.segment, np.full(count, len(self.segments) - 1)])
-        self.place = np.concatenate([self.place, found.places])
-        self.steps = np.concatenate([self.steps, found.steps])
-        self.digests = np.concatenate([self.digests, found.digests])
-        self.is_checked = np.concatenate([self.is_checked, np.full(count, is_checked)])
-        self.is_damaged = np.concatenate([self.is_damaged, np.zeros(count, bool)])
-        self._is_whole = self._is_whole and is_checked
-        self._end = found.end
+    def _add(self, found: list[Found]) -> None:
+        """Append their rows, all at once: one segment after another would copy the first ones each time."""
+        if not found:
+            return
+        counts, scans = [len(each.scan.places) for each in found], [each.scan for each in found]
+        self.segment = np.concatenate([self.segment, np.repeat([each.segment for each in found], counts)])
+        self.place = np.concatenate([self.place, *(each.places for each in scans)])
+        self.steps = np.concatenate([self.steps, *(each.steps for each in scans)])
+        self.digests = np.concatenate([self.digests, *(each.digests for each in scans)])
+        self.is_checked = np.concatenate([self.is_checked, np.repeat([each.is_checked for each in found], counts)])
+        self.is_damaged = np.concatenate([self.is_damaged, np.zeros(sum(counts), bool)])
+        self._is_whole &= all(each.is_checked for each in found)
+        self._end = scans[-1].end
         # A record that is being written now looks torn, and is nothing to tell.
-        self.findings += [finding for finding in found.findings if not (self.is_live and finding.kind == "torn")]
+        told = (finding for each in scans for finding in each.findings)
+        self.findings += [finding for finding in told if not (self.is_live and finding.kind == "torn")]
 
     def refresh(self, *, is_live: bool) -> int:
         """Take in new records; returns their number. Rows of known ones do not change.
@@ -143,7 +145,8 @@ class Records:
         last = self.segments[-1]
         is_complete = last.header.is_closed or last.header.number != max(paths, default=-1)
         if self._end < last.header.records:
-            self._add(self._scanned(last, self._end, is_complete))
+            found = _scanned(last, self._end, self._last_step, is_complete)
+            self._add([Found(len(self.segments) - 1, found, is_checked=True)])
         self._take({number: path for number, path in paths.items() if number > last.header.number}, at_once=0)
         return len(self.steps) - before
 
@@ -240,3 +243,8 @@ class Records:
 
 def _is_same_run(one: Header, other: Header) -> bool:
     return one.layout == other.layout and one.metadata.get("run_id") == other.metadata.get("run_id")
+
+
+def _scanned(segment: Segment, start: int, after_step: int | None, is_complete: bool) -> Scan:
+    descriptor, header, name = segment.descriptor, segment.header, segment.path.name
+    return scan(descriptor, header, name, start=start, after_step=after_step, is_complete=is_complete)
