@@ -42,7 +42,7 @@ def judged(
     if must_be_unresolved:
         if "unresolved" in words:
             return Verdict("right", "unresolved, as it must be")
-        return Verdict("flagged") if words else Verdict("wrong", "must be flagged unresolved")
+        return Verdict("wrong", "must be flagged unresolved")
     if words:
         return Verdict("flagged")
     if not (math.isfinite(estimate) and math.isfinite(error)):
