@@ -44,7 +44,8 @@ def doctor(
 
     chosen = cases() if case == ["all"] else named(case or CASES)
     metric = LearningCoefficient(seed=seed) if sampler is None else LearningCoefficient(sampler, seed=seed)
-    executor = executor_for(min(multiprocessing.cpu_count(), len(chosen)) if workers is None else workers)
+    workers = min(multiprocessing.cpu_count(), len(chosen)) if workers is None else workers
+    executor = executor_for(workers)
     widths = (max(len(one.name) for one in chosen), 5, 17, 6, 17, 7, 7)
     began = time.perf_counter()
     findings: list[Finding] = []
@@ -55,14 +56,18 @@ def doctor(
             text = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
             print(text, file=None if printer.isatty() else printer, flush=True)
 
-        shown.tell(f"{len(chosen)} cases", 0.0)
-        for finding in executor.map(partial(examined, metric=metric), chosen):
+        def tell(share: float = 0.0) -> None:
+            shown.tell(f"{len(chosen)} cases", (len(findings) + share) / len(chosen))
+
+        tell()
+        # A case worked on elsewhere cannot report how far it is; one worked on here can.
+        for finding in executor.map(partial(examined, metric=metric, progress=tell if workers == 1 else None), chosen):
             if not as_json:
                 if not findings:
                     line(HEADER)
                 line(row(finding))
             findings.append(finding)
-            shown.tell(f"{len(chosen)} cases", len(findings) / len(chosen))
+            tell()
     words = [finding.verdict.word for finding in findings]
     if as_json:
         print(json.dumps(document(findings, sampler=metric.sampler, seed=seed), allow_nan=False))
