@@ -12,8 +12,9 @@ import numpy as np
 
 from devi.errors import DeviError
 from devi.sampling.choice import CHECK_WORK, FEW_REPLICAS, FEWEST_STEPS, WORK, Choice, Trial, work
-from devi.sampling.climb import BURN_IN, DRAWS, MOST_DRAWS, climb
+from devi.sampling.climb import BURN_IN, DRAWS, MOST_DRAWS, NEARER, SHARPER, climb
 from devi.sampling.climb import CHAINS as CLIMB_CHAINS
+from devi.sampling.hamiltonian import with_length
 from devi.sampling.posterior import Posterior
 from devi.sampling.resolution import reason
 from devi.sampling.settings import GIVEN, Settings
@@ -53,11 +54,12 @@ def choose(choice: Choice, trial: Trial) -> Settings:
     )
     began = time.perf_counter()
     found = climb(posterior, trial.steps, kernel, pilot, climbs=climbs, seed=trial.seed, progress=trial.progress)
-    seconds = (time.perf_counter() - began) / (len(found.tried) * len(trial.steps) * pilot.chains * (BURN_IN + DRAWS))
+    gradients = with_length(kernel, found.settings.leapfrog_steps).gradients_per_step
+    seconds = (time.perf_counter() - began) / found.gradients * gradients  # of a trajectory as long as those to come
     if climbs:
         choice["n_beta"] = found.settings.n_beta
         choice.why["n_beta"] += f", {found.reason}"
-        choice.why["unresolved"] = reason(found.moves)
+        choice.why["unresolved"] = reason(found.moves, tried=f"at {SHARPER:g} nβ and {NEARER:g} times the localization")
     if found.settings.localization != choice["localization"]:
         choice["localization"] = found.settings.localization
         choice.why["localization"] += "; raised so that chains stay in the checkpoint's own surroundings"

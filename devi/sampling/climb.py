@@ -61,7 +61,7 @@ class Climb(NamedTuple):
     """The settings of the last rung, and how far the estimate at each pilot checkpoint moved to it.
 
     drift  training step -> share of the estimate;  moves  the same where it counts, 0 elsewhere
-    tried  one row for each rung
+    tried  one row for each rung;  gradients  that all took, each of one replica's loss
     """
 
     settings: Settings
@@ -69,6 +69,7 @@ class Climb(NamedTuple):
     moves: dict[str, float]
     tried: list[dict[str, float]]
     reason: str
+    gradients: int
 
 
 class Rung(NamedTuple):
@@ -98,14 +99,17 @@ def climb(
 ) -> Climb:
     """Rungs from the settings `here` up; only the first if not `climbs`."""
     tried: list[dict[str, float]] = []
+    gradients = 0
 
     def enough(draws: xr.Dataset, found: Estimate) -> bool:
         return bool((escaped(draws) > MOST_ESCAPED).any()) or ENOUGH_KNOWN(draws, found)
 
     def sampled(settings: Settings) -> Rung:
         """The rung, with the step size and trajectories that suit it."""
+        nonlocal gradients
         draws = sample_posterior(posterior, steps, settings, kernel=kernel, seed=seed + 1 + len(tried), enough=enough)
         found = estimate(draws)
+        gradients += draws.attrs["gradients"]
         step_size = float(np.median(draws["step_size"]))
         length = int(np.clip(math.ceil(TRAJECTORY / step_size), FEWEST_LEAPFROG, MOST_LEAPFROG))
         lost = escaped(draws)
@@ -130,11 +134,11 @@ def climb(
 
     rung = sampled(here)
     if not climbs:
-        return Climb(rung.settings, {}, {}, tried, "given")
+        return Climb(rung.settings, {}, {}, tried, "given", gradients)
     rests = _is_minimum(posterior, rung)  # the others move as nβ grows, whatever their coefficient is
     if not rests.any():
         reason = "no checkpoint that was tried is at a minimum, and sharpening would only lead away from it"
-        return Climb(rung.settings, {}, {}, tried, reason)
+        return Climb(rung.settings, {}, {}, tried, reason, gradients)
     share = error = np.full(len(steps), np.inf)
     before, raises = rung, 1.0  # γ by so much
     while True:
@@ -169,6 +173,7 @@ def climb(
         _by_step(steps[rests], np.where(pulled == 0, _counted(share, error), pulled)[rests]),
         tried,
         f"raised {best.settings.n_beta / here.n_beta:g}-fold, {told}",
+        gradients,
     )
 
 

@@ -15,7 +15,7 @@ from devi.sampling.stein import controlled
 
 MOST_ERRORS = 3.0  # that the covariates' mean may be from 0, for the chains to count as in equilibrium
 # Times that control variates may bring the error down. What they know holds as well on a part of the posterior that
-# chains never leave: of a normal crossing without its thinner arm they made 25 of their own errors too much.
+# chains never leave, such as a normal crossing without its thinner arm: their own error says nothing of the rest.
 MOST_QUIETER = 2.0
 UNCERTAIN = 0.25  # share of what is taken off for a finite step: exact where the loss is homogeneous, else a guess
 # Share of what the formula for the step's bias and the control variates differ by: both are exact for a quadratic.

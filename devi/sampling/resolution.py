@@ -71,12 +71,15 @@ def at_nearest(found: dict[str, float], all_steps: np.ndarray, steps: np.ndarray
     return np.array(list(found.values()))[nearest]
 
 
-def reason(found: dict[str, float]) -> str:
-    """One line for the settings table."""
+HALVED = "at half the localization and at twice nβ"
+
+
+def reason(found: dict[str, float], *, tried: str = HALVED) -> str:
+    """One line for the settings table; `tried` says what was changed."""
     moved = {step: share for step, share in found.items() if share}
     if not found:
         return "not known: a step size of 0 tells nothing"
     if not moved:
-        return f"no: at half the localization and at twice nβ the estimates of {len(found)} checkpoints stay"
+        return f"no: {tried} the estimates of {len(found)} checkpoints stay"
     listed = ", ".join(f"{share:+.0%} at step {step}" for step, share in moved.items())
     return f"at {len(moved)} of {len(found)} checkpoints the estimate moves with the localization or nβ: {listed}"
