@@ -10,10 +10,11 @@ text, seconds, and mebibytes of peak memory beyond what the process had before `
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import os
 import pkgutil
+import runpy
 import sys
 import time
 import traceback
@@ -40,13 +41,9 @@ def main() -> None:
 
 
 def fought(script: Path, folder: Path) -> dict[str, object]:
-    spec = importlib.util.spec_from_file_location(script.stem, script)
-    assert spec is not None
-    assert spec.loader is not None
-    attack = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(attack)
-    made = _forked(lambda: attack.make(folder))  # apart, so that its memory is not counted
-    return made if made["outcome"] != "read" else _forked(lambda: attack.read(folder))
+    attack = runpy.run_path(str(script))
+    made = _forked(lambda: attack["make"](folder))  # apart, so that its memory is not counted
+    return made if made["outcome"] != "read" else _forked(lambda: attack["read"](folder))
 
 
 def _forked(work: Callable[[], object]) -> dict[str, object]:
