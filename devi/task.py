@@ -7,7 +7,7 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, get_type_hints
 
 import pydantic
 
@@ -32,6 +32,23 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device | str) -> Batch:
         return Batch(self.inputs.to(device), self.targets.to(device))
+
+
+class Replicas(Protocol):
+    """The losses of many models of a task and their gradients in one go, written out instead of derived.
+
+    For sampling on a processor, where it saves most of the passes over memory that autograd makes. An object belongs
+    to one thread and may use its memory again at the next call.
+    """
+
+    def __call__(
+        self, parameters: Mapping[str, Tensor], inputs: Tensor, targets: Tensor, *, gradients: bool
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Loss of each example (replica, example), and the gradient of their sum, name -> (replica, *shape).
+
+        parameters  name -> (replica, *shape);  inputs, targets (example, ...): shared by all replicas
+        gradients   without, the second is empty
+        """
 
 
 class Task(ABC):
@@ -65,6 +82,10 @@ class Task(ABC):
         Override it for fresh data at every step. All randomness must come from `generator`: its state is what a
         resumed run restores.
         """
+        return None
+
+    def replicas(self) -> Replicas | None:
+        """`loss` of `model` for many parameters at once, see `Replicas`; None (the default): by vmap and autograd."""
         return None
 
     def accuracy(self, outputs: Tensor, targets: Tensor) -> Tensor | None:

@@ -32,8 +32,6 @@ class Chunk:
         self.is_full = plan.batch_size >= posterior.examples
         checkpoints, self.checkpoint_of = torch.unique(rows, return_inverse=True)
         self.base_losses = posterior.base_losses[checkpoints]  # (checkpoint, example)
-        # By the same operations as along the chains: a chain that stays at w* then reads a difference of exactly 0
-        self.base = posterior.loss_and_gradient(self.center, self.fixed, posterior.data)[0]  # (replica,)
         self.target = Target(self.center, plan.n_beta, plan.localization)
         self.noise = Noise(plan.seed, keys, self.center.shape[1] + kernel.extra_normals, self.center)
         self.examples = torch.Generator().manual_seed(stream(plan.seed, -1, -1))
@@ -43,13 +41,14 @@ class Chunk:
         self.state: State | None = None
         self.gradients = 0
         self.steps = 0
+        self.base: Tensor | None = None  # L(w*) on all examples, (replica,) float64, where they are all used
         self.forget()
 
     def forget(self) -> None:
         self.excess: list[Tensor] = []
         self.visits: list[tuple[Tensor, Tensor, Tensor]] = []
-        self.by_tensor = self.base.new_zeros(len(self.base), len(self.sizes))
-        self.accepted = torch.zeros_like(self.base)
+        self.by_tensor = self.center.new_zeros(len(self.center), len(self.sizes), dtype=torch.float64)
+        self.accepted = self.center.new_zeros(len(self.center), dtype=torch.float64)
         if self.kept is not None:
             self.kept.forget()
 
@@ -81,6 +80,9 @@ class Chunk:
                 # The same examples at w*: a minibatch shifts both losses alike, so their difference is unbiased, quiet
                 base = self.base_losses[:, index].mean(dim=1, dtype=torch.float64)[self.checkpoint_of]
             loss, gradient = posterior.loss_and_gradient(position, self.fixed, data)
+            if base is None:
+                # By the same operations as along the chain: one that stays at w* then reads a difference of exactly 0
+                base = self.base = loss
             return loss - base, gradient
 
         if self.state is None:

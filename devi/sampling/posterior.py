@@ -22,7 +22,9 @@ from devi.errors import DeviError
 from devi.sampling.batching import can_batch
 from devi.sampling.data_sets import data_set
 from devi.sampling.restriction import restricted
-from devi.task import Batch
+from devi.sampling.threads import side_by_side
+from devi.sampling.written_out import check_replicas, float_as, floats_as
+from devi.task import Batch, Replicas
 
 if TYPE_CHECKING:
     from devi.checkpoints.reader import Run
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 # cache step 5 times faster (superposition: 15 against 75 µs per replica, 128 or 1000 at a time).
 CPU_MEMORY = 12 * 2**20
 ACCELERATOR_MEMORY = 4 * 2**30
+# Of gradients that a task has written out: what the replicas' parameters may take, and how many share one call.
+REPLICA_MEMORY = 3 * 2**20
+MOST_REPLICAS = 256
 
 
 class Posterior:
@@ -53,9 +58,10 @@ class Posterior:
         sample_on    the data set of L_n, see `devi.sampling.data_sets`
         """
         self.task, self.sample_on, self.restriction = run.task, sample_on, restriction
+        self.replicas: Replicas | None = None
         data = data_set(run.task, sample_on)
         self.device, self.dtype = torch.device(device), dtype
-        self.data = _floats_as(data.to(self.device), dtype)
+        self.data = floats_as(data.to(self.device), dtype)
         self.examples = len(data.targets)
         self.model = run.model_at(0).to(device=self.device, dtype=dtype).eval()
         sampled = {name: value for name, value in self.model.named_parameters() if value.requires_grad}
@@ -85,8 +91,12 @@ class Posterior:
         whole = {name for name, part in rows_of.items() if part is None}
         fixed = {name: v for name, v in {**saved, **buffers}.items() if name in known and name not in whole}
         self.centers = exact.to(dtype)
-        self.fixed = {name: _float_as(value.to(self.device), dtype) for name, value in fixed.items()}
+        self.fixed = {name: float_as(value.to(self.device), dtype) for name, value in fixed.items()}
         self.batched = self._vmap_works()
+        # On a processor only: sums over examples that share a row are not made in a fixed order elsewhere.
+        self.replicas = run.task.replicas() if self.device.type == "cpu" else None
+        if self.replicas is not None:
+            check_replicas(self, exact, fixed, data)
         self.base_loss = self._exact_loss(exact, fixed, data)
         # In the sampler's own precision: a minibatch is compared with the same examples here.
         self.base_losses = self._no_gradient(self.centers)  # (checkpoint, example)
@@ -97,6 +107,8 @@ class Posterior:
         fixed  name -> (replica, ...): buffers and frozen parameters, see `fixed_at`
         data   inputs and targets, shared by all replicas (example, ...)
         """
+        if self.replicas is not None:
+            return self._written_out(self.replicas, flat, fixed, data)
         flat = flat.detach().requires_grad_()
         # float64: the difference to the base loss is small, and n·β multiplies its error
         loss = self.losses(flat, fixed, data).mean(dim=-1, dtype=torch.float64)
@@ -106,6 +118,8 @@ class Posterior:
     def losses(self, flat: Tensor, fixed: dict[str, Tensor], data: Batch) -> Tensor:
         """Loss of each example, (replica, example)."""
         parameters, fixed = self._assembled(flat, fixed)
+        if self.replicas is not None and not flat.requires_grad:
+            return self.replicas({**parameters, **fixed}, data.inputs, data.targets, gradients=False)[0]
         if self.batched:
             axes = (0, 0 if fixed else None, None, None)
             return vmap(self._one, in_dims=axes)(parameters, fixed, data.inputs, data.targets)
@@ -120,6 +134,18 @@ class Posterior:
                 for row in range(len(flat))
             ]
         )
+
+    def _written_out(
+        self, replicas: Replicas, flat: Tensor, fixed: dict[str, Tensor], data: Batch
+    ) -> tuple[Tensor, Tensor]:
+        """`loss_and_gradient` by the task's own formulas."""
+        parameters, fixed = self._assembled(flat, fixed)
+        losses, found = replicas({**parameters, **fixed}, data.inputs, data.targets, gradients=True)
+        parts = [
+            (found[name][:, self.entries[name]] if name in self.entries else found[name]).flatten(1)
+            for name in self.names
+        ]
+        return losses.mean(dim=1, dtype=torch.float64), torch.cat(parts, dim=1).div_(len(data.targets))
 
     def _assembled(self, flat: Tensor, fixed: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The model's parameters at `flat` and what else it needs, each name -> (replica, *shape)."""
@@ -141,6 +167,10 @@ class Posterior:
             return 1
         if memory_bytes is None:
             memory_bytes = CPU_MEMORY if self.device.type == "cpu" else ACCELERATOR_MEMORY
+        # position, center, gradient, noise and two temporaries
+        buffers = 6 * self.dimension * self.centers.element_size()
+        if self.replicas is not None:  # which take as many examples at a time as fit
+            return max(1, min(MOST_REPLICAS, min(memory_bytes, REPLICA_MEMORY) // buffers))
         saved = 0
 
         def count(value: Tensor) -> Tensor:
@@ -154,14 +184,13 @@ class Posterior:
         with torch.autograd.graph.saved_tensors_hooks(count, lambda value: value):
             some = self.minibatch(torch.arange(min(batch_size, self.examples), device=self.device))
             self._one(parameters, fixed, some.inputs, some.targets).sum()
-        # position, center, gradient, noise and two temporaries
-        buffers = 6 * self.dimension * self.centers.element_size()
         return max(1, int(memory_bytes // (saved + buffers)))
 
     def for_thread(self) -> Posterior:
         """The same, sharing all tensors, with a module of its own: `functional_call` swaps parameters in place."""
         twin = copy.copy(self)
         twin.model = copy.deepcopy(self.model)
+        twin.replicas = None if self.replicas is None else self.task.replicas()
         return twin
 
     def minibatch(self, index: Tensor) -> Batch:
@@ -191,15 +220,21 @@ class Posterior:
 
     def data_set(self, name: str) -> Batch:
         """Other examples, as this device and precision need them."""
-        return _floats_as(data_set(self.task, name).to(self.device), self.dtype)
+        return floats_as(data_set(self.task, name).to(self.device), self.dtype)
 
     def _no_gradient(self, flat: Tensor, data: Batch | None = None) -> Tensor:
-        with torch.no_grad():
-            # One checkpoint at a time: the whole data set times all checkpoints at once may not fit in memory.
-            rows = [
-                self.losses(flat[i : i + 1], {n: v[i : i + 1] for n, v in self.fixed.items()}, data or self.data)
-                for i in range(len(flat))
-            ]
+        examples = data or self.data
+
+        # One checkpoint at a time: the whole data set times all checkpoints at once may not fit in memory.
+        def work(row: int, own: Posterior) -> Tensor:
+            with torch.no_grad():
+                return own.losses(flat[row : row + 1], {n: v[row : row + 1] for n, v in self.fixed.items()}, examples)
+
+        threads = torch.get_num_threads() if self.device.type == "cpu" and self.batched else 1
+        if threads == 1 or len(flat) == 1:
+            rows = [work(row, self) for row in range(len(flat))]
+        else:
+            rows = side_by_side(len(flat), work, self.for_thread, threads=threads)
         return torch.cat(rows)
 
     def _exact_loss(self, exact: Tensor, fixed: dict[str, Tensor], data: Batch) -> Tensor:
@@ -207,17 +242,9 @@ class Posterior:
         own = self.model, self.fixed, self.data
         try:
             self.model = self.model.double()
-            self.fixed = {name: _float_as(value.to(self.device), torch.float64) for name, value in fixed.items()}
-            self.data = _floats_as(data.to(self.device), torch.float64)
+            self.fixed = {name: float_as(value.to(self.device), torch.float64) for name, value in fixed.items()}
+            self.data = floats_as(data.to(self.device), torch.float64)
             return self._no_gradient(exact).mean(dim=1)
         finally:
             self.model, self.fixed, self.data = own
             self.model.to(self.dtype)
-
-
-def _floats_as(data: Batch, dtype: torch.dtype) -> Batch:
-    return Batch(_float_as(data.inputs, dtype), _float_as(data.targets, dtype))
-
-
-def _float_as(value: Tensor, dtype: torch.dtype) -> Tensor:
-    return value.to(dtype) if value.is_floating_point() else value

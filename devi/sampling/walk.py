@@ -6,9 +6,7 @@ step), never on the place in the batch: two checkpoints together give the number
 
 from __future__ import annotations
 
-import queue
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -17,6 +15,7 @@ from devi.sampling.chunk import Chunk
 from devi.sampling.kernels import Kernel
 from devi.sampling.posterior import Posterior
 from devi.sampling.record import Parts, Plan, Walk
+from devi.sampling.threads import side_by_side
 from devi.sampling.watch import Watch
 
 
@@ -62,28 +61,5 @@ class Walkers(Parts[Chunk]):
         if self.threads == 1 or len(self.parts) == 1:
             parts = [work(number, self.posterior) for number in range(len(self.parts))]
         else:
-            parts = self._in_threads(work)
+            parts = side_by_side(len(self.parts), work, self.posterior.for_thread, threads=self.threads)
         return Walk(*(torch.cat(pieces) for pieces in zip(*parts, strict=True)))
-
-    def _in_threads(self, work: Callable[[int, Posterior], Walk]) -> list[Walk]:
-        """`work(number, posterior)` for every chunk, each on one thread with single-threaded operations.
-
-        Operations on a chunk are too short to be split well: with two threads inside them a step took as long as with
-        one, and 20 times as long when another process held a core; whole chunks side by side share nothing.
-        """
-        own: queue.SimpleQueue[Posterior] = queue.SimpleQueue()
-        for _ in range(self.threads):
-            own.put(self.posterior.for_thread())
-
-        def on_a_thread(number: int) -> Walk:
-            mine = own.get()
-            try:
-                return work(number, mine)
-            finally:
-                own.put(mine)
-
-        try:
-            with ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                return list(pool.map(on_a_thread, range(len(self.parts))))
-        finally:
-            torch.set_num_threads(self.threads)

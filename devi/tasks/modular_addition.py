@@ -15,8 +15,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from devi.errors import DeviError
-from devi.task import Batch, NotNegative, Positive, Split, Task
+from devi.task import Batch, NotNegative, Positive, Replicas, Split, Task
+from devi.tasks.modular_replicas import MLPReplicas
 from devi.tasks.modular_transformer import Transformer
+from devi.tasks.transformer_replicas import TransformerReplicas
 
 Operation = Literal["add", "subtract", "x²+xy+y²", "x2+xy+y2"]
 
@@ -119,6 +121,12 @@ class ModularAddition(Task):
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets, reduction="none")
+
+    def replicas(self) -> Replicas | None:
+        is_own = type(self).model is ModularAddition.model and type(self).loss is ModularAddition.loss
+        if not is_own or self.layers > 1 or self.layer_norm:
+            return None
+        return MLPReplicas() if self.architecture == "mlp" else TransformerReplicas()
 
     def accuracy(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs.argmax(-1) == targets).float()

@@ -17,7 +17,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from devi.errors import DeviError
-from devi.task import Batch, Finite, NotNegative, Positive, Split, Task
+from devi.task import Batch, Finite, NotNegative, Positive, Replicas, Split, Task
+from devi.tasks.superposition_replicas import SuperpositionReplicas
 
 # Runs on fresh data are measured on a fixed set of this size: fresh batches make a curve that fools a detector.
 EVALUATION_EXAMPLES = 1000
@@ -97,6 +98,10 @@ class Superposition(Task):
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return ((targets - outputs).square() * self.importances().to(outputs)).sum(-1)
+
+    def replicas(self) -> Replicas | None:
+        is_own = type(self).model is Superposition.model and type(self).loss is Superposition.loss
+        return SuperpositionReplicas(self.importances(), relu=self.output == "relu") if is_own else None
 
     def metrics(self) -> Sequence[str]:
         return ("losses", "norms", "feature_dimensionality", "tickets", "llc")

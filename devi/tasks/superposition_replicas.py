@@ -1,0 +1,61 @@
+"""The losses of many superposition models at once and the gradients of their sums, written out.
+
+    z = √I∘(WᵀW x + b),   r = ReLU(z) − √I∘x,   loss = Σ_i r_i²,   ∂loss/∂z = 2 r∘1[z > 0]
+
+With M = √I∘[WᵀW  b] the z of all replicas are one product M·[x; 1], and ∂loss/∂M is one more, with its transpose. With
+G = √I∘∂loss/∂M, the last column apart:   ∂loss/∂W = W·(G + Gᵀ),   ∂loss/∂b = the last column
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from devi.tasks.scratch import Scratch
+
+# Entries of z (replica · feature · example) worked on at a time: two such tensors stay in a core's cache of 2 MiB.
+AT_ONCE = 130_000
+
+
+class SuperpositionReplicas:
+    """See `devi.task.Replicas`."""
+
+    def __init__(self, importances: Tensor, *, relu: bool) -> None:
+        self.root, self.relu, self.scratch = importances.double().sqrt(), relu, Scratch()
+
+    def __call__(
+        self, parameters: Mapping[str, Tensor], inputs: Tensor, targets: Tensor, *, gradients: bool
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        weight, bias = parameters["W"], parameters["b"]  # (replica, hidden, feature), (replica, feature)
+        replicas, features = bias.shape
+        root = self.root.to(bias)
+        matrix = torch.cat([weight.mT @ weight, bias[..., None]], dim=2) * root[:, None]  # (replica, feature, f + 1)
+        rows = matrix.flatten(0, 1)
+        seen = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], dim=1)  # (example, f + 1)
+        wanted = (targets * root).T.contiguous()  # (feature, example)
+        losses = bias.new_zeros(replicas, len(inputs))
+        of_rows = torch.zeros_like(rows)
+        size = max(1, AT_ONCE // (replicas * features))
+        for start in range(0, len(inputs), size):
+            part = slice(start, start + size)
+            shape = replicas, features, len(seen[part])
+            before, rest = (self.scratch(name, *shape, like=bias) for name in ("before", "rest"))
+            torch.mm(rows, seen[part].T, out=before.flatten(0, 1))
+            if self.relu:
+                torch.clamp_min(before, 0, out=rest)
+            else:
+                rest = before
+            rest -= wanted[:, part]
+            for feature in range(features):  # not sum(dim=1), whose order depends on how many examples there are
+                losses[:, part].addcmul_(rest[:, feature], rest[:, feature])
+            if gradients:
+                if self.relu:
+                    torch.ops.aten.threshold_backward.grad_input(rest, before, 0, grad_input=rest)
+                of_rows.addmm_(rest.flatten(0, 1), seen[part])
+        if not gradients:
+            return losses, {}
+        of_matrix = of_rows.view_as(matrix) * (2 * root[:, None])
+        of_product = of_matrix[..., :-1]
+        return losses, {"W": weight @ (of_product + of_product.mT), "b": of_matrix[..., -1]}
