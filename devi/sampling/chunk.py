@@ -102,10 +102,10 @@ class Chunk:
         if len(self.excess) % self.visit_every == 0:
             offset = position - self.center
             mixed = offset * gradient
-            self.by_tensor += sums(mixed, self.sizes)
-            series = mixed, offset.square_(), gradient.square()
+            by_group = sums(mixed, self.groups)
+            self.by_tensor += by_group if self.groups == self.sizes else sums(mixed, self.sizes)
             self.visits.append(
-                (sums(series[0], self.groups), sums(series[1], self.groups), sums(series[2], self.groups))
+                (by_group, sums(offset.square_(), self.groups), sums(torch.square(gradient, out=mixed), self.groups))
             )
         self.excess.append(excess)
         self.accepted += 1.0 if not self.kernel.is_adjusted else self.state.memory.acceptance[:, 0]
