@@ -1,7 +1,7 @@
 """Diagnostics: whether the chains at a checkpoint can be trusted, as numbers and as flags.
 
 V     = E[(w − w*)·∇U]/d             virial: 1 in equilibrium
-R-hat, ESS                           split, rank-normalized: Vehtari et al. 2021, arXiv:1903.08008, by arviz-stats
+R-hat, ESS                           split, rank-normalized: Vehtari et al. 2021, arXiv:1903.08008
 D     = nβ·(L(w*) − L(w_descended))  headroom: how far below the checkpoint the loss goes nearby
 """
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from devi.sampling.mixing import effective_draws, rank_rhat
 from devi.sampling.posterior import Posterior
 
 # Flag -> what it means and what to do. The words are part of the file format.
@@ -77,17 +78,14 @@ def rhat_and_ess(trace: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     NaN where they are not defined: fewer than 2 chains (R-hat), fewer than 4 draws, a trace that never moves.
     """
-    from arviz_stats.base import array_stats  # a second of imports
-
     steps, chains, draws = trace.shape
     rhat, ess = np.full(steps, np.nan), np.full(steps, np.nan)
     usable = np.isfinite(trace).all(axis=(1, 2)) & (trace.max(axis=(1, 2)) > trace.min(axis=(1, 2)))
     if draws < 4 or not usable.any():
         return rhat, ess
-    ess[usable] = array_stats.ess(trace[usable], chain_axis=1, draw_axis=2, method="mean")
+    ess[usable] = effective_draws(trace[usable])
     if chains > 1:
-        with np.errstate(divide="ignore", invalid="ignore"):  # chains that stand still: R-hat is infinite, or none
-            rhat[usable] = array_stats.rhat(trace[usable], chain_axis=1, draw_axis=2)
+        rhat[usable] = rank_rhat(trace[usable])
     return rhat, ess
 
 
