@@ -25,8 +25,9 @@ check: $(VENV)/installed-test
 
 # What is said of speed, each script with few rounds; alone, and with --write, see benchmarks/README.md.
 bench: $(VENV)/installed-test
-	cd benchmarks && for script in "startup.py" "train_seeds.py --rounds 3" "transformer_forward.py" \
-		"sampling_speed.py --rounds 2"; do \
+	cd benchmarks && for script in "startup.py" "sampling_speed.py --rounds 2" "checkpoint_cost.py --rounds 1" \
+		"analyze_cost.py --rounds 1" "transformer_training.py" "transformer_forward.py" "train_seeds.py --rounds 3" \
+		"roofline.py"; do \
 		echo "== $$script"; ../$(BIN)/python -W ignore $$script || exit 1; done
 
 format: $(VENV)/installed-test

@@ -145,9 +145,10 @@ def draw(points: dict[str, tuple[Work, float]], top: float, memory: float, path:
     axes.plot(across, np.minimum(top, memory * across) / 1e9, color="0.25")
     axes.annotate(f"matrix peak {top / 1e9:.0f} GFLOP/s", (290, top / 1e9 * 1.1), ha="right", color="0.25")
     axes.annotate(f"memory {memory / 1e9:.0f} GB/s", (0.33, memory * 0.33 / 1e9 * 1.6), color="0.25", rotation=38)
-    for (name, (work, seconds)), colour, marker in zip(points.items(), CYCLE, MARKERS, strict=True):
+    for place, (name, (work, seconds)) in enumerate(points.items()):
         at = work.operations / work.bytes, work.operations / seconds / 1e9
-        axes.plot(*at, marker, color=colour, markersize=9, markeredgecolor="white", label=name)
+        style = {"color": CYCLE[place], "markersize": 9, "markeredgecolor": "white", "zorder": 9 - place}
+        axes.plot(*at, MARKERS[place], label=name, **style)
     axes.set(xscale="log", yscale="log", xlim=(0.3, 300), ylim=(1, 2 * top / 1e9))
     axes.set_xlabel("operations per byte without a cache (FLOP/byte)")
     axes.set_ylabel("rate of the operations really needed (GFLOP/s)")

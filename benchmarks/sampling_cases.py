@@ -25,6 +25,7 @@ class Row(NamedTuple):
     batch_size: int
     step_size: float
     localization: float
+    timed: int  # devi's draws in a timed round; fewer than `draws` weigh what is done once more, against devi
     peer_draws: int  # of one chain in a timed round: each costs the same
     compared: int  # draws of which the mean loss is compared
     goal: float
@@ -38,12 +39,12 @@ SUPERPOSITION = Superposition(examples=1000)
 MLP = ModularAddition(embed=12, width=48)
 TRANSFORMER = ModularAddition(architecture="transformer", p=113, embed=128, width=512, train_fraction=0.3)
 ROWS = {
-    "superposition 6→2, batch 100": Row(SUPERPOSITION, 0.3, 100, 200, 100, 1e-4, 10.0, 200, 200, 350),
-    "superposition 6→2, full 1000": Row(SUPERPOSITION, 0.3, 100, 200, 1000, 1e-4, 10.0, 40, 100, 250),
-    "MLP p=53, batch 128": Row(MLP, 1e-2, 100, 200, 128, 1e-5, 100.0, 200, 200, 25),
-    "MLP p=53, full 1123": Row(MLP, 1e-2, 100, 200, 1123, 1e-5, 100.0, 40, 100, 25),
-    "transformer p=113, batch 256": Row(TRANSFORMER, 1e-3, 25, 100, 256, 1e-6, 100.0, 20, 40, 3),
-    "transformer p=113, full 3830": Row(TRANSFORMER, 1e-3, 25, 100, 3830, 1e-6, 100.0, 4, 10, 3.5),
+    "superposition 6→2, batch 100": Row(SUPERPOSITION, 0.3, 100, 200, 100, 1e-4, 10.0, 200, 200, 200, 350),
+    "superposition 6→2, full 1000": Row(SUPERPOSITION, 0.3, 100, 200, 1000, 1e-4, 10.0, 200, 40, 100, 250),
+    "MLP p=53, batch 128": Row(MLP, 1e-2, 100, 200, 128, 1e-5, 100.0, 200, 200, 200, 25),
+    "MLP p=53, full 1123": Row(MLP, 1e-2, 100, 200, 1123, 1e-5, 100.0, 60, 40, 100, 25),
+    "transformer p=113, batch 256": Row(TRANSFORMER, 1e-3, 25, 100, 256, 1e-6, 100.0, 40, 20, 40, 3),
+    "transformer p=113, full 3830": Row(TRANSFORMER, 1e-3, 25, 100, 3830, 1e-6, 100.0, 10, 4, 10, 3.5),
 }
 
 

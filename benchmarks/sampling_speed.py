@@ -7,7 +7,8 @@ checkpoint and one chain, because each costs the same there, and the time of a s
 of a short one: copying the model, making the loader and its first pass are not counted, in the peers' favour. All
 three take turns, each peer in a process of its own. A ratio is (peer's time of a step) / (devi's time of a step and
 chain), both of wall clock, devi's with everything it does and all cores. Peers have one thread unless --peer-threads
-says otherwise: with two, and another process on the machine, they were 10 times slower.
+says otherwise: with two, and another process on the machine, they were 10 times slower. Nobody calibrates: settings
+are given. The longest rows are timed on fewer draws than they say, with all that devi does once per checkpoint.
 
 All run the module as devi ships it; for the transformer also as its papers write it, every position computed.
 That they sample the same: 4 chains of one checkpoint by each, whose learning coefficients must agree within errors.
@@ -79,19 +80,19 @@ class Peer:
         self.child.wait()
 
 
-def sampled(row: Row, run: Run, seed: int) -> tuple[float, np.ndarray]:
+def sampled(row: Row, run: Run, seed: int, draws: int) -> tuple[float, np.ndarray]:
     """Seconds of one step and chain, and λ̂ (checkpoint, chain) of the draws that are compared."""
     began = time.perf_counter()
     posterior = Posterior(run)
     n_beta = row.n_beta(posterior.examples)
     settings = Settings(
-        "sgld", step_size=row.step_size, n_beta=n_beta, localization=row.localization, burn_in=0, draws=row.draws,
-        most_draws=row.draws, chains=CHAINS, batch_size=row.batch_size,
+        "sgld", step_size=row.step_size, n_beta=n_beta, localization=row.localization, burn_in=0, draws=draws,
+        most_draws=draws, chains=CHAINS, batch_size=row.batch_size,
     )  # fmt: skip
-    draws = sample_posterior(posterior, run.steps, settings, kernel=kernel_named("sgld"), seed=seed)
+    found = sample_posterior(posterior, run.steps, settings, kernel=kernel_named("sgld"), seed=seed)
     seconds = time.perf_counter() - began
-    excess = (draws["loss"] - draws["base_loss"]).isel(draw=slice(row.compared)).mean("draw")
-    return seconds / (len(run) * CHAINS * row.draws), n_beta * excess.transpose("step", "chain").values
+    excess = (found["loss"] - found["base_loss"]).isel(draw=slice(row.compared)).mean("draw")
+    return seconds / (len(run) * CHAINS * draws), n_beta * excess.transpose("step", "chain").values
 
 
 def shown(chains: np.ndarray) -> str:
@@ -106,7 +107,7 @@ def spread(values: list[float], digits: int = 0) -> str:
 def measured(name: str, peers: list[Peer], folder: Path, rounds: int) -> list[str]:
     row = ROWS[name]
     run = run_of(row, folder)
-    _, llc = sampled(row, run, 0)  # also warms up
+    _, llc = sampled(row, run, 0, row.compared)  # also warms up
     of_chains = [llc[row.checkpoints // 2]]
     for peer in peers:
         excess = np.array(peer.asked(name, row.compared, chains=CHAINS)["excess"])
@@ -119,7 +120,7 @@ def measured(name: str, peers: list[Peer], folder: Path, rounds: int) -> list[st
     has_plain = "transformer" in name
     times: list[list[float]] = [[], [], [], []]  # devi, 1.3.2, 2.0.1, 1.3.2 with the plain module
     for number in range(rounds):
-        times[0].append(sampled(row, run, number)[0])
+        times[0].append(sampled(row, run, number, row.timed)[0])
         for own, peer in zip(times[1:], peers, strict=False):
             own.append(peer.step(name, row.peer_draws))
         if has_plain:
