@@ -16,7 +16,7 @@ from torch import Tensor
 from devi.tasks.scratch import Scratch
 
 # Entries of z (replica · feature · example) worked on at a time: two such tensors stay in a core's cache of 2 MiB.
-AT_ONCE = 130_000
+AT_ONCE = 160_000
 
 
 class SuperpositionReplicas:
