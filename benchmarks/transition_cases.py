@@ -82,6 +82,15 @@ def _steps(random: np.random.Generator) -> np.ndarray:
     return np.unique(np.round(np.linspace(last / count, last, count)))
 
 
+def steps_of(count: int, random: np.random.Generator) -> np.ndarray:
+    """So many checkpoints, spaced by log."""
+    last, asked, steps = 10 ** random.uniform(4, 5), count, np.zeros(0)
+    while len(steps) < count:  # the first few coincide
+        steps = np.unique(np.round(np.geomspace(1, last, asked)))
+        asked += 1
+    return steps
+
+
 def _plant(kind: str, x: np.ndarray, taken: list[tuple[float, float]], random: np.random.Generator) -> tuple | None:
     """A change (curve (n,), onset, end in decades) clear of those taken, with 2 checkpoints or more on either side."""
     for _ in range(50):
@@ -109,8 +118,12 @@ def case(kind: str, seed: int) -> Case:
     """The case of one kind (one of KINDS or NULLS) and seed."""
     random = np.random.default_rng([seed, (KINDS + NULLS).index(kind)])
     steps = _steps(random)
+    return summed(kind, steps, int(random.integers(2, 6)), random)
+
+
+def summed(kind: str, steps: np.ndarray, metrics: int, random: np.random.Generator) -> Case:
+    """Backgrounds, changes or disturbances of this kind and noise for so many metrics on these steps."""
     x = np.log10(steps)
-    metrics = int(random.integers(2, 6))
     curves = np.stack([_background(x, random) for _ in range(metrics)])
     planted: list[Planted] = []
     taken: list[tuple[float, float]] = []

@@ -3,10 +3,10 @@
     y_m(x) = b_m0 + sum_j b_mj null_j(x) + sum_{k: m moves} a_mk shape_k(x; c_k, w_k) + noise_m,     x = log10(step)
 
 A change too faint for any single curve is found if it is there in several at one date. The linear coefficients are
-projected out of each curve (variable projection; Golub & Pereyra 1973), and the dates and widths of all components are
-iterated together, by what all curves say of them.
+projected out of each curve (variable projection; Golub & Pereyra 1973); dates and widths are found by refinement.py.
 
-The cost of a fit is its chi² plus log n for each amplitude, date and width and 2 log n for each null term (BIC).
+The cost of a fit is its chi² plus log n for each amplitude, date and width and 2 log n for each null term (BIC), and
+what `curve_cost` asks of amplitudes that cancel.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ from functools import cached_property
 import numpy as np
 
 from devi.transitions.curves import Curve
-from devi.transitions.fit import Component, State, jacobian, moved, solve
+from devi.transitions.fit import Component, State, solve
 from devi.transitions.grid import Grid
 from devi.transitions.nulls import NullFit, NullSearch, null_price
 
 LARGEST_SHARE = 1.25  # of the range: a larger change is a cancellation
 FEWEST_SEEN = 8.0  # points that a curve counts for however correlated its noise
+MOST_ADDED = 2.0  # the same of a kink, whose rise a later one may end
 CANCELS = 20.0  # what such a cancellation costs
+STEPS = ("sigmoid", "ramp")
+BEFORE = 3  # rows of a curve before its components: the constant and two null terms
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,7 @@ class Shared:
         return [k for k, members in enumerate(self.members) if m in members]
 
     def amplitude(self, m: int, k: int) -> float:
-        state = self.states[m]
-        return float(state.coefficients[state.offset + self.of(m).index(k)])
+        return float(self.states[m].coefficients[BEFORE + self.of(m).index(k)])
 
     def observed(self, m: int, k: int, x: np.ndarray) -> float:
         """How much of the change curve m shows within the run (of a kink, what the new slope adds by its end)."""
@@ -70,6 +72,23 @@ class Bundle:
             weighted = np.ascontiguousarray((grid.atoms / curve.sigma[:, None]).T)
             result.append((weighted, np.einsum("kn,kn->k", weighted, weighted)))
         return result
+
+    @cached_property
+    def weights(self) -> list[np.ndarray]:
+        return [1.0 / curve.sigma for curve in self.curves]
+
+    @cached_property
+    def groups(self) -> list[list[int]]:
+        """The curves by what checkpoints they have: those that share them are solved at once."""
+        found: dict[bytes, list[int]] = {}
+        for m, curve in enumerate(self.curves):
+            found.setdefault(curve.x.tobytes(), []).append(m)
+        return list(found.values())
+
+    def alike(self, curves: Iterable[int]) -> list[list[int]]:
+        """These curves, by group."""
+        wanted = set(curves)
+        return [chosen for group in self.groups if (chosen := [m for m in group if m in wanted])]
 
     @cached_property
     def searches(self) -> list[NullSearch]:
@@ -103,18 +122,28 @@ def cost(bundle: Bundle, fit: Shared) -> float:
 
 
 def curve_cost(bundle: Bundle, fit: Shared, m: int) -> float:
-    """chi² of one curve, the price of its amplitudes and its null, and of amplitudes that only cancel."""
-    own, curve = fit.of(m), bundle.curves[m]
-    most = LARGEST_SHARE * curve.reach
-    cancelling = sum(fit.components[k].shape in ("sigmoid", "ramp") and fit.observed(m, k, curve.x) > most for k in own)
-    return fit.states[m].rss + (null_price(fit.nulls[m]) + len(own)) * bundle.price(m) + CANCELS * cancelling
+    """chi² of one curve, the price of its amplitudes and its null, and of amplitudes that only cancel.
+
+    What a kink adds within the run has a normal prior as wide as the curve's range, which costs (added / range)²: two
+    kinks that cancel could draw the bends of any slow null.
+    """
+    own, curve, state = fit.of(m), bundle.curves[m], fit.states[m]
+    total = state.rss + (null_price(fit.nulls[m]) + len(own)) * bundle.price(m)
+    for k, amplitude in zip(own, state.coefficients[BEFORE:].tolist(), strict=True):
+        shape = fit.components[k].shape
+        if shape == "kink":
+            added = fit.observed(m, k, curve.x) / curve.reach
+            total += added**2 + CANCELS * (added > MOST_ADDED)
+        elif shape in STEPS and abs(amplitude) > LARGEST_SHARE * curve.reach:
+            total += CANCELS * (fit.observed(m, k, curve.x) > LARGEST_SHARE * curve.reach)
+    return total
 
 
 def columns_of(bundle: Bundle, fit: Shared, m: int) -> np.ndarray:
     """The constant and the components of curve m in units of its noise, (n, 1 + own)."""
     curve = bundle.curves[m]
     columns = [np.ones(len(curve.x)), *(fit.components[k].column(curve.x) for k in fit.of(m))]
-    return np.stack(columns, axis=1) / curve.sigma[:, None]
+    return np.stack(columns, axis=1) * bundle.weights[m][:, None]
 
 
 def nulls_of(bundle: Bundle, fit: Shared, m: int, *, keep: int, terms: int) -> list[NullFit]:
@@ -126,11 +155,21 @@ def nulls_of(bundle: Bundle, fit: Shared, m: int, *, keep: int, terms: int) -> l
 def solved(bundle: Bundle, fit: Shared, curves: Iterable[int]) -> Shared:
     """The linear coefficients of these curves anew."""
     states = list(fit.states)
-    for m in curves:
-        curve, search = bundle.curves[m], bundle.searches[m]
-        base = np.column_stack([1.0 / curve.sigma, search.shapes[:, list(fit.nulls[m])]])
-        components = tuple(fit.components[k] for k in fit.of(m))
-        states[m] = solve(curve.x, search.y, curve.sigma, base, components)
+    for alike in bundle.alike(curves):
+        x = bundle.curves[alike[0]].x
+        columns = [one.column(x) for one in fit.components]
+        own = [fit.of(m) for m in alike]
+        rows = np.zeros((len(alike), BEFORE + max(map(len, own)), len(x)))
+        for i, m in enumerate(alike):
+            rows[i, 0] = bundle.weights[m]
+            for j, shape in enumerate(fit.nulls[m], start=1):
+                rows[i, j] = bundle.searches[m].rows[shape]
+            for j, k in enumerate(own[i], start=BEFORE):
+                rows[i, j] = columns[k] * bundle.weights[m]
+        found = solve(rows, np.stack([bundle.searches[m].y for m in alike]))
+        for m, ks, (rows_m, inverse, coefficients, residual, rss) in zip(alike, own, found, strict=True):
+            p = BEFORE + len(ks)
+            states[m] = State(rows_m[:p], inverse[:p, :p], coefficients[:p], residual, rss)
     return replace(fit, states=tuple(states))
 
 
@@ -145,58 +184,8 @@ def settled(bundle: Bundle, fit: Shared, curves: Sequence[int], *, terms: int = 
 def empty(bundle: Bundle, *, terms: int = 2) -> Shared:
     """Nulls only."""
     count = len(bundle.curves)
-    states = (State(np.zeros((0, 0)), np.zeros((0, 0)), np.zeros(0), 0, np.zeros(0), 0.0),) * count
+    states = (State(np.zeros((0, 0)), np.zeros((0, 0)), np.zeros(0), np.zeros(0), 0.0),) * count
     return settled(bundle, Shared((), (), ((),) * count, states), range(count), terms=terms)
-
-
-def jacobian_of(bundle: Bundle, fit: Shared, m: int) -> np.ndarray:
-    """Derivatives of curve m by the centres and log widths of its components, in units of the noise, (n, 2 own)."""
-    curve = bundle.curves[m]
-    return jacobian(curve.x, curve.sigma, tuple(fit.components[k] for k in fit.of(m)), fit.states[m])
-
-
-def normal_of(bundle: Bundle, fit: Shared, curves: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Normal matrix (2K, 2K) and gradient (2K,) of centres and log widths, summed over these curves."""
-    size = 2 * len(fit.components)
-    normal, gradient = np.zeros((size, size)), np.zeros(size)
-    for m in curves:
-        own = fit.of(m)
-        if not own:
-            continue
-        slopes = jacobian_of(bundle, fit, m)
-        place = np.array([[2 * k, 2 * k + 1] for k in own]).ravel()
-        normal[np.ix_(place, place)] += slopes.T @ slopes
-        gradient[place] += slopes.T @ fit.states[m].residual
-    for k, one in enumerate(fit.components):
-        if one.shape in ("kink", "spike"):  # a kink keeps its width, a spike its checkpoint
-            fixed = 2 * k + (one.shape == "kink")
-            normal[fixed], normal[:, fixed], gradient[fixed] = 0.0, 0.0, 0.0
-    return normal, gradient
-
-
-def refined(bundle: Bundle, fit: Shared, iterations: int) -> Shared:
-    """Centres and widths by damped Gauss-Newton steps over all curves at once."""
-    if not fit.components:
-        return fit
-    damping = 1e-2
-    touched = [m for m in range(len(bundle.curves)) if fit.of(m)]
-    total = sum(fit.states[m].rss for m in touched)
-    for _ in range(iterations):
-        normal, gradient = normal_of(bundle, fit, touched)
-        for _attempt in range(3):
-            step = np.linalg.solve(normal + np.diag(damping * np.diag(normal) + 1e-9), gradient)
-            trial = solved(bundle, replace(fit, components=moved(bundle.x, fit.components, step)), touched)
-            now = sum(trial.states[m].rss for m in touched)
-            if now < total:
-                break
-            damping *= 8
-        else:
-            break
-        gained, total = total - now, now
-        fit, damping = trial, max(damping / 4, 1e-6)
-        if gained < 0.05:  # of chi²: far below anything that decides
-            break
-    return fit
 
 
 def joined(fit: Shared, new: Sequence[Component], members: frozenset[int]) -> Shared:
@@ -204,21 +193,6 @@ def joined(fit: Shared, new: Sequence[Component], members: frozenset[int]) -> Sh
     return replace(fit, components=(*fit.components, *new), members=(*fit.members, *(members for _ in new)))
 
 
-def with_components(
-    bundle: Bundle, fit: Shared, new: Sequence[Component], members: frozenset[int], *, terms: int = 2
-) -> Shared:
-    """The fit with more components, which move these curves; settled and refined."""
-    grown = refined(bundle, settled(bundle, joined(fit, new, members), sorted(members), terms=terms), 5)
-    return refined(bundle, settled(bundle, grown, sorted(members), terms=terms), 3)
-
-
 def kept(fit: Shared, keep: Sequence[int]) -> Shared:
     """Only these components; the states are those of before."""
     return replace(fit, components=tuple(fit.components[k] for k in keep), members=tuple(fit.members[k] for k in keep))
-
-
-def without(bundle: Bundle, fit: Shared, gone: Sequence[int]) -> Shared:
-    """The fit without some components; their curves settled, the rest refined."""
-    touched = sorted(frozenset().union(*(fit.members[k] for k in gone)))
-    rest = kept(fit, [k for k in range(len(fit.components)) if k not in gone])
-    return refined(bundle, settled(bundle, rest, touched), 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import xarray as xr
@@ -25,6 +26,7 @@ class Curve:
 
     inflation  variance × autocorrelation time of the noise, in units of sigma²: what a mean over many points feels
     columns    searched beside it as one metric: the log of their number is taken off the evidence (Bonferroni)
+    material a smaller change is no change of structure, in y's unit; 0 unless the metric declares one
     gated    a column that is defined only once another metric is large enough, so that it follows and does not lead
     context  supports an event but makes none (ranks.py)
     """
@@ -39,8 +41,9 @@ class Curve:
     context: bool = False
     inflation: float = 1.0
     columns: int = 1
+    material: float = 0.0
 
-    @property
+    @cached_property
     def reach(self) -> float:
         """Range of the values themselves."""
         return float(np.ptp(self.y))
@@ -156,6 +159,7 @@ def _columns(
                 context=is_context(name, table[keep, j]),
                 inflation=_inflation(x, y, sigma),
                 columns=len(searched),
+                material=floor,
             )
         )
     return curves, None

@@ -19,8 +19,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.signal import lfilter
 
-from devi.transitions.bundle import Bundle, Shared, jacobian_of, normal_of, solved
+from devi.transitions.bundle import Bundle, Shared, solved
 from devi.transitions.fit import Component, moved
+from devi.transitions.refinement import jacobian_of, normal_of
 
 LAG = 0.05  # decades
 SPREAD = 0.3  # of log width

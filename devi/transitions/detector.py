@@ -17,7 +17,6 @@ from devi.transitions.grid import grid_of
 from devi.transitions.oscillation import Waves
 from devi.transitions.search import starts
 
-DRAWS = 5.0  # of cost, by which each kink must beat a fit without kinks: they can draw ramps and the ends of nulls
 MOST_OFF = 1.0  # decades
 FEWEST_BESIDE = 4  # checkpoints on each side, below which a change is reported but cannot be resolved
 
@@ -89,12 +88,7 @@ def _found(bundle: Bundle, least_evidence: float) -> Weighed:
             found = eliminated(bundle, again, least_evidence)
         still = waves.explaining(found.fit)
         results.append(eliminated(bundle, narrowed(bundle, found.fit, still), least_evidence) if still else found)
-
-    def price(found: Weighed) -> float:
-        kinks = sum(one.shape == "kink" for one in found.fit.components)
-        return cost(bundle, found.fit) + DRAWS * kinks
-
-    return min(results, key=price)
+    return min(results, key=lambda found: cost(bundle, found.fit))
 
 
 def _outline(fit: Shared) -> tuple[tuple[str, float], ...]:
@@ -175,7 +169,7 @@ def _pauses(parts: list[Component], amplitudes: np.ndarray, first: int, second: 
     if "ramp" in (one.shape, other.shape):
         return True
     x = np.linspace(one.centre, other.centre, 41)
-    speed = sum(abs(amplitudes[j]) * -parts[j].slopes(x)[:, 0] for j in (first, second))
+    speed = sum(abs(amplitudes[j]) * -parts[j].slopes(x)[0] for j in (first, second))
     return bool(np.min(speed) < 0.5 * min(speed[0], speed[-1]))
 
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from devi.transitions.bundle import LARGEST_SHARE, Bundle, Shared, curve_cost, dates, settled, solved, without
+from devi.transitions.bundle import LARGEST_SHARE, Bundle, Shared, curve_cost, dates, settled, solved
 from devi.transitions.fit import WIDEST, gap_at
 from devi.transitions.grid import SLOW
+from devi.transitions.refinement import without
 from devi.transitions.search import regrouped
 
 SMALLEST_SHARE = 0.1  # of the curve's range
@@ -82,7 +83,9 @@ def _slight(bundle: Bundle, fit: Shared, k: int, m: int) -> bool:
     one, curve = fit.components[k], bundle.curves[m]
     size = fit.observed(m, k, curve.x)
     noise = float(np.interp(one.centre, curve.x, curve.sigma)) / np.sqrt(curve.inflation)
-    small = size < SMALLEST_SHARE * curve.spread or size < SMALLEST_SIGNAL * noise * (len(fit.members[k]) == 1)
+    small = size < max(SMALLEST_SHARE * curve.spread, curve.material) or size < SMALLEST_SIGNAL * noise * (
+        len(fit.members[k]) == 1
+    )
     cancels = one.shape != "kink" and size > LARGEST_SHARE * curve.reach
     return small or cancels or _undone(bundle, fit, k, m)
 

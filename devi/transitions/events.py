@@ -15,6 +15,7 @@ from devi.transitions.detector import Change
 from devi.transitions.fit import WIDEST
 
 FOLLOWS_WITHIN = 0.1  # decades: what only follows an event may lag it by so much
+FAINT = 0.2  # of the metric's range: a column that changes by less joins an event and makes none
 READJUSTMENT = 0.6  # of a column's largest change: smaller ones of the same column join an event or are dropped
 
 
@@ -60,7 +61,7 @@ def events_of(changes: Sequence[Change]) -> list[Event]:
     for change in moves:
         key = (change.curve.metric, change.curve.index)
         curve = change.curve
-        small = curve.index is not None and change.share < READJUSTMENT * largest[key]
+        small = curve.index is not None and change.share < max(READJUSTMENT * largest[key], FAINT)
         follows = curve.gated or curve.context or small
         # What only follows looks a little further for its event; a kink there is where the event begins or ends.
         slack = FOLLOWS_WITHIN if follows or change.shape == "kink" else change.gap

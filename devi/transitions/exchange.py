@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from devi.transitions.bundle import Bundle, Shared, cost, dates, joined, kept, normal_of, refined, settled, solved
+from devi.transitions.bundle import Bundle, Shared, cost, dates, joined, kept, settled, solved
 from devi.transitions.fit import WIDEST, Component
 from devi.transitions.grid import SHARP, SLOW
+from devi.transitions.refinement import normal_of, refined
 from devi.transitions.search import GAIN, regrouped
 
 HOPEFUL = 15.0  # of cost: an exchange that looks worse than this before its dates are fitted is not tried further

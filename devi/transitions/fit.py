@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -41,18 +41,18 @@ class Component:
         return np.where(x >= self.centre - 1e-12, np.exp(-np.maximum(x - self.centre, 0) / self.width), 0.0)
 
     def slopes(self, x: np.ndarray) -> np.ndarray:
-        """Derivatives of the column by centre and by log width, (n, 2)."""
+        """Derivatives of the column by centre and by log width, (2, n)."""
         if self.shape == "ramp":
             rate = np.where(np.abs(x - self.centre) < 0.625 * self.width, 0.8 / self.width, 0.0)
-            return np.stack([-rate, -rate * (x - self.centre)], axis=1)
+            return np.stack([-rate, -rate * (x - self.centre)])
         if self.shape == "spike":  # it begins at a checkpoint, which stays
             fallen = np.maximum(x - self.centre, 0) / self.width
-            return np.stack([np.zeros_like(x), self.column(x) * fallen], axis=1)
+            return np.stack([np.zeros_like(x), self.column(x) * fallen])
         s = sigmoid(x, self.centre, self.width)
         if self.shape == "kink":
-            return np.stack([-s, bend(x, self.centre, self.width) - (x - self.centre) * s], axis=1)
+            return np.stack([-s, bend(x, self.centre, self.width) - (x - self.centre) * s])
         rate = TEN_TO_NINETY / self.width
-        return np.stack([-rate * s * (1 - s), -rate * (x - self.centre) * s * (1 - s)], axis=1)
+        return np.stack([-rate * s * (1 - s), -rate * (x - self.centre) * s * (1 - s)])
 
 
 def gap_at(x: np.ndarray, centre: float) -> float:
@@ -61,43 +61,39 @@ def gap_at(x: np.ndarray, centre: float) -> float:
     return float(x[right] - x[right - 1])
 
 
-@dataclass(frozen=True)
-class State:
-    """Solution of the linear part. design (n, p) in units of the noise; inverse (p, p) of its normal matrix."""
+class State(NamedTuple):
+    """The linear part of one curve, solved. rows (p, n) in units of the noise; inverse (p, p) of its normal matrix.
 
-    design: np.ndarray
+    A row of zeros stands for what the curve has not; its coefficient is 0.
+    """
+
+    rows: np.ndarray
     inverse: np.ndarray
     coefficients: np.ndarray
-    offset: int
     residual: np.ndarray
     rss: float
 
 
-def solve(
-    x: np.ndarray, target: np.ndarray, sigma: np.ndarray, base: np.ndarray, components: tuple[Component, ...]
-) -> State:
-    """Amplitudes of base (n, b), in units of the noise already, and of the components for target = y / sigma."""
-    design = np.empty((len(x), base.shape[1] + len(components)))
-    design[:, : base.shape[1]] = base
-    for place, one in enumerate(components, start=base.shape[1]):
-        design[:, place] = one.column(x) / sigma
-    normal = design.T @ design
-    scale = 1.0 / np.maximum(np.sqrt(np.diag(normal)), 1e-12)
+def solve(rows: np.ndarray, targets: np.ndarray) -> list[State]:
+    """Coefficients of several curves at once: rows (curve, p, n) for targets = y / sigma (curve, n)."""
+    columns = rows.swapaxes(1, 2)
+    normal = rows @ columns
+    count, size = rows.shape[:2]
+    diagonal = normal.reshape(count, -1)[:, :: size + 1]
+    there = diagonal > 0
+    scale = there / np.sqrt(np.where(there, diagonal, 1.0))
+    both = scale[:, :, None] * scale[:, None, :]
+    normal *= both
     # A ridge of 1e-5 noise units keeps columns that coincide (a change beyond the data) from exploding.
-    inverse = np.linalg.inv(normal * np.outer(scale, scale) + 1e-10 * np.eye(len(scale))) * np.outer(scale, scale)
-    coefficients = inverse @ (design.T @ target)
+    diagonal += np.where(there, 1e-10, 1.0)
+    inverse = np.linalg.inv(normal) * both
+    target = targets[:, :, None]
+    coefficients = inverse @ (rows @ target)
     # Once more on what is left: the normal equations lose half the digits.
-    coefficients = coefficients + inverse @ (design.T @ (target - design @ coefficients))
-    residual = target - design @ coefficients
-    return State(design, inverse, coefficients, base.shape[1], residual, float(residual @ residual))
-
-
-def jacobian(x: np.ndarray, sigma: np.ndarray, components: tuple[Component, ...], state: State) -> np.ndarray:
-    """Derivatives of the fitted curve by centres and log widths, the linear part projected out, (n, 2k)."""
-    slopes = np.empty((len(x), 2 * len(components)))
-    for k, one in enumerate(components):
-        slopes[:, 2 * k : 2 * k + 2] = state.coefficients[state.offset + k] * one.slopes(x) / sigma[:, None]
-    return slopes - state.design @ (state.inverse @ (state.design.T @ slopes))
+    coefficients += inverse @ (rows @ (target - columns @ coefficients))
+    residuals = (target - columns @ coefficients)[:, :, 0]
+    rss = (residuals * residuals).sum(1).tolist()
+    return [State(*one) for one in zip(rows, inverse, coefficients[:, :, 0], residuals, rss, strict=True)]
 
 
 def moved(x: np.ndarray, components: tuple[Component, ...], step: np.ndarray) -> tuple[Component, ...]:

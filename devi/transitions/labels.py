@@ -17,7 +17,7 @@ from collections.abc import Iterable
 import numpy as np
 import xarray as xr
 
-from devi.transitions.detector import Change
+from devi.transitions.detector import FEWEST_BESIDE, Change
 from devi.transitions.events import Event
 from devi.transitions.ranks import CIRCUIT, telling_order
 from devi.transitions.transition import Kind
@@ -129,14 +129,16 @@ def _closed(event: Event) -> float:
 def _forms(event: Event) -> bool:
     """Whether the restricted loss falls to half or less between onset and end, and test accuracy does not follow yet.
 
-    Not on the training pairs alone: there every frequency gains while they are memorized.
+    Not on the training pairs alone: there every frequency gains while they are memorized. Not from the first few
+    checkpoints on: what falls there is what the first weights put out.
     """
     if event.fall is not None or _learned(event, "test_accuracy") >= CLEAR:
         return False
     for one in event.changes:
         if one.curve.metric in ("restricted_loss", "restricted_loss_test") and one.shape != "kink":
             before, after = np.interp([one.onset, one.end], one.curve.x, one.curve.y)
-            if after <= CIRCUIT * before and not one.curve.context:
+            seen = np.sum(one.curve.x < one.onset) >= FEWEST_BESIDE
+            if seen and after <= CIRCUIT * before and not one.curve.context:
                 return True
     return False
 

@@ -79,14 +79,15 @@ class NullSearch:
     def __init__(self, library: Library, sigma: np.ndarray, y: np.ndarray) -> None:
         self.y = y
         self.shapes = library.shapes / sigma[:, None]
+        self.rows = np.ascontiguousarray(self.shapes.T)
         self.gram = self.shapes.T @ self.shapes
         self.onto = self.shapes.T @ y
         count = len(self.onto)
-        self.upper, self.lower = np.triu_indices(count, 1)
-        self.relaxing = library.relaxing[self.upper] | library.relaxing[self.lower]
+        # Each pair once, and not two late sigmoids or bends.
+        self.allowed = np.triu(library.relaxing[:, None] | library.relaxing, 1)
         self.price = np.log(len(y))
         self.single_price = self.price * np.where(np.arange(count) == 0, 1, 2)
-        self.pair_price = self.single_price[self.upper] + self.single_price[self.lower]
+        self.pair_price = np.where(self.allowed, self.single_price[:, None] + self.single_price, np.inf)
         # Two large terms that cancel, or two late sigmoids, can draw a change; a slow run is not made of them.
         self.bound = LARGEST * np.ptp(y * sigma)
 
@@ -107,8 +108,9 @@ class NullSearch:
         options += [(total - single[i], (int(i),)) for i in np.argpartition(single, -keep)[-keep:]]
         if terms > 1:
             pair = self._pairs(g, own, self.gram - seen @ seen.T)
-            best = np.argpartition(pair, -keep)[-keep:]
-            options += [(total - pair[i], (int(self.upper[i]), int(self.lower[i]))) for i in best]
+            best = np.argpartition(pair, -keep, axis=None)[-keep:]
+            places = np.stack(np.unravel_index(best, pair.shape), axis=1).tolist()
+            options += [(total - pair[i, j], (i, j)) for i, j in places]
         options.sort(key=lambda option: option[0])
         chosen = options[:keep]
         for count in (1, 0):  # the plainer nulls too, for changes that a pair would only cancel
@@ -117,14 +119,11 @@ class NullSearch:
         return [NullFit(columns, cost - null_price(columns) * self.price) for cost, columns in chosen]
 
     def _pairs(self, g: np.ndarray, own: np.ndarray, m: np.ndarray) -> np.ndarray:
-        """What each pair saves, its price paid."""
-        across = m[self.upper, self.lower]
-        first, second, one, other = g[self.upper], g[self.lower], own[self.upper], own[self.lower]
-        product = one * other
-        det = product - across * across
-        sane = self.relaxing & (det > 1e-4 * product)
-        det = np.maximum(det, 1e-12)
-        a = (first * other - second * across) / det
-        b = (second * one - first * across) / det
-        sane &= (np.abs(a) < self.bound) & (np.abs(b) < self.bound)
-        return np.where(sane, a * first + b * second, 0.0) - self.pair_price
+        """What each pair saves, its price paid, (shapes, shapes)."""
+        product = np.outer(own, own)
+        det = product - m * m
+        sane = det > 1e-4 * product
+        a = (np.outer(g, own) - g * m) / np.maximum(det, 1e-12)  # (i, j): amplitude of i beside j
+        sane &= np.abs(a) < self.bound
+        saved = g[:, None] * a
+        return np.where(sane & sane.T, saved + saved.T, 0.0) - self.pair_price

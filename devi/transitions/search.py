@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from scipy.linalg import solve_triangular
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
@@ -17,13 +18,12 @@ from devi.transitions.bundle import (
     empty,
     joined,
     nulls_of,
-    refined,
     settled,
     solved,
-    with_components,
 )
 from devi.transitions.fit import Component, Shape
 from devi.transitions.nulls import null_price
+from devi.transitions.refinement import refined, with_components
 
 CLEAR = 15.0  # times the noise: the range of curves whose speed is worth reading
 FEWEST_STEPS = 3  # peaks of the speed: fewer are found one by one
@@ -100,14 +100,19 @@ def _gains(bundle: Bundle, fit: Shared, m: int, terms: int) -> np.ndarray:
     """What each atom would save in curve m, its amplitude paid, (K,); negative where it saves nothing."""
     atoms, norms = bundle.atoms[m]
     columns, search = columns_of(bundle, fit, m), bundle.searches[m]
+    nulls = nulls_of(bundle, fit, m, keep=BETWEEN, terms=terms)
+    shapes = sorted({shape for null in nulls for shape in null.columns})
+    every = np.column_stack([columns, search.shapes[:, shapes]])
+    seen, onto_y = atoms @ every, atoms @ search.y  # once for all nulls: the atoms are many
     least, plain = np.full(len(norms), np.inf), np.inf
-    for null in nulls_of(bundle, fit, m, keep=BETWEEN, terms=terms):
-        fixed = np.column_stack([columns, search.shapes[:, list(null.columns)]])
-        q = np.linalg.qr(fixed)[0]
+    for null in nulls:
+        fixed = [*range(columns.shape[1]), *(columns.shape[1] + shapes.index(shape) for shape in null.columns)]
+        q, r = np.linalg.qr(every[:, fixed])
+        along = solve_triangular(r, seen[:, fixed].T, trans="T", check_finite=False).T
         rest = search.y - q @ (q.T @ search.y)
-        seen = atoms @ np.column_stack([q, rest])
-        power = norms - (seen[:, :-1] ** 2).sum(1)  # of each atom beside what is fitted already
-        gain = np.where(power < 1e-3, 0.0, seen[:, -1] ** 2 / np.maximum(power, 1e-12))
+        onto = onto_y - along @ (q.T @ search.y)
+        power = norms - (along**2).sum(1)  # of each atom beside what is fitted already
+        gain = np.where(power < 1e-3, 0.0, onto**2 / np.maximum(power, 1e-12))
         paid = float(rest @ rest) + null_price(null.columns) * bundle.price(m)
         plain = min(plain, paid)
         least = np.minimum(least, paid - gain)
@@ -133,13 +138,15 @@ def _candidates(
 def regrouped(bundle: Bundle, fit: Shared, *, terms: int = 2) -> Shared:
     """Curves join a component that saves more there than an amplitude costs, and leave one that does not."""
     changed = False
+    every = frozenset(range(len(bundle.curves)))
     for k in range(len(fit.components)):
-        for m in range(len(bundle.curves)):
+        turned = solved(bundle, _with_members(fit, k, every - fit.members[k]), every)  # of each curve the other way
+        for m in sorted(every):
             members = fit.members[k] ^ {m}
-            if not members:
-                continue
-            trial = replace(fit, members=(*fit.members[:k], frozenset(members), *fit.members[k + 1 :]))
-            trial = solved(bundle, trial, [m])
-            if curve_cost(bundle, trial, m) < curve_cost(bundle, fit, m) - GAIN:
-                fit, changed = settled(bundle, trial, [m], terms=terms), True
+            if members and curve_cost(bundle, turned, m) < curve_cost(bundle, fit, m) - GAIN:
+                fit, changed = settled(bundle, _with_members(fit, k, members), [m], terms=terms), True
     return refined(bundle, fit, 3) if changed else fit
+
+
+def _with_members(fit: Shared, k: int, members: frozenset[int]) -> Shared:
+    return replace(fit, members=(*fit.members[:k], members, *fit.members[k + 1 :]))

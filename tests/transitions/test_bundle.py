@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from devi.transitions.bundle import Bundle, cost, empty, jacobian_of, refined, settled, solved, with_components
+from devi.transitions.bundle import Bundle, cost, curve_cost, empty, settled, solved
 from devi.transitions.curves import curves_of
 from devi.transitions.fit import Component
 from devi.transitions.fusion import find_transitions
 from devi.transitions.grid import grid_of
+from devi.transitions.refinement import jacobian_of, refined, with_components
 from tests.transitions.planted import BACKGROUNDS, X, kink, ramp, run, sigmoid
 
 
@@ -46,7 +47,7 @@ def test_derivatives_by_centre_and_log_width_are_those_of_the_fitted_curve(shape
     fit = solved(bundle, replace(empty(bundle), components=(one,), members=(frozenset({0}),)), [0])
     fit = settled(bundle, fit, [0])
     slopes = jacobian_of(bundle, fit, 0)
-    design = fit.states[0].design
+    design = fit.states[0].rows.T
     amplitude, sigma = fit.amplitude(0, 0), bundle.curves[0].sigma
     for column, (more, less) in enumerate(
         [
@@ -58,6 +59,15 @@ def test_derivatives_by_centre_and_log_width_are_those_of_the_fitted_curve(shape
         wanted = change - design @ np.linalg.lstsq(design, change, rcond=None)[0]
         # A ramp has corners: at the checkpoints beside them a difference is no derivative.
         assert np.median(np.abs(slopes[:, column] - wanted)) < 1e-3 * np.max(np.abs(wanted))
+
+
+def test_a_kink_costs_the_square_of_what_it_adds_in_ranges_of_the_curve():
+    bundle = bundle_of(a=3 * kink(400))
+    two = Component("kink", np.log10(400), 0.05), Component("kink", np.log10(4000), 0.05)
+    fit = solved(bundle, replace(empty(bundle, terms=0), components=two, members=(frozenset({0}),) * 2), [0])
+    added = sum((fit.observed(0, k, X) / bundle.curves[0].reach) ** 2 for k in (0, 1))
+    assert added == pytest.approx(1, abs=0.01)  # the first one draws the whole curve
+    assert curve_cost(bundle, fit, 0) == pytest.approx(fit.states[0].rss + 2 * bundle.price(0) + added)
 
 
 # Known answers

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from devi.transitions.bundle import cost, empty, with_components
+from devi.transitions.bundle import cost, empty
 from devi.transitions.exchange import exchanged
 from devi.transitions.fit import Component
+from devi.transitions.refinement import with_components
 from tests.transitions.planted import X, kink, ramp, sigmoid
 from tests.transitions.test_bundle import bundle_of
 

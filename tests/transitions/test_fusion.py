@@ -109,6 +109,19 @@ def test_two_features_that_enter_together_share_one_transition():
     assert one.label == "features 0 and 1 enter"
 
 
+@pytest.mark.parametrize(("size", "count"), [(0.15, 1), (0.5, 2)])
+def test_a_column_that_changes_by_less_than_a_fifth_of_the_range_makes_no_event(size, count):
+    found = find_transitions(run(norm=np.stack([sigmoid(100, 0.3), size * sigmoid(1500, 0.3)], axis=1)))
+    assert len(found) == count
+
+
+@pytest.mark.parametrize(("unit", "count"), [("nats", 1), ("1", 2)])
+def test_a_change_below_what_the_unit_calls_material_is_none(unit, count):
+    curves = run(loss=0.05 - 0.04 * sigmoid(100, 0.3) + 0.012 * sigmoid(1500, 0.3))
+    curves["loss"].attrs["units"] = unit
+    assert len(find_transitions(curves)) == count
+
+
 def test_metrics_that_change_together_share_one_transition_and_the_rest_are_against():
     found = only(run(a=sigmoid(400, 0.3), b=-5 * sigmoid(410, 0.35), c=BACKGROUNDS["power"]))
     assert {one.metric: one.direction for one in found.support} == {"a": "up", "b": "down"}

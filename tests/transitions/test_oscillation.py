@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from devi.transitions.bundle import empty, with_components
+from devi.transitions.bundle import empty
 from devi.transitions.fit import Component
 from devi.transitions.oscillation import Waves
+from devi.transitions.refinement import with_components
 from tests.transitions.planted import X, sigmoid
 from tests.transitions.test_bundle import bundle_of
 
