@@ -19,13 +19,15 @@ from devi.sampling.pilots import Pilots
 
 SMALLEST_MOVE = 0.05  # of the estimate
 MOVE_ERRORS = 3.0  # of the difference: two settings at five checkpoints are ten chances of a false alarm
+MOST_HIDDEN = 0.15  # of the estimate: a larger move that the errors might hide counts as one
 SMALLEST_ESTIMATE = 0.25  # a move is a share of this, for estimates below it
 
 
 def moves(pilots: Pilots, *, step_size: float, localization: float, burn_in: int, draws: int) -> dict[str, float]:
     """How far the estimate at each pilot checkpoint moves, as a share of it: {training step: signed share}.
 
-    Of the two changes the one that moves it more; 0 where no move is larger than 5% and 3 of its own errors. It is
+    Of the two changes the one that moves it more; 0 where no move is larger than 5% and 3 of its own errors. Where 3
+    errors are more than 15% they stand for the move: chains that mix so slowly do not show that an estimate stays. It is
     1 where chains left the numbers: no change makes a step too long that was not, so nothing held them. A posterior
     with tails as long as that can also look still in a walk this short. Steps as text: keys of JSON.
     """
@@ -43,19 +45,20 @@ def moves(pilots: Pilots, *, step_size: float, localization: float, burn_in: int
         traces -= bias[:, :, None, None]
     estimate = np.maximum(np.abs(traces[0].mean(axis=(1, 2))), SMALLEST_ESTIMATE)
     found: dict[str, float] = {}
-    shares = np.stack([significant_move(trace - traces[0]) / estimate for trace in traces[1:]])  # (change, checkpoint)
-    shares[np.abs(shares) <= SMALLEST_MOVE] = 0.0
+    shares = np.stack([counted_move(trace - traces[0], estimate) for trace in traces[1:]])  # (change, checkpoint)
     for place, step in enumerate(pilots.steps):
         share = float(shares[np.abs(shares[:, place]).argmax(), place])  # NaN counts as the largest
         found[str(int(step))] = round(share, 3) if math.isfinite(share) else 1.0
     return found
 
 
-def significant_move(difference: np.ndarray) -> np.ndarray:
-    """Mean of a difference of traces (checkpoint, chain, draw), 0 where it is within 3 errors; (checkpoint,)."""
-    move = difference.mean(axis=(1, 2))
-    error = standard_error(difference, rhat_and_ess(difference)[1])
-    return np.where(np.abs(move) <= MOVE_ERRORS * error, 0.0, move)
+def counted_move(difference: np.ndarray, estimate: np.ndarray) -> np.ndarray:
+    """Mean of a difference of traces (checkpoint, chain, draw) as a share of the estimate, 0 where it counts for none;
+    (checkpoint,)."""
+    move = difference.mean(axis=(1, 2)) / estimate
+    reach = MOVE_ERRORS * standard_error(difference, rhat_and_ess(difference)[1]) / estimate
+    is_seen = np.abs(move) > np.fmax(SMALLEST_MOVE, reach)
+    return np.where(is_seen | np.isnan(move), move, np.where(reach > MOST_HIDDEN, reach, 0.0))
 
 
 def at_nearest(found: dict[str, float], all_steps: np.ndarray, steps: np.ndarray) -> np.ndarray:
@@ -82,4 +85,4 @@ def reason(found: dict[str, float], *, tried: str = HALVED) -> str:
     if not moved:
         return f"no: {tried} the estimates of {len(found)} checkpoints stay"
     listed = ", ".join(f"{share:+.0%} at step {step}" for step, share in moved.items())
-    return f"at {len(moved)} of {len(found)} checkpoints the estimate moves with the localization or nβ: {listed}"
+    return f"at {len(moved)} of {len(found)} checkpoints the estimate moves, or may, {tried}: {listed}"

@@ -4,7 +4,7 @@ import pytest
 from devi.known.monomials import Monomials
 from devi.sampling.pilots import Pilots
 from devi.sampling.posterior import Posterior
-from devi.sampling.resolution import at_nearest, moves, reason, significant_move
+from devi.sampling.resolution import at_nearest, counted_move, moves, reason
 from devi.sampling.samplers import kernel_named
 
 N_BETA = 100.0
@@ -41,10 +41,17 @@ def test_a_checkpoint_whose_chains_left_the_numbers_counts_as_moved_by_all_of_it
 
 
 def test_no_difference_is_no_move_and_noise_is_none():
-    assert significant_move(np.zeros((1, 2, 50))).tolist() == [0.0]
+    assert counted_move(np.zeros((1, 2, 50)), np.ones(1)).tolist() == [0.0]
     noise = np.random.default_rng(0).standard_normal((1, 4, 500))
-    assert significant_move(noise).tolist() == [0.0]
-    assert significant_move(noise + 1)[0] == pytest.approx(1, abs=0.1)
+    assert counted_move(noise, np.full(1, 10.0)).tolist() == [0.0]
+    assert counted_move(noise + 1, np.full(1, 10.0))[0] == pytest.approx(0.1, abs=0.01)
+    assert counted_move(noise + 1, np.full(1, 100.0)).tolist() == [0.0]  # 1%, and known so well
+
+
+def test_a_move_counts_that_the_noise_could_hide_though_it_is_as_large_as_what_is_promised():
+    noise = np.random.default_rng(0).standard_normal((1, 4, 100))
+    assert counted_move(noise, np.full(1, 0.5))[0] == pytest.approx(3 * 0.05 / 0.5, abs=0.05)
+    assert counted_move(noise, np.full(1, 1.5)).tolist() == [0.0]  # 10% at most
 
 
 def test_each_checkpoint_takes_the_verdict_of_the_pilot_nearest_in_checkpoints_not_in_steps():
@@ -57,6 +64,6 @@ def test_each_checkpoint_takes_the_verdict_of_the_pilot_nearest_in_checkpoints_n
 
 def test_the_reason_names_where_the_estimate_moves_and_how_far():
     assert reason({"0": 0.0, "70": -0.29}) == (
-        "at 1 of 2 checkpoints the estimate moves with the localization or nβ: -29% at step 70"
+        "at 1 of 2 checkpoints the estimate moves, or may, at half the localization and at twice nβ: -29% at step 70"
     )
     assert "of 2 checkpoints stay" in reason({"0": 0.0, "70": 0.0})
