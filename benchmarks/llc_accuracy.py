@@ -87,13 +87,16 @@ KIND_HEADER = ("kind", "estimates", "unflagged", "unflagged and error below 5%",
 
 def case_row(case: Case, found: Sequence[Estimate], sampler: str) -> list[str]:
     finite = [one for one in found if math.isfinite(one.estimate)]
-    count = max(1, len(finite))
-    mean, error, goal = (sum(getattr(one, name) for one in finite) / count for name in ("estimate", "error", "goal"))
+    told = ["-", "-", "-"]
+    if finite:
+        mean, error, goal = (
+            sum(getattr(one, name) for one in finite) / len(finite) for name in ("estimate", "error", "goal")
+        )
+        told = [f"{goal:.4g}", f"{mean:.3f} ± {error:.3f}", f"{100 * (mean / goal - 1):+.1f}%"]
     plain = [one for one in found if not one.flags]
     flags = sorted({flag for one in found for flag in one.flags.split(",") if flag})
     return [
-        case.name, f"{case.truth:.4g}", f"{goal:.4g}", f"{mean:.3f} ± {error:.3f}",
-        f"{100 * (mean / goal - 1):+.1f}%" if finite else "-",
+        case.name, f"{case.truth:.4g}", *told,
         f"{max(abs(one.deviation) for one in plain):.1f}" if plain else "-", f"{len(plain)} of {len(found)}",
         f"{sum(is_within(one, case, sampler) for one in found)} of {len(found)}",
         str(sum(one.verdict == "wrong" for one in found)), ", ".join(flags) or "-",

@@ -12,9 +12,10 @@ reach of the chains, only a stronger γ keeps them away. It also keeps flat dire
 trajectories. How much it takes from a direction of order k goes by γ/nβ^(2/k): a zoom brings that down eightfold for
 k = 2, twofold for k = 4, hardly for k = 6, and not from k = 8 on. So γ stays where its share of the virial halves as
 nβ rises 16-fold, and a climb is not over before a look from nearer.
-The estimate has settled where it moves by less than 1.2%, known to 2.5%, and falls by less than 8% at 8γ. Where the
-last move is larger than 1.5%, or the fall than 8%, it is unresolved: with multiplicity above 1 it creeps as 1 / log nβ,
-and no affordable nβ is enough.
+The estimate has settled where it moves by less than 1.2%, known to 2.5%, twice in a row if directions are flat, and
+falls by less than 8% at 8γ. The climb also ends below a rung where flat directions are too long for the chains. Where
+the last move is larger than 1.5%, or the fall than 8%, the estimate is unresolved: with multiplicity above 1 it creeps
+as 1 / log nβ, and no affordable nβ is enough.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ ESCAPE = 2.0  # of nβ·L: rounding is far less
 MOST_ESCAPED = 0.002  # of the draws
 FLAT = 0.02  # γ's share of the virial, below which the loss holds all directions
 HIGH_ORDER = 0.3, 0.7  # times that share, as nβ rises 16-fold: w⁶ 0.4, w⁸ 0.5; w⁴ 0.25, and a flat direction 1
-UNEVEN = 0.05  # of the virial: flat directions are not explored in time
+UNEVEN, TOO_UNEVEN = 0.05, 0.15  # of the virial: flat directions are not explored in time
 
 
 class Climb(NamedTuple):
@@ -77,14 +78,14 @@ class Rung(NamedTuple):
 
     escaped  (step,) whether more than a few draws lie below the checkpoint
     pull     (step,) γ's share of the virial
-    uneven   by how much the virial is off 1, at the worst checkpoint
+    uneven   (step,) by how much the virial is off 1
     """
 
     settings: Settings
     found: Estimate
     escaped: np.ndarray
     pull: np.ndarray
-    uneven: float
+    uneven: np.ndarray
 
 
 def climb(
@@ -130,7 +131,7 @@ def climb(
         settings = dataclasses.replace(settings, step_size=step_size, leapfrog_steps=length)
         pull = draws["virial_localization"].mean("chain").values
         virial = draws["virial_loss"].mean("chain").values + pull
-        return Rung(settings, found, lost > MOST_ESCAPED, pull, float(np.abs(virial - 1).max()))
+        return Rung(settings, found, lost > MOST_ESCAPED, pull, np.abs(virial - 1))
 
     rung = sampled(here)
     if not climbs:
@@ -139,27 +140,33 @@ def climb(
     if not rests.any():
         reason = "no checkpoint that was tried is at a minimum, and sharpening would only lead away from it"
         return Climb(rung.settings, {}, {}, tried, reason, gradients)
-    share = error = np.full(len(steps), np.inf)
+    share = error = unknown = np.full(len(steps), np.inf)
     before, raises = rung, 1.0  # γ by so much
+    calm = 0  # rungs in a row to which the estimate stayed
     while True:
         is_last = len(tried) >= MOST_RUNGS - 1
         if rung.escaped[rests].any() and not is_last:
             before = rung = sampled(_raised(rung.settings, localization=NEARER))
+            share, calm = unknown, 0
             continue
-        is_last |= rung.settings.n_beta >= HIGHEST * here.n_beta
+        worst = rung.uneven[rests].max()
+        is_last |= worst > TOO_UNEVEN or rung.settings.n_beta >= HIGHEST * here.n_beta
         pulled = np.zeros(len(steps))
-        if is_last or _is_settled(share[rests], error[rests]):
-            best = before if rung.uneven > max(UNEVEN, before.uneven) else rung
+        if is_last or calm > (rung.pull[rests] > FLAT).any():
+            best = before if worst > max(UNEVEN, before.uneven[rests].max()) else rung
             if (best.pull[rests] > FLAT).any():
                 near = sampled(_raised(best.settings, localization=NEARER))
                 pulled = _significant(*_move(best.found, near.found), fall=PULLED, rise=RISE)
-                if (pulled[rests] > 0).any() and not is_last:
-                    before, rung, raises, share = near, near, ZOOM, np.full(len(steps), np.inf)
+                if (pulled[rests] > 0).any() and len(tried) < MOST_RUNGS - 1:
+                    before, rung, raises, share, calm = near, near, ZOOM, unknown, 0
                     continue
             if is_last or not pulled[rests].any():
                 break
         before, rung = rung, sampled(_raised(rung.settings, n_beta=SHARPER, localization=raises))
+        if rung.uneven[rests].max() > TOO_UNEVEN:
+            continue  # what it moved by is nothing to go by
         share, error = _move(before.found, rung.found)
+        calm = calm + 1 if _is_settled(share[rests], error[rests]) else 0
         raises = 1.0 if pulled[rests].any() else _zoom(before.pull[rests], rung.pull[rests], raises)
     told = "until the estimate stayed" if _is_settled(share[rests], error[rests]) else "and the estimate still moves"
     if pulled[rests].any():

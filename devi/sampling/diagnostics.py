@@ -31,8 +31,8 @@ FLAG_MEANINGS: dict[str, str] = {
     " none: take a smaller --step-size.",
     "unresolved": "At the nearest checkpoint where it was tried, the estimate still moves by more than 5% when the"
     " localization is halved or nβ doubled, or may move by more than 15% for all that the draws tell: it depends on the"
-    " settings, as in networks with many nearly flat directions. Compare its course rather than its value, or take more --draws and --burn-in with a smaller"
-    " --localization, or a larger --n-beta, until it stays.",
+    " settings, as in networks with many nearly flat directions. Compare its course rather than its value, or take more"
+    " --draws and --burn-in with a smaller --localization, or a larger --n-beta, until it stays.",
     "one_chain": "There is one chain, so there is no R-hat and no error between chains: take --chains 4.",
 }
 INFORMATION = frozenset({"headroom", "unresolved"})  # about the checkpoint or the settings; the chains are sound

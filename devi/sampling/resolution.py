@@ -27,8 +27,8 @@ def moves(pilots: Pilots, *, step_size: float, localization: float, burn_in: int
     """How far the estimate at each pilot checkpoint moves, as a share of it: {training step: signed share}.
 
     Of the two changes the one that moves it more; 0 where no move is larger than 5% and 3 of its own errors. Where 3
-    errors are more than 15% they stand for the move: chains that mix so slowly do not show that an estimate stays. It is
-    1 where chains left the numbers: no change makes a step too long that was not, so nothing held them. A posterior
+    errors are more than 15% they stand for the move: chains that mix so slowly do not show that an estimate stays. It
+    is 1 where chains left the numbers: no change makes a step too long that was not, so nothing held them. A posterior
     with tails as long as that can also look still in a walk this short. Steps as text: keys of JSON.
     """
     if step_size == 0:
