@@ -1,12 +1,18 @@
 """The automatic settings of hmc: when nβ is raised, and when not."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import xarray as xr
 
 from devi.known.memory_run import MemoryRun
 from devi.known.monomials import Monomials
 from devi.metrics.learning_coefficient import LearningCoefficient
-from devi.sampling.climb import ZOOM, _counted, _is_settled, _significant, _zoom
+from devi.sampling import climb as module
+from devi.sampling.climb import NEARER, SHARPER, ZOOM, _counted, _is_settled, _significant, _zoom, climb
+from devi.sampling.samplers import kernel_named
+from devi.sampling.settings import Settings
 
 
 def test_a_move_counts_if_it_is_larger_than_its_errors_and_than_a_share():
@@ -45,6 +51,51 @@ def test_where_a_direction_of_high_order_is_held_better_and_better_the_localizat
 def test_from_nearer_a_small_rise_counts_and_a_small_fall_does_not():
     share, error = np.array([0.05, -0.05, 0.05, -0.2]), np.array([0.01, 0.01, 0.03, 0.01])
     assert _significant(share, error, fall=0.08, rise=0.03).tolist() == [0.05, 0, 0, -0.2]
+
+
+def climbed(monkeypatch, rungs):
+    """The climb where chains find (estimate, virial) on one rung after another, 30% of the virial held by γ; and the
+    (nβ, γ) of those rungs, as multiples of the first."""
+    taken, found = [], iter(rungs)
+
+    def sampled(posterior, steps, settings, **rest):
+        llc, virial = next(found)
+        taken.append((settings.n_beta, settings.localization))
+        shape = ("step", "chain")
+        values = {"step_size": 0.1, "acceptance": 0.9, "virial_loss": virial - 0.3, "virial_localization": 0.3}
+        draws = xr.Dataset({name: (shape, np.full((1, 2), value)) for name, value in values.items()})
+        return draws.assign_attrs(gradients=1, llc=llc)
+
+    monkeypatch.setattr(module, "sample_posterior", sampled)
+    monkeypatch.setattr(module, "estimate", lambda d: SimpleNamespace(llc=np.array([d.llc]), error=np.array([0.01])))
+    monkeypatch.setattr(module, "escaped", lambda draws: np.zeros(1))
+    monkeypatch.setattr(module, "_is_minimum", lambda posterior, rung: np.ones(1, bool))
+    here = Settings("hmc", 0.1, 1.0, 1.0, burn_in=1, draws=1, most_draws=1, chains=2, batch_size=1)
+    return climb(None, np.array([0]), kernel_named("hmc"), here, climbs=True, seed=0), taken
+
+
+def test_where_directions_are_flat_one_rung_without_a_move_is_chance(monkeypatch):
+    found, taken = climbed(monkeypatch, [(9.1, 1), (9.1, 1), (8.6, 1), (8.5, 1), (8.5, 1), (8.5, 1)])
+    assert taken[-2:] == [(SHARPER**4, ZOOM**3), (SHARPER**4, ZOOM**3 * NEARER)]  # the last is the look from nearer
+    assert (found.settings.n_beta, found.settings.localization) == taken[-2]
+    assert found.moves == {"0": 0.0}
+
+
+def test_a_rung_whose_chains_do_not_explore_flat_directions_ends_the_climb_below_it(monkeypatch):
+    found, taken = climbed(monkeypatch, [(6.0, 1), (6.5, 1), (6.52, 1), (5.0, 0.6), (6.5, 1)])
+    assert (found.settings.n_beta, found.settings.localization) == taken[2]
+    assert taken[4] == (taken[2][0], NEARER * taken[2][1])
+    assert found.moves == {"0": 0.0}  # from 6.5 to 6.52: what the stuck chains found is nothing to go by
+
+
+def test_what_rises_from_nearer_is_climbed_on_from_there_though_nbeta_was_at_its_highest(monkeypatch):
+    found, taken = climbed(
+        monkeypatch, [(6.0, 1), (6.5, 1), (7.0, 1), (6.0, 0.6), (7.5, 1), (7.52, 1), (7.5, 1), (7.5, 1)]
+    )
+    assert taken[4] == (taken[2][0], NEARER * taken[2][1])
+    assert taken[5] == (taken[4][0] * SHARPER, taken[4][1] * ZOOM)
+    assert found.settings.n_beta == taken[6][0]
+    assert found.moves == {"0": 0.0}
 
 
 @pytest.mark.slow
