@@ -148,7 +148,9 @@ def draw(points: dict[str, tuple[Work, float]], top: float, memory: float, path:
     for place, (name, (work, seconds)) in enumerate(points.items()):
         at = work.operations / work.bytes, work.operations / seconds / 1e9
         style = {"color": CYCLE[place], "markersize": 9, "markeredgecolor": "white", "zorder": 9 - place}
-        axes.plot(*at, MARKERS[place], label=name, **style)
+        if name.startswith("training"):  # the same work as sampling on the full batch, so at nearly the same place
+            style |= {"markersize": 14, "markerfacecolor": "none", "markeredgecolor": CYCLE[place]}
+        axes.plot(*at, "o" if name.startswith("training") else MARKERS[place], label=name, **style)
     axes.set(xscale="log", yscale="log", xlim=(0.3, 300), ylim=(1, 2 * top / 1e9))
     axes.set_xlabel("operations per byte without a cache (FLOP/byte)")
     axes.set_ylabel("rate of the operations really needed (GFLOP/s)")
