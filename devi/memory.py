@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from devi.errors import DeviError
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 UNKNOWN = 4 * 2**30  # bytes taken to be free where the system does not tell
+# What one gradient may keep on a processor for its backward pass: little, since models whose activations stay in the
+# cache step 5 times faster (superposition: 15 against 75 µs per replica, 128 or 1000 at a time).
+CACHED_ACTIVATIONS = 12 * 2**20  # bytes
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 # torch raises RuntimeError where a processor's memory ends, and a class of its own for each accelerator's.
 _WORDS = ("out of memory", "can't allocate memory", "not enough memory")
@@ -33,6 +37,22 @@ def free_memory(device: str | None = None) -> int:
         return torch.cuda.mem_get_info(device)[0]
     known = [_available(), _left_in_container()]
     return min([size for size in known if size is not None], default=UNKNOWN)
+
+
+def saved_bytes(work: Callable[[], object]) -> int:
+    """Bytes that autograd keeps of `work`, a computation of torch, for its gradient."""
+    import torch
+
+    saved = 0
+
+    def count(value: torch.Tensor) -> torch.Tensor:
+        nonlocal saved
+        saved += value.numel() * value.element_size()
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda value: value):
+        work()
+    return saved
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -27,7 +27,8 @@ from devi.devices import device_of
 from devi.errors import DeviError
 from devi.plan import TrainingPlan
 from devi.schedules import schedule
-from devi.stack import Stack, activation_bytes, obstacle
+from devi.stack import Stack, activation_bytes
+from devi.stackable import obstacle
 from devi.task import Task
 from devi.training import Trainee, seeded, train
 

@@ -4,7 +4,8 @@
            scores, and of the ranks of their distances from the median
     ESS    chains·draws/τ,  τ = −1 + 2 Σ_t ρ_t  over Geyer's initial monotone sequence, of the split chains
 
-Source: Vehtari et al. 2021, arXiv:1903.08008, sections 3 and 4; details as in arviz-stats.
+Source: Vehtari et al. 2021, arXiv:1903.08008, sections 3 and 4; details as in arviz-stats, which
+goes through traces in Python: a third of the time of a whole superposition curve (benchmarks/profiles.md).
 """
 
 from __future__ import annotations

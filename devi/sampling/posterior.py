@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from devi.errors import DeviError
+from devi.memory import CACHED_ACTIVATIONS, saved_bytes
 from devi.sampling.batching import can_batch
 from devi.sampling.data_sets import data_set
 from devi.sampling.restriction import restricted
@@ -29,10 +30,7 @@ from devi.task import Batch, Replicas
 if TYPE_CHECKING:
     from devi.checkpoints.reader import Run
 
-# What one gradient may keep for its backward pass. On a processor, little: replicas whose activations stay in the
-# cache step 5 times faster (superposition: 15 against 75 µs per replica, 128 or 1000 at a time).
-CPU_MEMORY = 12 * 2**20
-ACCELERATOR_MEMORY = 4 * 2**30
+ACCELERATOR_MEMORY = 4 * 2**30  # what one gradient may keep there for its backward pass
 # Of gradients that a task has written out: what the replicas' parameters may take, and how many share one call.
 REPLICA_MEMORY = 3 * 2**20
 MOST_REPLICAS = 256
@@ -166,24 +164,16 @@ class Posterior:
         if not self.batched:
             return 1
         if memory_bytes is None:
-            memory_bytes = CPU_MEMORY if self.device.type == "cpu" else ACCELERATOR_MEMORY
+            memory_bytes = CACHED_ACTIVATIONS if self.device.type == "cpu" else ACCELERATOR_MEMORY
         # position, center, gradient, noise and two temporaries
         buffers = 6 * self.dimension * self.centers.element_size()
         if self.replicas is not None:  # which take as many examples at a time as fit
             return max(1, min(MOST_REPLICAS, min(memory_bytes, REPLICA_MEMORY) // buffers))
-        saved = 0
-
-        def count(value: Tensor) -> Tensor:
-            nonlocal saved
-            saved += value.numel() * value.element_size()
-            return value
-
         flat = self.centers[:1].clone().requires_grad_()
         of_one = self._assembled(flat, {name: value[:1] for name, value in self.fixed.items()})
         parameters, fixed = ({name: value[0] for name, value in part.items()} for part in of_one)
-        with torch.autograd.graph.saved_tensors_hooks(count, lambda value: value):
-            some = self.minibatch(torch.arange(min(batch_size, self.examples), device=self.device))
-            self._one(parameters, fixed, some.inputs, some.targets).sum()
+        some = self.minibatch(torch.arange(min(batch_size, self.examples), device=self.device))
+        saved = saved_bytes(lambda: self._one(parameters, fixed, some.inputs, some.targets).sum())
         return max(1, int(memory_bytes // (saved + buffers)))
 
     def for_thread(self) -> Posterior:

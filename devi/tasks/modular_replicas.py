@@ -28,10 +28,8 @@ class MLPReplicas:
     def __call__(
         self, parameters: Mapping[str, Tensor], inputs: Tensor, targets: Tensor, *, gradients: bool
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        embed, unembed = (
-            parameters["embed.weight"],
-            parameters["unembed.weight"],
-        )  # (replica, p, e), (replica, p, width)
+        embed = parameters["embed.weight"]  # (replica, p, e)
+        unembed = parameters["unembed.weight"]  # (replica, p, width)
         replicas, p, width = unembed.shape
         matrices = [parameters[f"{side}.weight"] for side in SIDES]  # (replica, width, e)
         tables = [
