@@ -37,7 +37,7 @@ def write(analysis: Analysis, directory: Path | str, *, figures: bool = True, pr
     directory.mkdir(parents=True, exist_ok=True)
     write_document(analysis, directory / "transitions.json")
     path = directory / "report.html"
-    path.write_text(page(analysis), encoding="utf-8")
+    path.write_text(page(analysis, figures=figures), encoding="utf-8")
     names = available(analysis.trajectories) if figures else []
     for done, name in enumerate(names):
         tell("figures", done / len(names))

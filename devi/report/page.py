@@ -58,8 +58,8 @@ class Chart(NamedTuple):
     readings: tuple[str, ...] = ()  # what is written above it, one text a checkpoint
 
 
-def page(analysis: Analysis) -> str:
-    """The whole page as text."""
+def page(analysis: Analysis, *, figures: bool = True) -> str:
+    """The whole page as text. figures: whether the figures for papers lie beside it, to be linked to."""
     trajectories, transitions = analysis.trajectories, records(analysis.transitions)
     charts = _charts(trajectories, transitions)
     everything = [chart for group in charts.values() for chart in group]
@@ -69,7 +69,12 @@ def page(analysis: Analysis) -> str:
         headline=headline(trajectories, transitions),
         sentences=[sentence(trajectories, one) for one in transitions],
         llc_sentence=llc_sentence(trajectories),
-        transitions=[one | {"moved": _moved(trajectories, one)} for one in transitions],
+        transitions=[
+            one
+            | {"moved": _moved(trajectories, one)}
+            | {"picture": f"figures/evidence-{one['id']}.png" if figures and one["id"] in analysis.evidence else ""}
+            for one in transitions
+        ],
         charts=charts,
         steps=trajectories["step"].values.tolist(),
         axis_note=StepAxis.of(trajectories["step"].values).note,
@@ -78,7 +83,7 @@ def page(analysis: Analysis) -> str:
         step_list=for_script(trajectories["step"].values.tolist()),
         vega=vega() if everything else Markup(""),
         pictures=_pictures(trajectories, transitions),
-        figures=available(trajectories),
+        figures=available(trajectories) if figures else [],
         scalars=_last_values(trajectories),
         flags=flag_counts(trajectories, analysis.flag_meanings),
         stages=records(analysis.stages),
@@ -144,12 +149,16 @@ def flag_counts(trajectories: xr.Dataset, meanings: dict[str, str]) -> list[tupl
 
 
 def _moved(trajectories: xr.Dataset, transition: dict[str, Any]) -> list[dict[str, Any]]:
-    """The support of a transition, each curve under the name that its chart gives it."""
+    """The support of a transition, each curve under the name that its chart gives it, its numbers as texts."""
+    per = " per decade" if transition["type"] == "kink" else ""
     rows = []
     for entry in transition["support"]:
         index = entry["index"]
         label = "" if index is None else f"[{entry_name(trajectories, entry['metric'], index)[1]}]"
-        rows.append(entry | {"name": entry["metric"] + label})
+        size = "no value" if entry["amplitude"] is None else signed(entry["amplitude"]) + per
+        factor = entry["log_bayes_factor"]
+        evidence = "not finite" if factor is None else f"{factor:.1f}" if factor < 10 else f"{factor:,.0f}"
+        rows.append(entry | {"name": entry["metric"] + label, "size": size, "evidence": evidence})
     return rows
 
 

@@ -1,4 +1,4 @@
-"""What happened, in sentences with numbers: the values just before the onset and just after the end of a transition."""
+"""What happened, in sentences with numbers: values where a transition has hardly begun and where it is all but over."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from devi.report.panels import index_labels, is_unhealthy, pretty, units_of
+from devi.transitions.levels import around
 
 CHANGES_SHOWN = 5  # in one sentence; the table lists them all
 HAPPENED = {
@@ -67,19 +68,27 @@ def signed(value: float) -> str:
     return ("+" if value > 0 else "−" if value < 0 else "") + value_text(abs(value))
 
 
-def readings(trajectories: xr.Dataset, metric: str, index: int | None, onset: float, end: float) -> list[Reading]:
-    """The last finite value at or before `onset` and the first at or after `end`; [] when either is missing."""
+def readings(
+    trajectories: xr.Dataset, metric: str, index: int | None, onset: float, end: float, *, returns: str = ""
+) -> list[Reading]:
+    """The value where the change has hardly begun, where it is furthest from there if `returns` says in which
+    direction it comes back from, and where it is all but over (`around`); [] where there is no such checkpoint."""
     variable = column(trajectories.get(metric), index)
     if variable is None:
         return []
     steps, values = trajectories["step"].values.astype(float), variable.values.astype(float)
     error = column(trajectories.get(f"{metric}_se"), index)
     errors = np.full_like(values, np.nan) if error is None else error.values.astype(float)
-    finite = np.isfinite(values)
-    before, after = np.flatnonzero(finite & (steps <= onset)), np.flatnonzero(finite & (steps >= end))
-    if not len(before) or not len(after):
+    known = np.flatnonzero(np.isfinite(values) & (steps > 0))
+    places = around(steps[known], onset, end)
+    if places is None:
         return []
-    return [Reading(float(steps[i]), float(values[i]), float(errors[i])) for i in (before[-1], after[0])]
+    first, last = places
+    told = [first, last]
+    if returns:
+        sign = 1.0 if returns == "up" else -1.0
+        told.insert(1, first + int(np.argmax(sign * values[known][first : last + 1])))
+    return [Reading(float(steps[i]), float(values[i]), float(errors[i])) for i in known[told]]
 
 
 def is_count(variable: xr.DataArray) -> bool:
@@ -126,8 +135,9 @@ def entry_name(trajectories: xr.Dataset, metric: str, index: int) -> tuple[str, 
 
 def changes(trajectories: xr.Dataset, transition: dict[str, Any]) -> list[str]:
     """'test accuracy 0.05 → 1.00', one for each quantity that moved, and the LLC whether it moved or not."""
-    wanted = [(entry["metric"], entry.get("index")) for entry in transition.get("support", [])]
-    everything = list(dict.fromkeys(wanted))
+    support = transition.get("support", [])
+    directions = {(entry["metric"], entry.get("index")): entry.get("direction", "") for entry in support}
+    everything = list(directions)
     metrics = [metric for metric, _ in everything]
     # Two columns of one metric at most: ten frequencies that move alike say no more than two.
     varied = [pair for place, pair in enumerate(everything) if metrics[:place].count(pair[0]) < 2]
@@ -138,15 +148,26 @@ def changes(trajectories: xr.Dataset, transition: dict[str, Any]) -> list[str]:
         wanted.append(("llc", None))
     texts = []
     for metric, index in wanted:
-        pair = readings(trajectories, metric, index, transition["onset"], transition["end"])
-        if not pair:
+        direction = directions.get((metric, index), "")
+        returns = direction if transition["type"] == "transient" else ""
+        read = readings(trajectories, metric, index, transition["onset"], transition["end"], returns=returns)
+        if not read:
+            continue
+        if _contradicts(read, direction):
+            more += 1
             continue
         decimals = 2 if "accuracy" in metric else 0 if is_count(trajectories[metric]) else None
-        first, last = (value_text(reading.value, reading.error, decimals=decimals) for reading in pair)
+        told = " → ".join(value_text(reading.value, reading.error, decimals=decimals) for reading in read)
         units = units_of(trajectories[metric])
         unit = f" {units}" if units not in ("", "1") else ""
-        texts.append(f"{quantity(trajectories, metric, index)} {first} → {last}{unit}")
+        texts.append(f"{quantity(trajectories, metric, index)} {told}{unit}")
     return texts + ([f"and {more} more"] if more > 0 else [])
+
+
+def _contradicts(read: list[Reading], direction: str) -> bool:
+    """Whether noise turns round, at these very checkpoints, what the fit over many says."""
+    difference = read[1].value - read[0].value
+    return difference < 0 if direction == "up" else difference > 0 if direction == "down" else False
 
 
 def sentence(trajectories: xr.Dataset, transition: dict[str, Any]) -> str:
@@ -162,7 +183,9 @@ def sentence(trajectories: xr.Dataset, transition: dict[str, Any]) -> str:
         lead = f"{between} {happened}" + (f" ({named})" if named else "")
     elif onset not in lead and end not in lead:
         lead = f"{between}, {lead}"
-    numbers = ", ".join(changes(trajectories, transition)) or told.partition(": ")[2].rstrip(".")
+    own = told.partition(": ")[2].rstrip(".")
+    # A kink has slopes before and after; its values are nearly the same.
+    numbers = own if transition["type"] == "kink" and own else ", ".join(changes(trajectories, transition)) or own
     text = lead + (f": {numbers}." if numbers else ".")
     if transition.get("exogenous"):
         text += f" It coincides with a declared event: {transition['exogenous']}."

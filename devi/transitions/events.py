@@ -11,11 +11,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from devi.transitions.detector import Change
+import numpy as np
+
+from devi.transitions.curves import Curve
+from devi.transitions.detector import FEWEST_BESIDE, Change
 from devi.transitions.fit import WIDEST
 
 FOLLOWS_WITHIN = 0.1  # decades: what only follows an event may lag it by so much
 FAINT = 0.2  # of the metric's range: a column that changes by less joins an event and makes none
+CLEAR = 0.3  # of a metric's range: a change that nobody would overlook
+SIGNAL = 2.5  # times the noise
 READJUSTMENT = 0.6  # of a column's largest change: smaller ones of the same column join an event or are dropped
 
 
@@ -76,6 +81,7 @@ def events_of(changes: Sequence[Change]) -> list[Event]:
                 events.append(Event([change]))
         elif not (small or (change.shape == "kink" and curve.index is not None)) or curve.gated:
             events.append(Event([change]))
+    events = [event for event in events if event.lead.log_bayes_factor > 0]
     events = _transients(sorted(events, key=lambda event: event.centre))
     for event in events:
         event.spikes = [one for one in spikes if event.onset - 0.05 <= one.centre <= event.end + 0.05]
@@ -83,11 +89,15 @@ def events_of(changes: Sequence[Change]) -> list[Event]:
 
 
 def _clarity(change: Change) -> tuple[float, ...]:
-    """Order in which changes may lead: accuracy before columns before scalars, then gated columns, context last."""
+    """Order in which changes may lead: accuracy before columns before scalars, then gated columns, context last.
+
+    Those without evidence of their own, which a fit gave to a curve because others have it, come after those with.
+    """
     curve = change.curve
     rank = 0.0 if curve.gated else 3.0 if curve.metric.endswith("accuracy") else 2.0 if curve.index is not None else 1.0
     weight = min(change.share, 1.0) * change.log_bayes_factor / (change.log_bayes_factor + 10.0)
-    return float(not curve.context), rank * (change.share > 0.3), weight, change.centre, change.width
+    seen = float(change.log_bayes_factor > 0)
+    return float(not curve.context), seen, rank * (change.share > 0.3), weight, change.centre, change.width
 
 
 def _together(event: Event, change: Change, *, slack: float) -> bool:
@@ -132,3 +142,19 @@ def _undoes(first: Event, second: Event) -> bool:
         and all(-2.0 < sizes[1][curve] / size < -0.5 for curve, size in sizes[0].items())
         and second.end - first.onset <= WIDEST
     )
+
+
+def against(event: Event, curves: Sequence[Curve]) -> tuple[str, ...]:
+    """Metrics without a change in this event though one would have shown in at least one of their curves.
+
+    It would have if CLEAR of the metric's range stands SIGNAL out of the noise and checkpoints lie on both sides.
+    """
+    involved = {change.curve.metric for change in event.changes}
+    able = (curve.metric for curve in curves if curve.metric not in involved and _would_show(curve, event))
+    return tuple(dict.fromkeys(able))
+
+
+def _would_show(curve: Curve, event: Event) -> bool:
+    noise = float(np.interp(event.centre, curve.x, curve.sigma)) * np.sqrt(curve.inflation)
+    beside = min(np.sum(curve.x <= event.onset + 1e-9), np.sum(curve.x >= event.end - 1e-9))
+    return bool(beside >= FEWEST_BESIDE and CLEAR * curve.spread > SIGNAL * noise)

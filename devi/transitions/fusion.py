@@ -13,8 +13,9 @@ from devi.transitions.confidence import confidence_of
 from devi.transitions.curves import Curve, curves_of
 from devi.transitions.descriptions import described
 from devi.transitions.detector import FEWEST_BESIDE, Change, changes_of
-from devi.transitions.events import Event, events_of
+from devi.transitions.events import Event, against, events_of
 from devi.transitions.labels import in_telling_order, kind_of, named, spikes_within
+from devi.transitions.levels import moved, supporters
 from devi.transitions.stages import stages_of
 from devi.transitions.transition import Detection, Evidence, Support, Transition
 from devi.transitions.words import column_of
@@ -75,7 +76,7 @@ def detect(
     for event in events_of(changes):
         if event.is_context and operating_point == "strict":  # the function stayed as it was
             continue
-        transition = _transition(event, searched, trajectories, exogenous or {})
+        transition = _transition(event, curves, trajectories, exogenous or {})
         if transition.confidence >= OPERATING_POINTS[operating_point]:
             pairs.append((transition, event))
     pairs.sort(key=lambda pair: pair[0].midpoint)
@@ -97,7 +98,7 @@ def bundles_of(curves: list[Curve]) -> list[list[Curve]]:
 
 
 def _transition(
-    event: Event, searched: tuple[str, ...], trajectories: xr.Dataset, exogenous: Mapping[int, str]
+    event: Event, curves: list[Curve], trajectories: xr.Dataset, exogenous: Mapping[int, str]
 ) -> Transition:
     lead = event.lead
     dates = {"onset": event.onset, "midpoint": event.centre, "end": event.end}
@@ -110,15 +111,14 @@ def _transition(
         Support(
             change.curve.metric,
             _number(change.curve, trajectories),
-            "up" if change.amplitude > 0 else "down",
-            change.amplitude,
+            "up" if size > 0 else "down",
+            size,
             change.log_bayes_factor,
         )
-        for change in event.changes
+        for change, size in ((change, moved(event, change)) for change in supporters(event))
     )
     kind = kind_of(event, spiked=spikes_within(event, trajectories))
     label = named(event, kind, trajectories)
-    moved = {one.metric for one in support}
     return Transition(
         id="",
         onset=float(10**event.onset),
@@ -129,7 +129,7 @@ def _transition(
         resolvable=lead.beside >= FEWEST_BESIDE,
         intervals=intervals,
         support=support,
-        against=tuple(name for name in searched if name not in moved),
+        against=against(event, curves),
         label=label,
         description=described(event, label, trajectories),
         exogenous=_cause(event, exogenous),

@@ -19,6 +19,7 @@ import xarray as xr
 
 from devi.transitions.detector import FEWEST_BESIDE, Change
 from devi.transitions.events import Event
+from devi.transitions.levels import levels, moved, supporters
 from devi.transitions.ranks import CIRCUIT, telling_order
 from devi.transitions.transition import Kind
 from devi.transitions.words import column_of, listed, name_of
@@ -36,7 +37,7 @@ def kind_of(event: Event, *, spiked: bool = False) -> Kind:
         return "transient"
     if not _gains(event) and not _forms(event) and (spiked or (event.spikes and _moves(event, "weight_norm", up=True))):
         return "instability"
-    if lead.curve.metric == "test_loss" and lead.amplitude > 0 and not _gains(event) and not _forms(event):
+    if lead.curve.metric == "test_loss" and moved(event, lead) > 0 and not _gains(event) and not _forms(event):
         return "overfit_rise"
     if lead.shape == "kink":
         return "kink"
@@ -102,27 +103,28 @@ def in_telling_order(event: Event) -> list[Change]:
         order = telling_order(change.curve.metric, is_context=change.curve.context)
         return order, -change.share, change.curve.index or 0
 
-    return sorted(event.changes, key=place)
+    return sorted(supporters(event), key=place)
 
 
 def _moves(event: Event, metric: str, *, up: bool) -> bool:
-    return any(one.curve.metric == metric and (one.amplitude > 0) == up for one in event.changes)
+    return any(one.curve.metric == metric and (moved(event, one) > 0) == up for one in supporters(event))
 
 
 def _learned(event: Event, accuracy: str) -> float:
     """Share of an accuracy's range that is gained here, 0 if it does not rise (or falls again)."""
     if event.fall is not None:
         return 0.0
-    return max((one.share for one in event.changes if one.curve.metric == accuracy and one.amplitude > 0), default=0.0)
+    rises = (moved(event, one) / one.curve.spread for one in supporters(event) if one.curve.metric == accuracy)
+    return max([0.0, *rises])
 
 
 def _closed(event: Event) -> float:
     """Share of what test accuracy lacked to 1 (to 100, in per cent) before the event that it gains here."""
-    for one in event.changes:
+    for one in supporters(event):
         if one.curve.metric == "test_accuracy":
             whole = 1.0 if np.max(one.curve.y) <= 1.5 else 100.0
-            before = float(np.interp(one.onset, one.curve.x, one.curve.y))
-            return one.amplitude / max(whole - before, 0.01 * whole)
+            before = levels(event, one)[0]
+            return moved(event, one) / max(whole - before, 0.01 * whole)
     return 0.0
 
 
@@ -134,7 +136,7 @@ def _forms(event: Event) -> bool:
     """
     if event.fall is not None or _learned(event, "test_accuracy") >= CLEAR:
         return False
-    for one in event.changes:
+    for one in supporters(event):
         if one.curve.metric in ("restricted_loss", "restricted_loss_test") and one.shape != "kink":
             before, after = np.interp([one.onset, one.end], one.curve.x, one.curve.y)
             seen = np.sum(one.curve.x < one.onset) >= FEWEST_BESIDE
@@ -146,17 +148,20 @@ def _forms(event: Event) -> bool:
 def _gains(event: Event) -> bool:
     """Whether some accuracy rises, or the training or test loss falls."""
     return any(
-        (one.curve.metric.endswith("accuracy") and one.amplitude > 0)
-        or (one.curve.metric in ("train_loss", "test_loss") and one.amplitude < 0)
-        for one in event.changes
+        (one.curve.metric.endswith("accuracy") and moved(event, one) > 0)
+        or (one.curve.metric in ("train_loss", "test_loss") and moved(event, one) < 0)
+        for one in supporters(event)
     )
 
 
 def _columns(event: Event, metric: str, trajectories: xr.Dataset, *, up: bool) -> list[str]:
     """Names of the columns whose change here is most of their range: a readjustment is no entry."""
-    moved: Iterable[int] = sorted(
+    found: Iterable[int] = sorted(
         one.curve.index
-        for one in event.changes
-        if one.curve.metric == metric and one.curve.index is not None and (one.amplitude > 0) == up and one.share > 0.4
+        for one in supporters(event)
+        if one.curve.metric == metric
+        and one.curve.index is not None
+        and (moved(event, one) > 0) == up
+        and one.share > 0.4
     )
-    return [column_of(trajectories[metric], index).name for index in moved]
+    return [column_of(trajectories[metric], index).name for index in found]

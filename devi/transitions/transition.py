@@ -19,8 +19,10 @@ class Support:
     metric            name of the variable
     index             of its column: the coordinate if that is a whole number (frequencies start at 1), else the
                       position; None for a scalar metric
-    amplitude         size of the fitted change, signed, in the metric's unit (for a kink: change of slope per decade)
-    log_bayes_factor  log evidence for the change against the run's slow trend without it, nats
+    direction         of the amplitude
+    amplitude         level of the fit after the transition minus before it, in the metric's unit; of a transient how
+                      far it goes before it comes back, of a kink the change of slope per decade (levels.py)
+    log_bayes_factor  log evidence for the change against the run's slow trend without it, nats; above 0
     """
 
     metric: str

@@ -59,6 +59,22 @@ def test_page_tells_what_happened_before_it_shows_anything(html):
     assert places == sorted(places)
 
 
+def test_a_transition_links_to_its_evidence_where_that_was_drawn(analysis, transition):
+    assert not any(
+        attributes.get("href", "").startswith("figures/evidence") for _, attributes in Words(page(analysis)).tags
+    )
+    analysis.evidence = {transition.id: ()}
+    links = [attributes["href"] for tag, attributes in Words(page(analysis)).tags if tag == "a"]
+    assert "figures/evidence-t1.png" in links
+    assert not any(tag == "a" for tag, _ in Words(page(analysis, figures=False)).tags)
+
+
+def test_a_kinks_numbers_are_slopes_and_faint_evidence_has_a_decimal(analysis, transition):
+    faint = dataclasses.replace(transition.support[1], amplitude=-0.25, log_bayes_factor=0.4)
+    analysis.transitions = [dataclasses.replace(transition, type="kink", support=(faint,))]
+    assert "↓ test_loss −0.250 per decade, log BF 0.4" in Words(page(analysis)).text
+
+
 def test_notices_come_first(analysis):
     analysis.notices = ["step 50 is damaged and left out"]
     text = Words(page(analysis)).text

@@ -1,0 +1,76 @@
+"""Levels: where a curve stood before an event and after it, on its fit, so that noise does not speak.
+
+They are read where the event has hardly begun and is all but over: BEYOND of its span before onset and after end, at
+the checkpoints there. A jump has no span to go beyond: it is read at its own two checkpoints.
+
+What moved is the difference of the two levels. In a transient, which comes back, it is how far it goes in between; in
+a kink, which has no level of its own, the change of slope per decade.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:  # the report reads `around`, and should not wait for the search to be imported
+    from devi.transitions.detector import Change
+    from devi.transitions.events import Event
+
+BEYOND = 0.25  # of the span from onset to end: there a sigmoid has done 4 and 96% of its way
+STRETCH = 0.3  # decades, over which the slope beside a kink is read
+
+
+def around(steps: np.ndarray, onset: float, end: float) -> tuple[int, int] | None:
+    """Places of the checkpoints before and after a change, in the order of time; None where there is none.
+
+    steps  (n,) positive, those at which the curve has a value; onset, end in optimizer steps
+    """
+    tolerance = 1 + 1e-9  # dates went through log10 and back
+    inside = (steps > onset * tolerance) & (steps * tolerance < end)
+    reach = (end / onset) ** BEYOND if inside.any() else 1.0
+    before = np.flatnonzero(steps <= onset * tolerance)
+    after = np.flatnonzero(steps * tolerance >= end)
+    if not len(before) or not len(after):
+        return None
+    first = int(np.searchsorted(steps, onset * tolerance / reach, side="right")) - 1
+    last = int(np.searchsorted(steps, end / tolerance * reach))
+    return max(first, int(before[0])), min(last, int(after[-1]))
+
+
+def levels(event: Event, change: Change) -> tuple[float, float, float]:
+    """Of a curve's fit: before the event, after it, and in between where it is furthest from before.
+
+    Never beyond what was measured: a fit may overshoot, an accuracy above 1 is none.
+    """
+    curve = change.curve
+    fitted = np.clip(change.fitted, np.min(curve.y), np.max(curve.y))
+    places = around(10**curve.x, 10**event.onset, 10**event.end)
+    first, last = places if places is not None else (0, len(fitted) - 1)
+    between = fitted[first : last + 1]
+    return float(fitted[first]), float(fitted[last]), float(between[np.argmax(np.abs(between - fitted[first]))])
+
+
+def slopes(event: Event, change: Change) -> tuple[float, float]:
+    """Of a curve's fit: the slope per decade over STRETCH before the onset and after the end."""
+    x = change.curve.x
+    ends = ((event.onset - STRETCH, event.onset), (event.end, event.end + STRETCH))
+    places = [np.clip(pair, x[0], x[-1]) for pair in ends]
+    rises = [float(np.diff(np.interp(pair, x, change.fitted))[0]) for pair in places]
+    before, after = (rise / max(float(pair[1] - pair[0]), 1e-9) for rise, pair in zip(rises, places, strict=True))
+    return before, after
+
+
+def moved(event: Event, change: Change) -> float:
+    """How far the curve moves in this event, signed, in its unit; per decade if the event is a kink."""
+    if event.lead.shape == "kink":
+        before, after = slopes(event, change)
+        return after - before
+    before, after, furthest = levels(event, change)
+    return (after if event.fall is None else furthest) - before
+
+
+def supporters(event: Event) -> list[Change]:
+    """The lead and the changes with evidence of their own: joining what another curve shows is no evidence."""
+    others = (one for one in event.changes[1:] if one.log_bayes_factor > 0 and moved(event, one) != 0)
+    return [event.lead, *others]

@@ -1,0 +1,74 @@
+"""Levels around an event: what is said of a curve that moves is what it did, and what cannot be is not said."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from devi.transitions.fusion import find_transitions
+from devi.transitions.levels import around
+from tests.transitions.planted import STEPS, X, jump, kink, run, sigmoid
+
+
+def test_a_jump_is_read_at_its_own_two_checkpoints():
+    steps = np.array([1.0, 10.0, 20.0, 40.0])
+    assert around(steps, 10, 20) == (1, 2)
+
+
+def test_a_wide_change_is_read_a_quarter_of_its_span_beyond():
+    steps = 10 ** np.arange(0, 4.01, 0.1)
+    assert around(steps, 100, 1000) == (17, 33)  # 10^1.75 and 10^3.25, and on to the next checkpoint outwards
+
+
+def test_a_change_at_the_end_of_a_run_is_read_at_its_last_checkpoint_and_beyond_it_not_at_all():
+    steps = np.array([1.0, 10.0, 20.0, 40.0])
+    assert around(steps, 15, 40) == (1, 3)
+    assert around(steps, 15, 41) is None
+    assert around(steps, 0.5, 15) is None
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+def test_no_accuracy_moves_by_more_than_was_measured(noise):
+    random = np.random.default_rng(0)
+    rising = np.clip(0.02 + 1.3 * sigmoid(30, 0.5) + noise * random.normal(size=len(X)), 0, 1)
+    found = find_transitions(run(train_accuracy=rising, test_loss=3 + sigmoid(30, 0.4)))
+    sizes = [one.amplitude for t in found for one in t.support if one.metric == "train_accuracy"]
+    assert sizes
+    assert all(0 < size <= 1 for size in sizes)
+
+
+def test_arrows_agree_with_the_sentence():
+    """A fall with a small step up within it: the level falls, whatever the sign of the fitted part."""
+    falling = 12 - 6 * sigmoid(900, 0.9) + 0.8 * sigmoid(900, 0.1)
+    accuracy = sigmoid(900, 0.12)
+    for t in find_transitions(run(test_loss=falling, test_accuracy=accuracy), operating_point="exploratory"):
+        told = re.search(r"test loss ([\d.]+) → ([\d.]+)", t.description)
+        size = next((one.amplitude for one in t.support if one.metric == "test_loss"), None)
+        if told and size is not None:
+            assert (float(told[2]) - float(told[1])) * size > 0
+
+
+def test_directions_are_those_of_the_amplitudes_and_evidence_is_above_zero():
+    random = np.random.default_rng(4)
+    sizes = {"a": 3, "b": -2, "c": 0.3, "d": 0.2, "e": 0}
+    curves = {name: 0.2 * random.normal(size=len(X)) + size * sigmoid(300, 0.3) for name, size in sizes.items()}
+    (one,) = find_transitions(run(**curves))
+    assert {"a", "b"} <= {each.metric for each in one.support}
+    assert all((each.amplitude > 0) == (each.direction == "up") for each in one.support)
+    assert all(each.log_bayes_factor > 0 for each in one.support)
+
+
+def test_a_kinks_amplitude_is_its_change_of_slope():
+    (one,) = find_transitions(run(a=2 - 0.5 * X + 3 * kink(400)), operating_point="exploratory")
+    assert one.type == "kink"
+    assert one.support[0].amplitude == pytest.approx(3, rel=0.1)
+    assert re.search(r"slope of a -0\.[45]\d* → 2\.[45]\d* a decade", one.description)
+
+
+def test_only_metrics_that_would_have_shown_a_change_stand_against_it():
+    noise = 30 * np.random.default_rng(5).normal(size=len(X))
+    short = np.where(STEPS > 500, np.linspace(0, 1, len(X)), np.nan)
+    (one,) = find_transitions(run(a=jump(400), still=-X, loud=noise, late=short))
+    assert one.against == ("still",)
