@@ -19,8 +19,8 @@ from devi.report.figures import FIGURES, available
 from devi.report.geometry_charts import columns_chart, spectrum_bars, spectrum_map
 from devi.report.health_figure import diagnostics, trace_steps
 from devi.report.panels import Panel, not_drawn, panels
+from devi.report.quantity import entry_name, is_count
 from devi.report.sentences import (
-    entry_name,
     flag_words,
     gradients_taken,
     headline,
@@ -155,7 +155,9 @@ def _moved(trajectories: xr.Dataset, transition: dict[str, Any]) -> list[dict[st
     for entry in transition["support"]:
         index = entry["index"]
         label = "" if index is None else f"[{entry_name(trajectories, entry['metric'], index)[1]}]"
-        size = "no value" if entry["amplitude"] is None else signed(entry["amplitude"]) + per
+        counts = entry["metric"] in trajectories and is_count(trajectories[entry["metric"]])
+        decimals = 0 if counts and not per else None
+        size = "no value" if entry["amplitude"] is None else signed(entry["amplitude"], decimals=decimals) + per
         factor = entry["log_bayes_factor"]
         evidence = "not finite" if factor is None else f"{factor:.1f}" if factor < 10 else f"{factor:,.0f}"
         rows.append(entry | {"name": entry["metric"] + label, "size": size, "evidence": evidence})

@@ -146,7 +146,7 @@ def _columns(
         keep = usable[:, j]
         x, y = np.log10(steps[keep]), _hampel(table[keep, j])
         se = np.where(np.isfinite(errors[keep, j]), errors[keep, j], 0.0)
-        sigma = np.sqrt(np.maximum(_local_noise(x, y), se) ** 2 + (NOISE_FLOOR * widest) ** 2)
+        sigma = np.sqrt(np.maximum(local_noise(x, y), se) ** 2 + (NOISE_FLOOR * widest) ** 2)
         curves.append(
             Curve(
                 metric=name,
@@ -167,10 +167,10 @@ def _columns(
 
 def _spread(y: np.ndarray) -> float:
     """Range of the running median of five: single outliers do not widen it."""
-    return float(np.ptp(_running(y, 5)))
+    return float(np.ptp(running_median(y, 5)))
 
 
-def _running(y: np.ndarray, window: int) -> np.ndarray:
+def running_median(y: np.ndarray, window: int) -> np.ndarray:
     """Median over a centred window, (n,); at the ends the window shrinks on both sides alike."""
     half = window // 2
     padded = np.concatenate([np.full(half, np.nan), y, np.full(half, np.nan)])
@@ -179,9 +179,9 @@ def _running(y: np.ndarray, window: int) -> np.ndarray:
 
 def _hampel(y: np.ndarray) -> np.ndarray:
     """Replace single points more than 5 robust deviations from the median of seven by that median."""
-    middle = _running(y, 7)
+    middle = running_median(y, 7)
     distance = np.abs(y - middle)
-    spread = np.maximum(1.4826 * _running(distance, 7), 1.4826 * np.median(distance))
+    spread = np.maximum(1.4826 * running_median(distance, 7), 1.4826 * np.median(distance))
     out = distance > np.maximum(5 * spread, 1e-2 * np.ptp(middle))
     # Two neighbours beyond the same side are a change, or a spike with a recovery: those are modelled, not removed.
     lonely = out & ~np.concatenate([[False], out[:-1]]) & ~np.concatenate([out[1:], [False]])
@@ -195,14 +195,14 @@ def _chord(x: np.ndarray, y: np.ndarray, lag: int) -> np.ndarray:
     return np.abs(y[lag:-lag] - (1 - b) * y[: -2 * lag] - b * y[2 * lag :]) / np.sqrt(1 + b**2 + (1 - b) ** 2)
 
 
-def _local_noise(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def local_noise(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Standard deviation of the noise around each point, (n,), from the distance to the chord of its neighbours.
 
     e_i = y_i - (a y_{i-1} + b y_{i+1}) has variance sigma² (1 + a² + b²) and does not see smooth change.
     """
     residual = _chord(x, y, 1)
     window = min(31, 2 * (len(residual) // 2) - 1)
-    sigma = 1.4826 * _running(residual, max(window, 3))
+    sigma = 1.4826 * running_median(residual, max(window, 3))
     return np.concatenate([sigma[:1], sigma, sigma[-1:]])
 
 

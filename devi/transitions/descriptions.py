@@ -46,6 +46,8 @@ def described(event: Event, label: str, trajectories: xr.Dataset) -> str:
 def _happened(label: str) -> str:
     if label in HAPPENED or FEATURES.match(label):
         return HAPPENED.get(label, label)
+    if "→" in label:
+        return f"the polygon of the features turned, {label}"
     shape, _, where = label.partition(" in ")
     return f"there was a {shape} in {where}" if shape in ("kink", "transient") else f"{label} changed"
 
@@ -53,7 +55,7 @@ def _happened(label: str) -> str:
 def _from_to(event: Event, change: Change, label: str, trajectories: xr.Dataset) -> str | None:
     """test loss 12.4 → 7.72, as it was measured; None where noise turns round what the fit says."""
     name = name_of(change.curve, trajectories)
-    if label == f"{name.removeprefix('norm of ')} enters" or label == f"{name.removeprefix('norm of ')} leaves":
+    if label.startswith(tuple(f"{name.removeprefix('norm of ')} {word}" for word in ("enters", "leaves"))):
         name = "its norm"
     if event.lead.shape == "kink":
         before, after = slopes(event, change)

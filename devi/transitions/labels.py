@@ -6,6 +6,7 @@
     instability         the training loss spikes and nothing is learned
     overfitting         test loss rises and nothing is learned
     feature 2 enters    its norm rises by a good part of its range
+    4-gon → 5-gon       what the features form, where it is another regular polygon after than before
 
 Everything else is called by what moves, first rank first: "test loss and LLC".
 """
@@ -20,6 +21,7 @@ import xarray as xr
 from devi.transitions.detector import FEWEST_BESIDE, Change
 from devi.transitions.events import Event
 from devi.transitions.levels import levels, moved, supporters
+from devi.transitions.polygons import polygons_turn
 from devi.transitions.ranks import CIRCUIT, telling_order
 from devi.transitions.transition import Kind
 from devi.transitions.words import column_of, listed, name_of
@@ -27,6 +29,8 @@ from devi.transitions.words import column_of, listed, name_of
 CLEAR = 0.3  # of the range: an accuracy that moves less has not been learned
 LEARNED = 0.5  # of what test accuracy lacked to 1: a network that gains less has not understood the task
 SPIKE = 10.0  # times the loss before: an instability; smooth training does not raise its loss so far
+ENTERS = 0.4  # of the range: a smaller rise of a norm is a readjustment
+BESIDE = 5  # checkpoints, of which most must show a polygon
 LOSS_FLOOR = 1e-6  # below it float32 decides the loss
 
 
@@ -35,9 +39,10 @@ def kind_of(event: Event, *, spiked: bool = False) -> Kind:
     lead = event.lead
     if event.fall is not None:
         return "transient"
-    if not _gains(event) and not _forms(event) and (spiked or (event.spikes and _moves(event, "weight_norm", up=True))):
+    gains = _gains(event) or _forms(event) or _enters(event)
+    if not gains and (spiked or (event.spikes and _moves(event, "weight_norm", up=True))):
         return "instability"
-    if lead.curve.metric == "test_loss" and moved(event, lead) > 0 and not _gains(event) and not _forms(event):
+    if lead.curve.metric == "test_loss" and moved(event, lead) > 0 and not gains:
         return "overfit_rise"
     if lead.shape == "kink":
         return "kink"
@@ -68,11 +73,15 @@ def named(event: Event, kind: Kind, trajectories: xr.Dataset) -> str:
     train = _learned(event, "train_accuracy")
     if _learned(event, "test_accuracy") >= CLEAR and _closed(event) >= max(LEARNED, train - CLEAR):
         return "generalization"
+    turn = _turn(event, trajectories)
     for up, one, several in ((True, "enters", "enter"), (False, "leaves", "leave")):
         features = _columns(event, "feature_norm", trajectories, up=up)
         if features:
-            return f"feature{'s' * (len(features) > 1)} {listed(features)} {one if len(features) == 1 else several}"
-    memorizes = train >= CLEAR or ("train_accuracy" not in trajectories and _moves(event, "train_loss", up=False))
+            moves = f"feature{'s' * (len(features) > 1)} {listed(features)} {one if len(features) == 1 else several}"
+            return moves + (f", {turn}" if turn else "")
+    if turn and any(one.curve.index is None for one in supporters(event)):
+        return turn
+    memorizes = train >= CLEAR or ("train_accuracy" not in trajectories and _falls(event, "train_loss") >= CLEAR)
     improves = train < CLEAR and (_moves(event, "test_loss", up=False) or _moves(event, "test_accuracy", up=True))
     tested = "test_loss" in trajectories or "test_accuracy" in trajectories  # one that stays where it was says most
     if memorizes and tested and not improves and kind not in ("transient", "overfit_rise"):
@@ -83,6 +92,15 @@ def named(event: Event, kind: Kind, trajectories: xr.Dataset) -> str:
         return "overfitting"
     words = listed(_subjects(event, trajectories))
     return f"{kind} in {words}" if kind in ("transient", "kink") else words
+
+
+def _turn(event: Event, trajectories: xr.Dataset) -> str | None:
+    """'4-gon → 5-gon' where the polygon of the features is one on the checkpoints before and another on those after."""
+    if "polygon" not in trajectories or event.is_context:
+        return None
+    steps, labels = trajectories["step"].values.astype(float), trajectories["polygon"].values
+    before, after = labels[steps <= 10**event.onset], labels[steps >= 10**event.end]
+    return polygons_turn([*map(str, before[-BESIDE:])], [*map(str, after[:BESIDE])])
 
 
 def _subjects(event: Event, trajectories: xr.Dataset) -> list[str]:
@@ -108,6 +126,13 @@ def in_telling_order(event: Event) -> list[Change]:
 
 def _moves(event: Event, metric: str, *, up: bool) -> bool:
     return any(one.curve.metric == metric and (moved(event, one) > 0) == up for one in supporters(event))
+
+
+def _falls(event: Event, metric: str) -> float:
+    """Share of a metric's range by which it falls here, 0 if it does not."""
+    return max(
+        [0.0, *(-moved(event, one) / one.curve.spread for one in supporters(event) if one.curve.metric == metric)]
+    )
 
 
 def _learned(event: Event, accuracy: str) -> float:
@@ -145,6 +170,12 @@ def _forms(event: Event) -> bool:
     return False
 
 
+def _enters(event: Event) -> bool:
+    """Whether a feature's norm rises by most of its range."""
+    rises = (one for one in supporters(event) if one.curve.metric == "feature_norm" and one.share > ENTERS)
+    return any(moved(event, one) > 0 for one in rises)
+
+
 def _gains(event: Event) -> bool:
     """Whether some accuracy rises, or the training or test loss falls."""
     return any(
@@ -162,6 +193,6 @@ def _columns(event: Event, metric: str, trajectories: xr.Dataset, *, up: bool) -
         if one.curve.metric == metric
         and one.curve.index is not None
         and (moved(event, one) > 0) == up
-        and one.share > 0.4
+        and one.share > ENTERS
     )
     return [column_of(trajectories[metric], index).name for index in found]

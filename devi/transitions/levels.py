@@ -1,7 +1,6 @@
 """Levels: where a curve stood before an event and after it, on its fit, so that noise does not speak.
 
-They are read where the event has hardly begun and is all but over: BEYOND of its span before onset and after end, at
-the checkpoints there. A jump has no span to go beyond: it is read at its own two checkpoints.
+They are read at the last checkpoint before the onset and at the first one after the end.
 
 What moved is the difference of the two levels. In a transient, which comes back, it is how far it goes in between; in
 a kink, which has no level of its own, the change of slope per decade.
@@ -17,7 +16,6 @@ if TYPE_CHECKING:  # the report reads `around`, and should not wait for the sear
     from devi.transitions.detector import Change
     from devi.transitions.events import Event
 
-BEYOND = 0.25  # of the span from onset to end: there a sigmoid has done 4 and 96% of its way
 STRETCH = 0.3  # decades, over which the slope beside a kink is read
 
 
@@ -27,15 +25,8 @@ def around(steps: np.ndarray, onset: float, end: float) -> tuple[int, int] | Non
     steps  (n,) positive, those at which the curve has a value; onset, end in optimizer steps
     """
     tolerance = 1 + 1e-9  # dates went through log10 and back
-    inside = (steps > onset * tolerance) & (steps * tolerance < end)
-    reach = (end / onset) ** BEYOND if inside.any() else 1.0
-    before = np.flatnonzero(steps <= onset * tolerance)
-    after = np.flatnonzero(steps * tolerance >= end)
-    if not len(before) or not len(after):
-        return None
-    first = int(np.searchsorted(steps, onset * tolerance / reach, side="right")) - 1
-    last = int(np.searchsorted(steps, end / tolerance * reach))
-    return max(first, int(before[0])), min(last, int(after[-1]))
+    before, after = np.flatnonzero(steps <= onset * tolerance), np.flatnonzero(steps * tolerance >= end)
+    return (int(before[-1]), int(after[0])) if len(before) and len(after) else None
 
 
 def levels(event: Event, change: Change) -> tuple[float, float, float]:

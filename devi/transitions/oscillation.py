@@ -46,7 +46,8 @@ class Waves:
         return {m for m in moving if self.cheapest(m) + bundle.shared_price <= changes[m]}
 
     def cheapest(self, m: int) -> float:
-        return min(self.cost(m, int(k)) for k in np.argsort(self.gains(m))[::-1][:TRIED])
+        tried = np.argsort(self.gains(m))[::-1][:TRIED]
+        return min((self.cost(m, int(k)) for k in tried), default=np.inf)  # too short a run repeats nothing
 
     def gains(self, m: int) -> np.ndarray:
         """What each frequency lowers chi² of curve m by, beside the best nulls, (frequency,)."""

@@ -1,4 +1,5 @@
-"""Stages: the stretches of a run between its transitions, each with the level and the slope of every metric."""
+"""Stages: the stretches of a run between its transitions, each with the level and the slope of every metric, and a line
+that says what happens in it (chapters.py) and where the learning coefficient stays (plateaus.py)."""
 
 from __future__ import annotations
 
@@ -7,7 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from devi.transitions.chapters import named_stage
+from devi.transitions.plateaus import Plateau, plateaus_of
 from devi.transitions.transition import Stage, Transition
+from devi.transitions.words import METRICS, with_error
 
 
 def stages_of(trajectories: xr.Dataset, transitions: Sequence[Transition], searched: Sequence[str]) -> list[Stage]:
@@ -18,16 +22,15 @@ def stages_of(trajectories: xr.Dataset, transitions: Sequence[Transition], searc
     steps = trajectories["step"].values.astype(float)
     if not len(steps):
         return []
-    bounds: list[tuple[float, float, str]] = []
-    start, before = float(steps[0]), "start"
+    bounds: list[tuple[float, float]] = []
+    start = float(steps[0])
     for transition in transitions:
-        bounds.append((start, transition.onset, f"{before} to {transition.label}"))
-        start, before = max(start, transition.end), transition.label
-    bounds.append((start, float(steps[-1]), f"after {before}" if transitions else "whole run"))
-    if transitions:
-        bounds[0] = (bounds[0][0], bounds[0][1], f"before {transitions[0].label}")
+        bounds.append((start, transition.onset))
+        start = max(start, transition.end)
+    bounds.append((start, float(steps[-1])))
+    plateaus = plateaus_of(trajectories)
     stages = []
-    for low, high, label in bounds:
+    for low, high in bounds:
         inside = (steps >= low * (1 - 1e-9)) & (steps <= high * (1 + 1e-9))  # dates went through log10 and back
         if high <= low or not inside.any():
             continue
@@ -40,8 +43,19 @@ def stages_of(trajectories: xr.Dataset, transitions: Sequence[Transition], searc
                 if level is not None:
                     metrics[key] = level
         chosen = steps[inside]
+        label = "; ".join([named_stage(trajectories, inside, searched), *_plateaus_within(plateaus, chosen)])
         stages.append(Stage(float(chosen[0]), float(chosen[-1]), metrics, label))
     return stages
+
+
+def _plateaus_within(plateaus: Sequence[Plateau], chosen: np.ndarray) -> list[str]:
+    """'LLC plateau at 4.3 ± 0.1' for each plateau with its middle on the log axis here."""
+    texts = []
+    for one in plateaus:
+        middle = float(np.sqrt(one.first * one.last))
+        if chosen[0] <= middle <= chosen[-1]:
+            texts.append(f"{METRICS['llc']} plateau at {with_error(one.level, one.error)}")
+    return texts
 
 
 def _level(steps: np.ndarray, values: np.ndarray) -> dict[str, float] | None:

@@ -100,3 +100,25 @@ def test_a_rise_of_two_parts_without_a_pause_is_one_event():
     (one,) = find_transitions(curves, operating_point="exploratory")
     assert one.label == "memorization"
     assert np.log10(one.end / one.onset) == pytest.approx(0.5, abs=0.1)  # of the whole, not of a part
+
+
+def test_an_entering_feature_beside_a_spike_is_no_instability_and_a_small_gain_is_no_memorization():
+    at = int(np.argmax(jump(400)))
+    spiked = TRAIN_LOSS + np.where(np.arange(len(X)) == at, 30.0, 0.0)
+    norms = np.stack([jump(400), 0 * X], axis=1)
+    found = labels(feature_norm=norms, train_loss=spiked, test_loss=0 * X, weight_norm=jump(400))
+    assert "feature 0 enters" in found
+    assert "instability" not in found
+    assert (
+        "memorization" not in labels(train_loss=4 - 3.5 * sigmoid(30, 0.3) - 0.5 * jump(2000), test_loss=4 + X * 0)[1:]
+    )
+
+
+def test_a_polygon_that_turns_into_another_is_told():
+    norms = np.stack([1 + 0 * X, sigmoid(400, 0.2)], axis=1)
+    curves = run(feature_norm=norms, train_loss=1 - sigmoid(400, 0.2))
+    turned = curves.assign(polygon=("step", np.where(np.log10(400) > X, "4-gon", "5-gon")))
+    assert [one.label for one in find_transitions(turned)] == ["feature 1 enters, 4-gon → 5-gon"]
+    (quiet,) = find_transitions(turned.drop_vars("feature_norm"))
+    assert quiet.label == "4-gon → 5-gon"
+    assert "the polygon of the features turned, 4-gon → 5-gon: train loss" in quiet.description

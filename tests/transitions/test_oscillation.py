@@ -6,9 +6,10 @@ import numpy as np
 
 from devi.transitions.bundle import empty
 from devi.transitions.fit import Component
+from devi.transitions.fusion import find_transitions
 from devi.transitions.oscillation import Waves
 from devi.transitions.refinement import with_components
-from tests.transitions.planted import X, sigmoid
+from tests.transitions.planted import X, jump, run, sigmoid
 from tests.transitions.test_bundle import bundle_of
 
 WAVE = np.cos(2 * np.pi * X / 0.8)
@@ -34,3 +35,8 @@ def test_a_wave_of_five_periods_explains_what_two_steps_do_not():
 
 def test_a_step_is_no_wave():
     assert explained(Component("sigmoid", 2.6, 0.3), a=sigmoid(400, 0.3)) == set()
+
+
+def test_a_column_known_too_late_for_a_wave_to_repeat_is_searched_all_the_same():
+    late = np.where(X > 3.75, jump(8000), np.nan)
+    assert isinstance(find_transitions(run(feature_norm=np.stack([late, sigmoid(400, 0.3)], axis=1))), list)

@@ -1,0 +1,86 @@
+"""One quantity of a run as a report reads it: its column, its name, its values around a transition."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from devi.report.panels import index_labels, pretty
+from devi.transitions.levels import around
+
+
+class Reading(NamedTuple):
+    """A value at one checkpoint; error is NaN where there is none."""
+
+    step: float
+    value: float
+    error: float
+
+
+def readings(
+    trajectories: xr.Dataset, metric: str, index: int | None, onset: float, end: float, *, returns: str = ""
+) -> list[Reading]:
+    """The last finite value at or before `onset` and the first at or after `end`; [] when either is missing.
+
+    returns  of a transient: "up" or "down", where it goes before it comes back; its furthest value stands between
+    """
+    variable = column(trajectories.get(metric), index)
+    if variable is None:
+        return []
+    steps, values = trajectories["step"].values.astype(float), variable.values.astype(float)
+    error = column(trajectories.get(f"{metric}_se"), index)
+    errors = np.full_like(values, np.nan) if error is None else error.values.astype(float)
+    known = np.flatnonzero(np.isfinite(values) & (steps > 0))
+    places = around(steps[known], onset, end)
+    if places is None:
+        return []
+    first, last = places
+    told = [first, last]
+    if returns:
+        sign = 1.0 if returns == "up" else -1.0
+        told.insert(1, first + int(np.argmax(sign * values[known][first : last + 1])))
+    return [Reading(float(steps[i]), float(values[i]), float(errors[i])) for i in known[told]]
+
+
+def is_count(variable: xr.DataArray) -> bool:
+    """Whether all values are whole numbers: 3 features, not 3.00."""
+    values = variable.values.astype(float)
+    return bool((values[np.isfinite(values)] % 1 == 0).all())
+
+
+def column(variable: xr.DataArray | None, index: int | None) -> xr.DataArray | None:
+    """One curve (step,) of a numeric variable, or None if there is no such curve."""
+    if variable is None or variable.dtype.kind not in "biuf" or variable.dims[:1] != ("step",):
+        return None
+    if variable.ndim == 1:
+        return variable
+    place = None if variable.ndim > 2 or index is None else position(variable, int(index))
+    return None if place is None else variable[:, place]
+
+
+def position(variable: xr.DataArray, index: int) -> int | None:
+    """Column that a transition's `index` names: the one of that coordinate value if these are whole numbers."""
+    dim = variable.dims[1]
+    if dim in variable.coords and variable.coords[dim].dtype.kind in "iu":
+        found = np.flatnonzero(variable.coords[dim].values == index)
+        return int(found[0]) if len(found) else None
+    return index if 0 <= index < variable.shape[1] else None
+
+
+def quantity(trajectories: xr.Dataset, metric: str, index: int | None) -> str:
+    """test accuracy · feature norm (feature 3)."""
+    if index is None:
+        return pretty(metric)
+    dim, name = entry_name(trajectories, metric, index)
+    return f"{pretty(metric)} ({dim} {name})"
+
+
+def entry_name(trajectories: xr.Dataset, metric: str, index: int) -> tuple[str, str]:
+    """(dimension, label) of the column that a transition's `index` names: frequency 1, or a parameter's name."""
+    variable = trajectories.get(metric)
+    place = None if variable is None or variable.ndim < 2 else position(variable, int(index))
+    if variable is None or place is None:
+        return "entry", str(index)
+    return str(variable.dims[1]), index_labels(variable)[place]

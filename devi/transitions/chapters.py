@@ -1,0 +1,111 @@
+"""What a stage is called: one line, from what its metrics do between its first checkpoint and its last.
+
+    memorization        the training set is learned in it and the test set is not
+    circuit formation   the restricted loss falls to half or less; test accuracy does not follow yet
+    cleanup             the circuit stands, and the weights shrink while the test loss falls
+    4-gon → 5-gon       of superposition: the polygon changes, or '4-gon' stays; '3 features represented'
+
+(Nanda et al. 2023, arXiv:2301.05217, section 5; Chen et al. 2023, arXiv:2310.06301.) Otherwise neutral words: what
+falls, what rises, or that nothing moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from devi.transitions.labels import CLEAR, LEARNED, LOSS_FLOOR
+from devi.transitions.polygons import polygon_of, polygons_turn
+from devi.transitions.ranks import CIRCUIT, is_context, telling_order
+from devi.transitions.words import METRICS, number
+
+MOVES = 0.1  # of a metric's range over the run: less is no news
+SHRINKS = 0.02  # of the weight norm
+TOLD = 2  # metrics in a line
+EDGE = 3  # checkpoints at either end of a stage, of which the median is its level there
+
+
+def named_stage(trajectories: xr.Dataset, inside: np.ndarray, searched: Sequence[str]) -> str:
+    """The line of the stage of these checkpoints, (step,) bool."""
+    places = np.flatnonzero(inside)
+    if len(places) == 1:
+        return "one checkpoint"
+    scalars = [name for name in searched if trajectories[name].ndim == 1]
+    ends = {name: pair for name in scalars if (pair := _ends(trajectories[name], places)) is not None}
+    name = _of_learning(trajectories, ends) or _of_polygons(trajectories, places)
+    moves = _moves(trajectories, ends)
+    if name is None:
+        return ", ".join(moves) or "nothing moves"
+    return f"{name}: {', '.join(moves)}" if moves else name
+
+
+def _ends(variable: xr.DataArray, places: np.ndarray) -> tuple[float, float] | None:
+    """Levels at the beginning and at the end of a stage."""
+    values = variable.values.astype(float)[places]
+    values = values[np.isfinite(values)]
+    return (float(np.median(values[:EDGE])), float(np.median(values[-EDGE:]))) if len(values) else None
+
+
+def _of_learning(trajectories: xr.Dataset, ends: dict[str, tuple[float, float]]) -> str | None:
+    """The stage of a network that may memorize, form a circuit, and clean up."""
+
+    def gain(metric: str) -> float:
+        return ends[metric][1] - ends[metric][0] if metric in ends else 0.0
+
+    whole = 100.0 if "test_accuracy" in ends and float(trajectories["test_accuracy"].max()) > 1.5 else 1.0
+    stands = gain("test_accuracy") < CLEAR * whole  # and does not follow yet
+    if "test_accuracy" in ends and gain("train_accuracy") >= CLEAR * whole and stands:
+        return "memorization"
+    if "restricted_loss" not in ends:
+        return None
+    first = float(trajectories["restricted_loss"].values[0])
+    before, after = ends["restricted_loss"]
+    if before <= CIRCUIT * first and "weight_norm" in ends and gain("test_loss") < 0:
+        shrinks = gain("weight_norm") < -SHRINKS * ends["weight_norm"][0]
+        if shrinks and ends["test_loss"][0] > LOSS_FLOOR and ends["test_loss"][1] <= CIRCUIT * ends["test_loss"][0]:
+            return "cleanup"
+    # Context where the loss never fell to half of its start: no circuit.
+    falls = after <= CIRCUIT * before and before > LOSS_FLOOR
+    ahead = "test_accuracy" not in ends or ends["test_accuracy"][1] < LEARNED * whole
+    if falls and stands and ahead and not is_context("restricted_loss", trajectories["restricted_loss"].values):
+        return "circuit formation"
+    return None
+
+
+def _of_polygons(trajectories: xr.Dataset, places: np.ndarray) -> str | None:
+    """The polygon of the features, or the one that it turns from and into; how many are represented if it is none."""
+    if "polygon" in trajectories:
+        seen = [str(label) for label in trajectories["polygon"].values[places]]
+        third = max(len(seen) // 3, 1)
+        if polygon_of(seen) is not None:
+            return polygon_of(seen)
+        if turn := polygons_turn(seen[:third], seen[-third:]):
+            return turn
+    if "features_represented" in trajectories:
+        count = int(np.nanmedian(trajectories["features_represented"].values[places]))
+        return f"{count or 'no'} feature{'s' * (count > 1)} represented"
+    return None
+
+
+def _moves(trajectories: xr.Dataset, ends: dict[str, tuple[float, float]]) -> list[str]:
+    """'test loss falls 12.4 → 7.72' of the first TOLD metrics that move; context only where nothing else does."""
+    rows = []
+    for name, (before, after) in ends.items():
+        values = trajectories[name].values.astype(float)
+        values = values[np.isfinite(values)]
+        share = abs(after - before) / max(float(np.ptp(values)), 1e-300)
+        if share >= MOVES:
+            context = is_context(name, values)
+            rows.append((context, telling_order(name, is_context=context), name))
+    families: dict[str, str] = {}  # of one loss on several splits only the first
+    for context, _, name in sorted(rows):
+        if not context or all(row[0] for row in rows):
+            families.setdefault(name.removesuffix("_train").removesuffix("_test"), name)
+    texts = []
+    for name in list(families.values())[:TOLD]:
+        before, after = ends[name]
+        word = METRICS.get(name, name.replace("_", " "))
+        texts.append(f"{word} {'rises' if after > before else 'falls'} {number(before)} → {number(after)}")
+    return texts

@@ -1,0 +1,87 @@
+"""What stages are called: memorization, circuit formation, cleanup, polygons, or what falls and rises."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from devi.transitions.chapters import named_stage
+from devi.transitions.fusion import detect
+from tests.transitions.planted import STEPS, X, jump, run, sigmoid
+
+PART = (STEPS >= 100) & (STEPS <= 5000)  # the stage that is looked at
+LATER = sigmoid(700, 1.2)  # in that stage, and too slow for a transition
+
+
+def line(curves, inside=PART):
+    return named_stage(curves, inside, [str(name) for name in curves.data_vars if curves[name].dtype.kind == "f"])
+
+
+def modular(**curves):
+    """A network that has memorized: train accuracy is 1, test accuracy 0, and the rest stands still."""
+    still = {"train_accuracy": 1.0 - (X == 0), "test_accuracy": jump(6000), "test_loss": 9 - jump(6000)}
+    return run(**{**still, "restricted_loss": 4 - jump(6000), "weight_norm": 50 - jump(6000), **curves})
+
+
+def test_a_stage_in_which_nothing_moves_says_so():
+    assert line(run(a=jump(6000))) == "nothing moves"
+
+
+def test_a_stage_of_one_checkpoint_has_no_course():
+    assert line(run(a=X), np.arange(len(X)) == 5) == "one checkpoint"
+
+
+def test_what_moves_is_told_with_its_levels_first_rank_first():
+    curves = run(mine=5 * LATER, test_loss=4 - 3 * LATER, weight_norm=LATER, steady=jump(6000))
+    assert line(curves).startswith("test loss falls 3.")
+    assert ", mine rises 0." in line(curves)
+    assert "weight norm" not in line(curves)
+    assert line(run(weight_norm=LATER)).startswith("weight norm rises")
+
+
+def test_learning_the_training_set_alone_is_memorization():
+    assert line(modular(train_accuracy=LATER)).startswith("memorization: train accuracy rises")
+    assert not line(modular(train_accuracy=LATER, test_accuracy=LATER)).startswith("memorization")
+
+
+def test_a_restricted_loss_that_halves_before_test_accuracy_moves_is_circuit_formation():
+    assert line(modular(restricted_loss=4 - 3.9 * LATER)).startswith("circuit formation: restricted loss falls")
+    assert "circuit" not in line(modular(restricted_loss=4 - 3.9 * LATER, test_accuracy=LATER))
+    assert "circuit" not in line(modular(restricted_loss=4 - 1.0 * LATER))
+
+
+def test_weights_that_shrink_around_a_circuit_while_the_test_loss_falls_are_cleanup():
+    formed = {"restricted_loss": 4 - 3.9 * jump(50), "test_accuracy": jump(50)}
+    falls = {"test_loss": 9 - 8.9 * LATER, "weight_norm": 50 - 5 * LATER}
+    assert line(modular(**formed, **falls)).startswith("cleanup: test loss falls")
+    assert "cleanup" not in line(modular(**formed, **{**falls, "weight_norm": 50 + 5 * LATER}))
+    assert "cleanup" not in line(modular(**falls))
+
+
+def polygons(before, after):
+    labels = np.where(STEPS < 700, before, after)
+    return run(train_loss=jump(6000)).assign(
+        polygon=("step", labels), features_represented=("step", np.where(STEPS < 700, 3.0, 5.0))
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "text"),
+    [
+        ("4-gon", "4-gon", "4-gon"),
+        ("4-gon", "5-gon+", "4-gon → 5-gon+"),
+        ("irregular", "irregular", "5 features represented"),
+        ("none", "5-gon", "5 features represented"),
+    ],
+)
+def test_superposition_is_told_by_its_polygon_or_by_how_many_features_it_has(before, after, text):
+    assert named_stage(polygons(before, after), PART, ["train_loss"]) == text
+
+
+def test_stages_of_a_run_tell_where_the_learning_coefficient_stays():
+    curves = run(llc=2.0 + 3 * jump(100))
+    curves["llc_se"] = ("step", np.full(len(X), 0.2))
+    assert [one.label for one in detect(curves).stages] == [
+        "nothing moves; LLC plateau at 2.00 ± 0.03",
+        "nothing moves; LLC plateau at 5.00 ± 0.02",
+    ]
