@@ -38,7 +38,7 @@ ROUNDS = 10  # of writing
 READ_ROUNDS = 5
 STACK = 32
 POOL = 40  # distinct checkpoints, taken in turn: more than any cache of chunks or compressed blocks holds
-SHARE_SECONDS = 16.0  # three resume slots
+SHARE_SECONDS = 32.0  # three resume slots
 
 
 def written(

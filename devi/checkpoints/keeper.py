@@ -12,9 +12,9 @@ from torch import nn
 from devi.checkpoints.resume import Snapshot, snapshot, write_slot
 from devi.checkpoints.store import Store
 
-SLOT_SECONDS = 5.0  # a killed run recomputes at most about this much
+SLOT_SECONDS = 10.0  # a killed run recomputes at most about this much; one that is told to end, next to nothing
 SLOT_SHARE = 0.01  # of the time may go into writing slots: large states are written less often
-SNAPSHOT_SHARE = 0.002  # of the time may go into copying the state, so that an interrupt loses next to nothing
+SNAPSHOT_SHARE = 0.001  # of the time may go into copying the state, so that an interrupt loses next to nothing
 MOST_COPY_BYTES = 64 << 20  # a larger state is not copied, only written: memory for training comes first
 
 

@@ -59,6 +59,12 @@ class Room:
         if self._asked - end < self._ahead // 2 and self._pool is not None:
             self._ask(end)
 
+    def begin(self) -> None:
+        """Make room for the first records. Raises OSError."""
+        if self._map is not None:
+            self._make(min(self._made + self._ahead, self._end))
+            self._asked = self._made
+
     def rest(self) -> None:
         """Wait until no room is being made."""
         if self._future is not None and self._process == os.getpid():

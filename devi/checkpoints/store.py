@@ -5,22 +5,23 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from devi.checkpoints.ahead import Ahead, OpenSegment, opened
 from devi.checkpoints.header import Finding, Header, read_header, segment_name, segment_paths
 from devi.checkpoints.layout import DIGEST_BYTES, Layout
 from devi.checkpoints.record import RecordBuffer
-from devi.checkpoints.room import Room
 from devi.checkpoints.scan import scan
 from devi.checkpoints.segment import records_in, write_segment
 from devi.checkpoints.syncer import Syncer
-from devi.checkpoints.userblock import BlockError, open_regular, read_all
+from devi.checkpoints.userblock import BlockError, open_regular, read_all, sync_folder
 from devi.checkpoints.verify import REPAIR_NOTE
 from devi.errors import DeviError
 
 # Guards against power loss only: what a killed process has written stays.
-SYNC_SECONDS = 3.0
+SYNC_SECONDS = 5.0
 
 
 class _Place(NamedTuple):
@@ -43,15 +44,16 @@ class Store:
         self._expected = expected
         self._stored: dict[int, _Place] = {}
         self._number = -1  # of the newest segment
-        self._header: Header | None = None  # of the segment that takes the next record, if it exists
-        self._descriptor = -1
-        self._room: Room | None = None  # of that segment
-        self._used = 0
+        self._segment: OpenSegment | None = None  # that takes the next record, if it exists
+        self._used = 0  # records in it
+        self._turn = 0  # with so many of them something is to be done: the next segment begun, or this one made durable
+        self._ahead = Ahead()
         self._is_writing = False
         self._count = 0  # records of the whole run
         self._syncer = Syncer()
         self._next_sync = 0.0
-        self._unsynced = False
+        self._unsynced = False  # records of this segment
+        self._is_name_unsynced = False  # of this segment, in the folder
 
     @property
     def run_id(self) -> str | None:
@@ -64,7 +66,7 @@ class Store:
 
     def load(self) -> None:
         """Find out what is stored. Raises DeviError if a segment cannot be read or is of another run."""
-        paths = segment_paths(self.folder)
+        paths, newest = segment_paths(self.folder), None
         for number, path in paths.items():
             if number != self._number + 1:
                 reason = f"the file is missing, with its checkpoints; the next one is {path.name}"
@@ -89,14 +91,13 @@ class Store:
                 self._stored[step] = _Place(path, header.data_offset + index * size)
                 self.last_step = step
             self._count = len(self._stored)
-            self._number, self._header = number, header
+            self._number, newest = number, (path, header)
             self._used = int(found.places[-1]) + 1 if len(found.places) else 0
-        if self._header is not None:
-            self.buffer = RecordBuffer(self._header.layout, self._header.salt)
-            if self._header.is_closed:
-                self._header = None
-            else:
-                self._open(self.folder / segment_name(self._number), self._header)
+        if newest is not None:
+            path, header = newest
+            self.buffer = RecordBuffer(header.layout, header.salt)
+            if not header.is_closed:
+                self._take_up(opened(path, header, self._used))
 
     def _check_belongs(self, header: Header, number: int, path: Path) -> None:
         if header.number != number:
@@ -133,80 +134,87 @@ class Store:
             self._count_uncounted()
             if self.last_step == step:
                 return
-        if self._header is None or self._used == self._header.records:
-            self._leave()
-            self._open_next()
-        header, room, buffer = self._header, self._room, self.buffer
-        assert header is not None
-        assert room is not None
+        segment, buffer = self._segment, self.buffer
+        if segment is None or self._used == segment.header.records:
+            segment = self._open_next()
         buffer.seal(self._used)
         self._is_writing = True
-        room.put(buffer.bytes, header.data_offset + self._used * len(buffer.bytes))
+        segment.room.put(buffer.bytes, segment.header.data_offset + self._used * len(buffer.bytes))
         self._used, self.last_step, self._unsynced, self._is_writing = self._used + 1, step, True, False
         self._count += 1
-        is_full = self._used == header.records
-        if is_full or time.monotonic() >= self._next_sync:
-            self._begin_sync(is_full)
+        if self._used == self._turn or time.monotonic() >= self._next_sync:
+            self._look_after(segment.header.records)
 
     def _count_uncounted(self) -> None:
         """After a Ctrl-C in the middle of a record: it may be whole, and a reader may have seen it."""
-        assert self._header is not None
-        name = segment_name(self._number)
-        found = scan(
-            self._descriptor, self._header, name, start=self._used, after_step=self.last_step, is_complete=False
-        )
+        assert self._segment is not None
+        path, header, descriptor, _ = self._segment
+        found = scan(descriptor, header, path.name, start=self._used, after_step=self.last_step, is_complete=False)
         for place, step in zip(found.places.tolist(), found.steps.tolist(), strict=True):
             self._used, self.last_step, self._unsynced, self._count = place + 1, step, True, self._count + 1
         self._is_writing = False
 
-    def _open_next(self) -> None:
+    def _open_next(self) -> OpenSegment:
+        """Begin to fill the next segment: the one that was made ahead, or a new one."""
+        if self._segment is not None:
+            self._ahead.let_go(self._segment)
+            self._segment = None
+        path = self.folder / segment_name(self._number + 1)
+        segment = self._ahead.take(path)
+        self._is_name_unsynced = segment is not None
+        if segment is None:
+            segment = opened(path, self._make(path, self._number + 1, self._count))
+        self._number, self._used = self._number + 1, 0
+        self.buffer.set_salt(segment.header.salt)
+        self._next_sync = time.monotonic() + SYNC_SECONDS
+        self._take_up(segment)
+        return segment
+
+    def _make(self, path: Path, number: int, count: int) -> Header:
+        """Make segment `number` at `path`, for records of the run from `count` on."""
         assert self.layout is not None
         records = records_in(self._segment_bytes, self.layout)
         if self._expected is not None:
-            records = min(records, max(self._expected - self._count, 1))
-        path = self.folder / segment_name(self._number + 1)
-        header = write_segment(path, self._number + 1, records, self.layout, self.metadata)
-        self._number, self._header, self._used = self._number + 1, header, 0
-        self._open(path, header)
-        self.buffer.set_salt(header.salt)
-        self._next_sync = time.monotonic() + SYNC_SECONDS
+            records = min(records, max(self._expected - count, 1))
+        return write_segment(path, number, records, self.layout, self.metadata)
 
-    def _open(self, path: Path, header: Header) -> None:
-        self._descriptor, size = os.open(path, os.O_RDWR | os.O_CLOEXEC), header.layout.dtype.itemsize
-        self._room = Room(self._descriptor, header.data_offset + self._used * size, header.end, size)
+    def _take_up(self, segment: OpenSegment) -> None:
+        self._segment, records = segment, segment.header.records
+        self._turn = min(max(records // 2, self._used + 1), records)
+
+    def _look_after(self, records: int) -> None:
+        """Make durable meanwhile what is written, and the next segment: halfway, so that it is ready when it is due.
+
+        A full segment is made durable for certain, else only if the disk keeps up.
+        """
+        is_full, is_due = self._used == records, time.monotonic() >= self._next_sync
+        if is_full or (is_due and not self._syncer.is_busy):
+            self.sync_then()
+        elif is_due:
+            self._next_sync = time.monotonic() + SYNC_SECONDS
+        if self._used == self._turn < records:
+            self._turn = records
+            number, count = self._number + 1, self._count + records - self._used
+            if self._expected is None or count < self._expected:
+                hidden = self.folder / f".{segment_name(number)}.{os.getpid()}.next.tmp"
+                self._ahead.begin(hidden, lambda path: self._make(path, number, count))
 
     def sync(self) -> None:
         """Wait until every committed record is durable. Raises OSError."""
+        self.sync_then()
         self._syncer.wait()
-        if self._unsynced:
-            os.fsync(self._descriptor)
-        self._unsynced = False
-        self._next_sync = time.monotonic() + SYNC_SECONDS
 
     @property
     def is_syncing(self) -> bool:
         return self._syncer.is_busy
 
-    def sync_then(self, work: Callable[[], None]) -> None:
-        """Make every committed record durable, then do `work`, in the thread. Raises what went wrong there before."""
-        self._syncer.begin(self._descriptor if self._unsynced else None, work)
-        self._unsynced = False
+    def sync_then(self, *work: Callable[[], object]) -> None:
+        """Make every committed record durable, then do `work`, in a thread. Raises what went wrong there before."""
+        name = [partial(sync_folder, self.folder)] if self._is_name_unsynced else []
+        descriptor = self._segment.descriptor if self._segment is not None and self._unsynced else None
+        self._syncer.begin(descriptor, *name, *work)
+        self._unsynced = self._is_name_unsynced = False
         self._next_sync = time.monotonic() + SYNC_SECONDS
-
-    def _begin_sync(self, is_full: bool) -> None:
-        """Make what is written durable meanwhile; a full segment for certain, else only if the disk keeps up."""
-        if is_full or not self._syncer.is_busy:
-            self._syncer.begin(self._descriptor)
-            self._unsynced = False
-        self._next_sync = time.monotonic() + SYNC_SECONDS
-
-    def _leave(self) -> None:
-        descriptor, room = self._descriptor, self._room
-        self._descriptor, self._room, self._header = -1, None, None
-        if room is not None:
-            room.close()
-        if descriptor >= 0:
-            os.close(descriptor)
 
     def close(self) -> None:
         """Write the last segment anew with exactly its records. Raises OSError; the old segment then stands."""
@@ -214,9 +222,12 @@ class Store:
             if self._is_writing:
                 self._count_uncounted()
             self.sync()
-            if self._header is not None and self._used:
-                exact = (self._descriptor, self._header)
-                path = self.folder / segment_name(self._number)
-                write_segment(path, self._number, self._used, self._header.layout, self._header.metadata, copied=exact)
+            if self._segment is not None and self._used:
+                path, header, descriptor, _ = self._segment
+                exact = (descriptor, header)
+                write_segment(path, self._number, self._used, header.layout, header.metadata, copied=exact)
         finally:
-            self._leave()
+            if self._segment is not None:
+                self._segment.close()
+                self._segment = None
+            self._ahead.close()

@@ -19,7 +19,7 @@ class Syncer:
     def is_busy(self) -> bool:
         return self._last is not None and not self._last.done() and self._process == os.getpid()
 
-    def begin(self, descriptor: int | None, then: Callable[[], None] | None = None) -> None:
+    def begin(self, descriptor: int | None, *then: Callable[[], object]) -> None:
         """Begin to make durable what was written so far, and do what is to be done after that; the file may be closed
         meanwhile, or be none.
 
@@ -37,11 +37,11 @@ class Syncer:
             last.result()
 
 
-def _sync(descriptor: int | None, then: Callable[[], None] | None) -> None:
+def _sync(descriptor: int | None, then: tuple[Callable[[], object], ...]) -> None:
     if descriptor is not None:
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-    if then is not None:
-        then()
+    for work in then:
+        work()
