@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from devi.errors import DeviError
+from devi.memory import saved_bytes
 
 if TYPE_CHECKING:
     from devi.checkpoints.reader import Run
@@ -109,9 +109,11 @@ class _Method(nn.Module):
 
 
 def _bytes_made(model: _Method, inputs: Tensor, run: Run) -> int:
-    """Bytes of all tensors that one forward pass makes: an upper bound on what it holds at once."""
-    with _Tally() as tally:
-        values = model(inputs)
+    """About the bytes that one forward pass makes: what a gradient would need of it, and what it returns."""
+    made: list[Any] = []
+    with torch.enable_grad():
+        saved = saved_bytes(lambda: made.append(model(inputs)))
+    values = made.pop()
     if not isinstance(values, Tensor):
         raise DeviError(
             f"task {type(run.task).__name__}: model.{model.method}(inputs) returned a {type(values).__name__};"
@@ -122,17 +124,4 @@ def _bytes_made(model: _Method, inputs: Tensor, run: Run) -> int:
             f"task {type(run.task).__name__}: model.{model.method} of {len(inputs)} inputs returned shape"
             f" {tuple(values.shape)}; expected ({len(inputs)}, ...), one output per example, examples first."
         )
-    return max(1, tally.bytes)
-
-
-class _Tally(TorchDispatchMode):
-    def __init__(self) -> None:
-        super().__init__()
-        self.bytes = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
-        for value in made if isinstance(made, tuple | list) else [made]:
-            if isinstance(value, Tensor):
-                self.bytes += value.numel() * value.element_size()
-        return made
+    return max(1, saved + values.numel() * values.element_size())

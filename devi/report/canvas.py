@@ -7,11 +7,12 @@ import textwrap
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, BinaryIO, ParamSpec
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import get_registered_canvas_class
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
@@ -83,11 +84,27 @@ def save_as(figure: Figure, path: Path) -> Path:
     if kind not in FORMATS:
         raise DeviError(f"{path} ends in '{path.suffix}'; expected {', '.join(FORMATS)}. Name it {path.stem}.png")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context(FONTS), warnings.catch_warnings():
-        # A metric may be named in letters that DejaVu lacks; boxes in a figure are no reason to fail a report.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(path, dpi=DOTS, metadata=FORMATS[kind])
+    with path.open("wb") as file:
+        write_as(figure, kind, file, dots=DOTS)
     return path
+
+
+def write_as(figure: Figure, kind: str, file: BinaryIO, *, dots: float) -> None:
+    """The figure in one of FORMATS, `dots` an inch where it has dots.
+
+    As `figure.savefig`, which draws everything twice where a layout is to be found (or was, and is switched off).
+    """
+    canvas, before = figure.canvas, figure.dpi
+    figure.dpi = dots
+    try:
+        with matplotlib.rc_context(FONTS), warnings.catch_warnings():
+            # A metric may be named in letters that DejaVu lacks; boxes in a figure are no reason to fail a report.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
+            printing = get_registered_canvas_class(kind[1:])(figure)
+            getattr(printing, f"print_{kind[1:]}")(file, metadata=FORMATS[kind])
+    finally:
+        figure.dpi = before
+        figure.set_canvas(canvas)
 
 
 def literal(text: str) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 from markupsafe import Markup
 
+from devi.report.canvas import write_as
 from devi.report.charts import Spec, curve_chart, readings
 from devi.report.document import plain, records, skipped
 from devi.report.figures import FIGURES, available
@@ -220,7 +221,7 @@ def _pictures(trajectories: xr.Dataset, transitions: list[dict[str, Any]]) -> li
     result = []
     for name in [name for name in available(trajectories) if name in FALLBACK]:
         buffer = io.BytesIO()
-        FIGURES[name](trajectories, transitions).savefig(buffer, format="png", dpi=FALLBACK_DOTS)
+        write_as(FIGURES[name](trajectories, transitions), ".png", buffer, dots=FALLBACK_DOTS)
         result.append((name, "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")))
     return result
 
