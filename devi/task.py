@@ -47,7 +47,8 @@ class Replicas(Protocol):
         """Loss of each example (replica, example), and the gradient of their sum, name -> (replica, *shape).
 
         parameters  name -> (replica, *shape);  inputs, targets (example, ...): shared by all replicas
-        gradients   without, the second is empty
+        gradients   without, the second is empty; with them only the mean of the losses is used, and (replica, 1),
+                    that mean, will do
         """
 
 

@@ -6,12 +6,15 @@ Nothing here imports torch, and matplotlib and Altair are loaded by the first re
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from devi.report.document import transitions_document
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from devi.analysis import Analysis
 
 __all__ = ["transitions_document", "write", "write_index"]
@@ -37,12 +40,19 @@ def write(analysis: Analysis, directory: Path | str, *, figures: bool = True, pr
     directory.mkdir(parents=True, exist_ok=True)
     write_document(analysis, directory / "transitions.json")
     path = directory / "report.html"
-    path.write_text(page(analysis, figures=figures), encoding="utf-8")
+
+    @cache
+    def figure(name: str) -> Figure:
+        drawn = FIGURES[name](analysis.trajectories, analysis.transitions)
+        canvas.settle(drawn)
+        return drawn
+
+    path.write_text(page(analysis, figure, figures=figures), encoding="utf-8")
     names = available(analysis.trajectories) if figures else []
     for done, name in enumerate(names):
         tell("figures", done / len(names))
         (directory / "figures").mkdir(exist_ok=True)
-        canvas.save(FIGURES[name](analysis.trajectories, analysis.transitions), directory / "figures" / name)
+        canvas.save(figure(name), directory / "figures" / name)
     for one in analysis.transitions if figures else []:
         if one.id in analysis.evidence:
             (directory / "figures").mkdir(exist_ok=True)

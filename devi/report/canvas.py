@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, ParamSpec
 
@@ -69,13 +70,21 @@ def new_figure(width: float, height: float) -> Figure:
 
 def save(figure: Figure, path: Path) -> list[Path]:
     """path.png and path.svg."""
-    first = save_as(figure, path.with_suffix(".png"))
     layout = figure.get_layout_engine()
-    figure.set_layout_engine("none")  # the places found for the first file hold: finding them is half of drawing
+    settle(figure)
     try:
-        return [first, save_as(figure, path.with_suffix(".svg"))]
+        return [save_as(figure, path.with_suffix(suffix)) for suffix in (".png", ".svg")]
     finally:
         figure.set_layout_engine(layout)
+
+
+def settle(figure: Figure) -> None:
+    """Find the places of everything once, for every file that is made of the figure: that is half of drawing."""
+    with _as_file(figure, DOTS):
+        layout = figure.get_layout_engine()
+        if layout is not None:
+            layout.execute(figure)
+    figure.set_layout_engine("none")
 
 
 def save_as(figure: Figure, path: Path) -> Path:
@@ -94,17 +103,26 @@ def write_as(figure: Figure, kind: str, file: BinaryIO, *, dots: float) -> None:
 
     As `figure.savefig`, which draws everything twice where a layout is to be found (or was, and is switched off).
     """
-    canvas, before = figure.canvas, figure.dpi
-    figure.dpi = dots
+    canvas = figure.canvas
+    try:
+        with _as_file(figure, dots):
+            printing = get_registered_canvas_class(kind[1:])(figure)
+            getattr(printing, f"print_{kind[1:]}")(file, metadata=FORMATS[kind])
+    finally:
+        figure.set_canvas(canvas)
+
+
+@contextlib.contextmanager
+def _as_file(figure: Figure, dots: float) -> Iterator[None]:
+    """With our fonts, at so many dots an inch."""
+    before, figure.dpi = figure.dpi, dots
     try:
         with matplotlib.rc_context(FONTS), warnings.catch_warnings():
             # A metric may be named in letters that DejaVu lacks; boxes in a figure are no reason to fail a report.
             warnings.filterwarnings("ignore", message="Glyph .* missing from")
-            printing = get_registered_canvas_class(kind[1:])(figure)
-            getattr(printing, f"print_{kind[1:]}")(file, metadata=FORMATS[kind])
+            yield
     finally:
         figure.dpi = before
-        figure.set_canvas(canvas)
 
 
 def literal(text: str) -> str:

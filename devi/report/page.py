@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,6 +36,8 @@ from devi.report.step_axis import StepAxis
 from devi.report.trace_chart import trace_chart
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from devi.analysis import Analysis
 
 FALLBACK_DOTS = 110  # of the pictures shown when scripts are off
@@ -59,8 +62,12 @@ class Chart(NamedTuple):
     readings: tuple[str, ...] = ()  # what is written above it, one text a checkpoint
 
 
-def page(analysis: Analysis, *, figures: bool = True) -> str:
-    """The whole page as text. figures: whether the figures for papers lie beside it, to be linked to."""
+def page(analysis: Analysis, figure: Callable[[str], Figure] | None = None, *, figures: bool = True) -> str:
+    """The whole page as text.
+
+    figure   gives one of FIGURES by name, for a caller that has drawn them
+    figures  whether the figures for papers lie beside it, to be linked to
+    """
     trajectories, transitions = analysis.trajectories, records(analysis.transitions)
     charts = _charts(trajectories, transitions)
     everything = [chart for group in charts.values() for chart in group]
@@ -83,7 +90,7 @@ def page(analysis: Analysis, *, figures: bool = True) -> str:
         readings=for_script({chart.id: chart.readings for chart in everything if chart.readings}),
         step_list=for_script(trajectories["step"].values.tolist()),
         vega=vega() if everything else Markup(""),
-        pictures=_pictures(trajectories, transitions),
+        pictures=_pictures(trajectories, figure or (lambda name: FIGURES[name](trajectories, transitions))),
         figures=available(trajectories) if figures else [],
         scalars=_last_values(trajectories),
         flags=flag_counts(trajectories, analysis.flag_meanings),
@@ -216,12 +223,12 @@ def _charts(trajectories: xr.Dataset, transitions: list[dict[str, Any]]) -> dict
     return groups
 
 
-def _pictures(trajectories: xr.Dataset, transitions: list[dict[str, Any]]) -> list[tuple[str, str]]:
+def _pictures(trajectories: xr.Dataset, figure: Callable[[str], Figure]) -> list[tuple[str, str]]:
     """(name, data URI) of the pictures for readers without scripts."""
     result = []
     for name in [name for name in available(trajectories) if name in FALLBACK]:
         buffer = io.BytesIO()
-        write_as(FIGURES[name](trajectories, transitions), ".png", buffer, dots=FALLBACK_DOTS)
+        write_as(figure(name), ".png", buffer, dots=FALLBACK_DOTS)
         result.append((name, "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")))
     return result
 

@@ -13,14 +13,14 @@ from devi.task import Batch
 if TYPE_CHECKING:
     from devi.sampling.posterior import Posterior
 
-EXAMPLES = 8
+EXAMPLES = 300  # some formulas are for many examples only
 
 
 def check_replicas(posterior: Posterior, exact: Tensor, fixed: dict[str, Tensor], data: Batch) -> None:
     """Raises DeviError if `posterior.replicas` gives another loss or gradient than autograd.
 
     exact  (checkpoint, parameter) float64;  fixed  name -> (checkpoint, ...): what is not sampled
-    Compared at the last checkpoint on a few examples, in float64.
+    Compared at the last checkpoint on a some examples, in float64.
     """
     few = floats_as(Batch(data.inputs[:EXAMPLES], data.targets[:EXAMPLES]).to(posterior.device), torch.float64)
     others = {name: float_as(value[-1:].to(posterior.device), torch.float64) for name, value in fixed.items()}

@@ -15,6 +15,7 @@ TRANSFORMER = {"architecture": "transformer", "p": 7, "embed": 8, "width": 12, "
 TASKS = {
     "superposition": Superposition(init_scale=0.5),
     "linear superposition": Superposition(init_scale=0.5, output="linear"),
+    "superposition, many features": Superposition(features=9, hidden=3, init_scale=0.5, examples=600),
     "sparse superposition": Superposition(features=9, hidden=3, distribution="sparse", init_scale=0.5, examples=70),
     "mlp": ModularAddition(p=7, embed=4, width=8, train_fraction=0.9),
     "transformer": ModularAddition(**TRANSFORMER, train_fraction=0.9),
