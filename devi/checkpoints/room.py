@@ -33,7 +33,8 @@ class Room:
 
     def __init__(self, descriptor: int, start: int, end: int, size: int) -> None:
         self._descriptor, self._end = descriptor, end
-        is_mapped = size <= MOST_MAPPED_BYTES and file_system(descriptor) in STAYS_IN_PLACE
+        is_whole = os.fstat(descriptor).st_size >= end
+        is_mapped = is_whole and size <= MOST_MAPPED_BYTES and file_system(descriptor) in STAYS_IN_PLACE
         self._map = mmap.mmap(descriptor, end) if is_mapped else None
         self._made = self._asked = start  # zeros are written up to here; and will be up to there
         self._ahead = min(max(AHEAD_RECORDS * size, LEAST_AHEAD), MOST_AHEAD)
@@ -45,16 +46,17 @@ class Room:
             _ROOMS.add(self)
 
     def put(self, record: memoryview, at: int) -> None:
-        """Put a record at byte `at`, right behind the one before. Raises OSError if there is no room on the disk.
-
-        To touch a mapped page that is no longer in the file kills the process: nobody may cut the file meanwhile.
-        """
+        """Put a record at byte `at`, right behind the one before. Raises OSError if there is no room on the disk."""
         if self._map is None:
             self._write(record, at)
             return
         end = at + len(record)
         if end > self._made:
             self._wait(end)
+        # To touch a mapped page that is no longer in the file would kill the process, and training with it.
+        if self._map.size() < end:
+            self._write(record, at)  # somebody has cut the file: what is left is found out when it is read
+            return
         self._map[at:end] = record
         if self._asked - end < self._ahead // 2 and self._pool is not None:
             self._ask(end)

@@ -194,3 +194,50 @@ def test_a_recorder_says_that_the_disk_is_full_when_no_room_can_be_made(tmp_path
     monkeypatch.setattr(room_module, "write_all", real)
     record.close()
     assert open_run(tmp_path / "run").steps.tolist() == list(range(safe + 1))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("left", [0, 1000, 1000 + 104 * 3 + 50])
+def test_a_file_that_is_cut_meanwhile_kills_nobody(file, size, left):
+    filled(file, size, 50)
+    room = Room(file, 1000, 1000 + 50 * size, size)
+    record = memoryview(bytes([5]) * size)
+    for number in range(20):
+        if number in (3, 9):
+            room.rest()
+            os.truncate(file, left)
+        room.put(record, 1000 + number * size)
+        assert os.pread(file, size, 1000 + number * size) == record
+    room.close()
+
+
+def test_a_recorder_goes_on_though_its_segment_is_cut_and_what_is_gone_is_told(tmp_path):
+    with Recorder(tmp_path / "run", state={}, notice=lambda text: None) as record:
+        for step in range(10):
+            record(step, nn.Linear(2, 2))
+        segment = tmp_path / "run" / "segment-000000.h5"
+        os.truncate(segment, 4096)
+        for step in range(10, 13):
+            record(step, nn.Linear(2, 2))
+        run = open_run(tmp_path / "run")
+        assert run.steps[-3:].tolist() == [10, 11, 12]
+        assert len(run.findings) > 0
+
+
+def test_a_run_whose_last_segment_was_cut_is_resumed_with_what_is_left(tmp_path):
+    script = f"""
+        import os
+        from torch import nn
+        from devi import Recorder
+        record = Recorder({str(tmp_path / "run")!r}, state={{}}, notice=lambda text: None)
+        for step in range(10):
+            record(step, nn.Linear(2, 2))
+        os._exit(0)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
+    os.truncate(tmp_path / "run" / "segment-000000.h5", 4096)
+    notices = []
+    with Recorder(tmp_path / "run", state={}, resume=True, notice=notices.append) as record:
+        record(20, nn.Linear(2, 2))
+    assert any("segment-000000.h5" in notice for notice in notices)
+    assert open_run(tmp_path / "run").steps.tolist()[-1] == 20
