@@ -54,7 +54,7 @@ class Room:
         if end > self._made:
             self._wait(end)
         # To touch a mapped page that is no longer in the file would kill the process, and training with it.
-        if self._map.size() < end:
+        if os.lseek(self._descriptor, 0, os.SEEK_END) < end:  # the quickest way to the size
             self._write(record, at)  # somebody has cut the file: what is left is found out when it is read
             return
         self._map[at:end] = record
