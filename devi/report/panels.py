@@ -200,8 +200,13 @@ def most_varying(values: np.ndarray, limit: int = SERIES_LIMIT) -> list[int]:
 
 def is_unhealthy(flags: xr.DataArray) -> np.ndarray:
     """Whether an estimate is flagged by more than what its attribute `information` lists, (step,) bool."""
-    information = {"", *str(flags.attrs.get("information", "")).split(",")}
+    information = information_of(flags)
     return np.array([bool(set(str(words).split(",")) - information) for words in flags.values], dtype=bool)
+
+
+def information_of(flags: xr.DataArray) -> set[str]:
+    """Words that say something of an estimate and nothing against it, and the empty one."""
+    return {"", *str(flags.attrs.get("information", "")).split(",")}
 
 
 def _uncertainty(

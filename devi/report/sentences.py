@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from devi.report.panels import is_unhealthy, units_of
+from devi.report.panels import information_of, is_unhealthy, units_of
 from devi.report.quantity import Reading, is_count, quantity, readings
 
 CHANGES_SHOWN = 5  # in one sentence; the table lists them all
@@ -147,7 +147,9 @@ def llc_sentence(trajectories: xr.Dataset) -> str:
     flags = trajectories.get("llc_flags")
     flagged = 0 if flags is None else int(is_unhealthy(flags).sum())
     remarked = 0 if flags is None else sum(bool(str(flag)) for flag in flags.values)
-    words = ", ".join(f"{word} {times}" for word, times in flag_words(trajectories))
+    information = set() if flags is None else information_of(flags)
+    counts = [(word in information, f"{word} {times}") for word, times in flag_words(trajectories)]
+    words, remarks = (", ".join(text for is_remark, text in counts if is_remark == kind) for kind in (False, True))
     text = f"All {count} LLC estimates passed their own diagnostics."
     if flagged == count:
         text = (
@@ -157,12 +159,12 @@ def llc_sentence(trajectories: xr.Dataset) -> str:
     elif flagged:
         are, their = ("is", "its") if flagged == 1 else ("are", "their")
         text = (
-            f"{flagged} of {count} LLC estimates {are} flagged by {their} own diagnostics ({words}) and drawn hollow;"
-            " what that means is below."
+            f"{flagged} of {count} LLC estimates {are} flagged by {their} own diagnostics ({words}) and drawn hollow"
+            f"{f'; remarks: {remarks}' if remarks else ''}. What that means is below."
         )
     elif remarked:
         text = (
-            f"All {count} LLC estimates passed their own diagnostics; {remarked} carry a remark ({words}),"
+            f"All {count} LLC estimates passed their own diagnostics; {remarked} carry a remark ({remarks}),"
             " explained below."
         )
     elif flags is None:

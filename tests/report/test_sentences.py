@@ -152,7 +152,7 @@ def test_headline_counts_what_was_found_and_where(trajectories, transition):
 
 def test_llc_sentence_says_how_many_estimates_can_be_trusted(trajectories):
     assert llc_sentence(trajectories) == (
-        "1 of 8 LLC estimates is flagged by its own diagnostics (rhat 1) and drawn hollow; what that means is below."
+        "1 of 8 LLC estimates is flagged by its own diagnostics (rhat 1) and drawn hollow. What that means is below."
     )
     trajectories["llc_flags"][:] = "rhat"
     assert llc_sentence(trajectories).startswith(
@@ -165,7 +165,10 @@ def test_llc_sentence_says_how_many_estimates_can_be_trusted(trajectories):
         " explained below."
     )
     trajectories["llc_flags"][2] = "headroom,rhat"
-    assert llc_sentence(trajectories).startswith("1 of 8 LLC estimates is flagged by its own diagnostics (")
+    assert llc_sentence(trajectories) == (
+        "1 of 8 LLC estimates is flagged by its own diagnostics (rhat 1) and drawn hollow;"
+        " remarks: headroom 8, unresolved 7. What that means is below."
+    )
     trajectories["llc_flags"][:] = ""
     trajectories["llc"][2] = np.nan
     assert llc_sentence(trajectories.drop_vars("llc_se")) == (
