@@ -74,7 +74,7 @@ class Source:
             self._copy, self._buffer = self._as_now(buffer, tensors, copies), buffer
 
     def _as_now(self, buffer: RecordBuffer, tensors: list[Tensor], copies: list[tuple[memoryview, memoryview]]) -> Copy:
-        """What copies the next record, as long as the model keeps these tensors, with their values in this memory.
+        """What copies the next record, as long as the model keeps its tensors' values in this memory.
 
         Just after a training step none of this is in the caches, and whatever is looked up costs 0.5 µs: so all of it
         stands in one closure, and lists are gone through by C. The copies keep the memory alive: no other tensor can
@@ -82,9 +82,9 @@ class Source:
         """
         model, dicts, lengths = self._model, self._dicts, self._lengths
         names, set_numbers, get, is_same = self.layout.scalars, buffer.set_numbers, getitem, is_
-        owners = [family for family, _, _ in self._children] + [owner for owner, _ in self._places]
-        keys = [name for _, name, _ in self._children] + [key for _, key in self._places]
-        things = [child for _, _, child in self._children] + tensors
+        owners, keys = [owner for owner, _ in self._places], [key for _, key in self._places]
+        families, own_names = [family for family, _, _ in self._children], [name for _, name, _ in self._children]
+        children = [child for _, _, child in self._children]
         pointer_of, shape_of, stride_of, dtype_of = Tensor.data_ptr, Tensor.size, Tensor.stride, _dtype_of
         pointers, shapes = list(map(pointer_of, tensors)), list(map(shape_of, tensors))
         strides, dtypes = list(map(stride_of, tensors)), list(map(dtype_of, tensors))
@@ -95,14 +95,18 @@ class Source:
                     now is not model
                     or tuple(scalars) != names
                     or list(map(len, dicts)) != lengths
-                    or not all(map(is_same, map(get, owners, keys), things))
-                    or list(map(pointer_of, tensors)) != pointers
-                    or list(map(shape_of, tensors)) != shapes
-                    or list(map(stride_of, tensors)) != strides
-                    or list(map(dtype_of, tensors)) != dtypes
+                    or not all(map(is_same, map(get, families, own_names), children))
                 ):
                     return False
-            except KeyError:
+                found = list(map(get, owners, keys))  # which of them stand here now is no matter, but where
+                if (
+                    list(map(pointer_of, found)) != pointers
+                    or list(map(shape_of, found)) != shapes
+                    or list(map(stride_of, found)) != strides
+                    or list(map(dtype_of, found)) != dtypes
+                ):
+                    return False
+            except (KeyError, TypeError, RuntimeError):  # gone, None, or a tensor without memory of its own
                 return False
             numbers: Collection[Any] = scalars.values()
             for number in numbers:
