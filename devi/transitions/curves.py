@@ -26,6 +26,8 @@ class Curve:
 
     inflation  variance × autocorrelation time of the noise, in units of sigma²: what a mean over many points feels
     columns    searched beside it as one metric: the log of their number is taken off the evidence (Bonferroni)
+    bounds   values beyond which the metric cannot go: an accuracy is between 0 and 1; infinite if none are known
+    monotone 1 or -1 for a metric that only rises or only falls, as its declaration says; else 0
     material a smaller change is no change of structure, in y's unit; 0 unless the metric declares one
     gated    a column that is defined only once another metric is large enough, so that it follows and does not lead
     context  supports an event but makes none (ranks.py)
@@ -42,6 +44,8 @@ class Curve:
     inflation: float = 1.0
     columns: int = 1
     material: float = 0.0
+    bounds: tuple[float, float] = (-np.inf, np.inf)
+    monotone: int = 0
 
     @cached_property
     def reach(self) -> float:
@@ -140,6 +144,7 @@ def _columns(
     floor = MATERIAL["accuracy"] if name.endswith("accuracy") else MATERIAL.get(str(variable.attrs.get("units")), 0.0)
     if widest < floor:
         return [], f"its range {widest:.2g} is below {floor:g}, too small to be a change of structure"
+    bounds = _bounds(name, variable, table[usable])
     searched = [j for j in range(table.shape[1]) if enough[j] and spreads[j] >= 0.1 * widest]
     curves = []
     for j in searched:
@@ -160,9 +165,21 @@ def _columns(
                 inflation=_inflation(x, y, sigma),
                 columns=len(searched),
                 material=floor,
+                bounds=bounds,
+                monotone={"up": 1, "down": -1}.get(str(variable.attrs.get("monotone", "")), 0),
             )
         )
     return curves, None
+
+
+def _bounds(name: str, variable: xr.DataArray, values: np.ndarray) -> tuple[float, float]:
+    """The declared bounds of a metric (attribute `bounds`), those of an accuracy by its name (in per cent if it is)."""
+    declared = np.atleast_1d(variable.attrs.get("bounds", ()))
+    if len(declared) == 2:
+        return float(declared[0]), float(declared[1])
+    if name.endswith("accuracy"):
+        return 0.0, 1.0 if np.max(values) <= 1.5 else 100.0
+    return -np.inf, np.inf
 
 
 def _spread(y: np.ndarray) -> float:

@@ -3,7 +3,8 @@
 The clearest change starts an event; others join the nearest event whose 10-90% span holds their midpoint, or whose
 midpoint lies in theirs. Two columns of one metric (two features) share an event only if their midpoints fall between
 the same checkpoints: features that enter at distinguishable dates stay two transitions. A bend of a column makes no
-event. Context (ranks.py) comes last and joins what overlaps it, so that one change is not reported twice.
+event, nor does one where a bounded metric arrives at its bound. Context (ranks.py) comes last and joins what overlaps
+it, so that one change is not reported twice.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from devi.transitions.fit import WIDEST
 
 FOLLOWS_WITHIN = 0.1  # decades: what only follows an event may lag it by so much
 FAINT = 0.2  # of the metric's range: a column that changes by less joins an event and makes none
+ARRIVED = 0.05  # of the distance between its bounds: where a metric has reached one
 CLEAR = 0.3  # of a metric's range: a change that nobody would overlook
 SIGNAL = 2.5  # times the noise
 READJUSTMENT = 0.6  # of a column's largest change: smaller ones of the same column join an event or are dropped
@@ -57,7 +59,7 @@ class Event:
 def events_of(changes: Sequence[Change]) -> list[Event]:
     """Changes of all curves, merged; by midpoint. The order of `changes` does not matter."""
     spikes = [change for change in changes if change.shape == "spike"]
-    moves = sorted((change for change in changes if change.shape != "spike"), key=_clarity, reverse=True)
+    moves = sorted((change for change in changes if _can_be(change)), key=_clarity, reverse=True)
     largest: dict[tuple[str, int | None], float] = {}
     for change in moves:
         key = (change.curve.metric, change.curve.index)
@@ -67,6 +69,7 @@ def events_of(changes: Sequence[Change]) -> list[Event]:
         key = (change.curve.metric, change.curve.index)
         curve = change.curve
         small = curve.index is not None and change.share < max(READJUSTMENT * largest[key], FAINT)
+        small |= _saturates(change)
         follows = curve.gated or curve.context or small
         # What only follows looks a little further for its event; a kink there is where the event begins or ends.
         slack = FOLLOWS_WITHIN if follows or change.shape == "kink" else change.gap
@@ -86,6 +89,22 @@ def events_of(changes: Sequence[Change]) -> list[Event]:
     for event in events:
         event.spikes = [one for one in spikes if event.onset - 0.05 <= one.centre <= event.end + 0.05]
     return events
+
+
+def _can_be(change: Change) -> bool:
+    """Whether it is a change, of a metric that may change in this direction: one that only rises does not fall."""
+    against = change.shape != "kink" and change.amplitude * change.curve.monotone < 0
+    return change.shape != "spike" and not against
+
+
+def _saturates(change: Change) -> bool:
+    """Whether a bend is only where a bounded metric arrives at its bound: an accuracy of 1 stays there."""
+    low, high = change.curve.bounds
+    if change.shape != "kink" or not np.isfinite(high - low):
+        return False
+    after = change.fitted[change.curve.x >= change.end]
+    room = ARRIVED * (high - low)
+    return bool(len(after) and (np.all(after > high - room) or np.all(after < low + room)))
 
 
 def _clarity(change: Change) -> tuple[float, ...]:

@@ -68,3 +68,32 @@ def test_only_metrics_that_would_have_shown_a_change_stand_against_it():
     short = np.where(STEPS > 500, np.linspace(0, 1, len(X)), np.nan)
     (one,) = find_transitions(run(a=jump(400), still=-X, loud=noise, late=short))
     assert one.against == ("still",)
+
+
+# What is declared of a metric
+
+
+def test_an_accuracy_that_arrives_at_one_bends_there_and_that_is_no_event():
+    """It rises by the logarithm of the step and stops at its bound; without bounds, that is a kink."""
+    rising = np.minimum(0.25 * X + 0.2, 1.0)
+    assert find_transitions(run(test_accuracy=rising), operating_point="exploratory") == []
+    assert find_transitions(run(test_accuracy=100 * rising), operating_point="exploratory") == []
+    (bent,) = find_transitions(run(other=rising), operating_point="exploratory")
+    assert bent.type == "kink"
+    declared = run(other=rising)
+    declared["other"].attrs["bounds"] = (0.0, 1.0)
+    assert find_transitions(declared, operating_point="exploratory") == []
+
+
+def test_a_bend_of_an_accuracy_far_from_its_bounds_is_an_event():
+    (bent,) = find_transitions(run(test_accuracy=0.1 + 0.25 * kink(400)), operating_point="exploratory")
+    assert bent.type == "kink"
+
+
+def test_a_metric_that_only_rises_does_not_step_down():
+    falling = run(total=1 - sigmoid(400, 0.3))
+    assert len(find_transitions(falling)) == 1
+    falling["total"].attrs["monotone"] = "up"
+    assert find_transitions(falling) == []
+    falling["total"].attrs["monotone"] = "down"
+    assert len(find_transitions(falling)) == 1
