@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from devi.transitions.dating import REPLICATES, drawn_noise
+from devi.transitions.detector import WIDER
 from devi.transitions.fusion import find_transitions
 from tests.transitions.planted import STEPS, X, run, sigmoid
 
@@ -23,13 +24,16 @@ def test_drawn_noise_has_the_variance_and_the_correlation_of_the_residual(rho):
 
 
 def test_an_interval_is_as_wide_as_theory_says():
-    """Centre of a logistic of amplitude A, scale s, white noise sigma, n points a decade: var = 6 s sigma² / (A² n)."""
+    """Centre of a logistic of amplitude A, scale s, white noise sigma, n points a decade: var = 6 s sigma² / (A² n).
+
+    That is for the noise alone; WIDER is for what the noise does not know.
+    """
     noise, scale = 0.1, 0.4 / (2 * np.log(9))
     y = sigmoid(400, 0.4) + noise * np.random.default_rng(0).normal(size=len(X))
     (one,) = find_transitions(run(a=y))
     low, high = one.intervals["midpoint"]
     density = np.sum((X > 2) & (X < 3.2)) / 1.2
-    wanted = 2 * 1.645 * np.sqrt(6 * scale * noise**2 / density)
+    wanted = WIDER * 2 * 1.645 * np.sqrt(6 * scale * noise**2 / density)
     # A slow null beside it takes up part of the change: wider than theory by up to 60%.
     assert 0.8 * wanted < np.log10(high / low) < 1.6 * wanted
 
@@ -49,8 +53,8 @@ def test_a_jump_is_anywhere_between_its_checkpoints():
 
 
 @pytest.mark.slow
-def test_nine_of_ten_intervals_hold_the_planted_midpoint():
-    """60 runs of two noisy curves: at 90% fewer than 47 or more than 59 held have a probability of 0.8%."""
+def test_at_least_nine_of_ten_intervals_hold_the_planted_midpoint():
+    """60 runs of two noisy curves of a shape that is known: WIDER makes 96.8% of 90%; fewer than 53 held: 0.3%."""
     held = found = 0
     for seed in range(60):
         random = np.random.default_rng(seed)
@@ -59,4 +63,4 @@ def test_nine_of_ten_intervals_hold_the_planted_midpoint():
             found += 1
             held += one.intervals["midpoint"][0] <= 400 <= one.intervals["midpoint"][1]
     assert found >= 58
-    assert 47 <= held <= 59
+    assert held >= 53
