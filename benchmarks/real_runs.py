@@ -10,6 +10,8 @@ transitions against dates that rules read off the curves:
                    accuracy; the twins (no weight decay, shuffled labels) must report no generalization.
 Every span must be at most one decade.
 
+A second table gives F1, errors of onset and midpoint and alarms in null windows, against the truths of real_truth.py.
+
 --quick leaves the learning coefficient out; --write puts the table into benchmarks/README.md.
 """
 
@@ -20,6 +22,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from real_truth import HEADER, Count, counted, row_of
 from scipy.optimize import linear_sum_assignment
 from tables import put_table
 
@@ -38,7 +41,8 @@ def main() -> None:
     parser.add_argument("--seeds", default="0:5", help="first and, exclusive, last seed: 0:5")
     options = parser.parse_args()
     seeds = range(*(int(end) for end in options.seeds.split(":")))
-    rows = []
+    rows: list[list[object]] = []
+    counts: dict[str, list[Count]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         place = options.keep or Path(scratch)
         for case, task, preset, settings, judge in CASES:
@@ -49,14 +53,21 @@ def main() -> None:
                 row = [case, seed, *judge(analysis)]
                 print(*row, sep=" | ", flush=True)
                 rows.append(row)
+                count = counted(analysis.trajectories, analysis.transitions, is_twin=judge is judge_twin)
+                counts.setdefault(case, []).append(count)
     header = ["case", "seed", "true dates", "found", "missed", "unmatched", "widest span, decades", "verdict"]
     failed = [row for row in rows if row[-1] != "pass"]
     print(f"{len(rows) - len(failed)} of {len(rows)} pass")
+    figures = [row_of(case, some) for case, some in counts.items()]
+    figures.append(row_of("all", [one for some in counts.values() for one in some]))
+    for row in figures:
+        print(*row, sep=" | ")
     if options.write:
         note = f"{'Without' if options.quick else 'With'} the learning coefficient."
         seeds_told = "" if options.seeds == "0:5" else f", seeds {options.seeds}"
         name = f"real runs{options.only and ', ' + options.only}{seeds_told}"
         put_table(name, header, rows, f"{note} {len(rows) - len(failed)} of {len(rows)} pass.")
+        put_table(name.replace("real runs", "real run figures"), HEADER, figures, note)
 
 
 def analyzed(path: Path, task_name: str, preset: str | None, settings: dict[str, object], quick: bool) -> Analysis:

@@ -1,0 +1,155 @@
+"""What really happens in a training run, read off its curves by rule, and how near reported transitions come to it.
+
+A truth is the 10-90% rise of one quantity; one that begins before the fifth checkpoint may be found and need not be:
+
+  superposition     the norm of each feature that ends above 0.5
+  modular addition  test accuracy ('generalization') and train accuracy ('memorization'), of runs that generalize;
+                    of twins (no weight decay, shuffled labels) train accuracy only
+
+A reported transition matches the truth of its label (a feature: its support names the feature) if their spans overlap
+within a tenth, one to one. Reported ones of these labels that match none are false; other labels (circuit formation,
+instability, ...) have no rule and are counted apart.
+
+Null windows are the run up to half the beginning of its first truth and from twice the end of its last one on, where
+they have LEAST checkpoints: whatever is found there, searched by itself, is an alarm, though some of it (instabilities)
+did happen.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from scipy.optimize import linear_sum_assignment
+
+from devi.transitions.fusion import find_transitions
+from devi.transitions.transition import Transition
+
+LEAST = 20  # checkpoints of a null window
+RULED = re.compile(r"generalization|memorization|features? \d")  # labels that have a rule
+
+
+class Truth(NamedTuple):
+    """low, middle, high: steps at which 10, 50 and 90% of the way are first done; label as devi would call it.
+
+    is_resolved  whether four checkpoints or more lie before it
+    """
+
+    label: str
+    feature: int | None
+    low: float
+    middle: float
+    high: float
+    is_resolved: bool
+
+
+def truths(trajectories: xr.Dataset, *, is_twin: bool) -> list[Truth]:
+    """In the order of time."""
+    if "feature_norm" in trajectories:
+        norms = trajectories["feature_norm"].values  # (step, feature)
+        there = np.flatnonzero(norms[-1] > 0.5).tolist()
+        found = [_rise(f"feature {k} enters", k, trajectories, norms[:, k]) for k in there]
+    else:
+        named = {"memorization": "train_accuracy"} | ({} if is_twin else {"generalization": "test_accuracy"})
+        found = [_rise(label, None, trajectories, trajectories[metric].values) for label, metric in named.items()]
+    return sorted(found, key=lambda truth: truth.middle)
+
+
+def _rise(label: str, feature: int | None, trajectories: xr.Dataset, values: np.ndarray) -> Truth:
+    """The rise from the first to the largest value."""
+    steps = trajectories["step"].values.astype(float)
+    share = (values - values[0]) / (values.max() - values[0])
+    places = {part: int(np.argmax(share >= part)) for part in (0.1, 0.5, 0.9)}
+    low, middle, high = (_crossing(steps, share, i, part) for part, i in places.items())
+    return Truth(label, feature, low, middle, high, is_resolved=places[0.1] >= 4)
+
+
+def _crossing(steps: np.ndarray, share: np.ndarray, i: int, part: float) -> float:
+    """Where the share crosses between two checkpoints, on the log axis."""
+    along = (part - share[i - 1]) / max(share[i] - share[i - 1], 1e-12)
+    x = np.log10(np.maximum(steps[i - 1 : i + 1], 0.5))
+    return float(10 ** (x[0] + along * (x[1] - x[0])))
+
+
+def matches(found: list[Transition], true: list[Truth]) -> dict[int, int]:
+    """Reported transition -> truth, one to one, the nearest midpoints first."""
+    if not found or not true:
+        return {}
+    far = 1e6
+    cost = np.array([[abs(np.log(t.midpoint / one.middle)) if _fits(t, one) else far for one in true] for t in found])
+    rows, columns = linear_sum_assignment(cost)
+    return {int(r): int(c) for r, c in zip(rows, columns, strict=True) if cost[r, c] < far}
+
+
+def _fits(t: Transition, one: Truth) -> bool:
+    overlap = t.onset <= 1.1 * one.high and t.end >= one.low / 1.1
+    if one.feature is None:
+        return overlap and t.label == one.label
+    named = any(s.index == one.feature and s.metric in ("feature_norm", "feature_dimensionality") for s in t.support)
+    return overlap and named
+
+
+class Count(NamedTuple):
+    """Of one run. onsets, midpoints: errors of the matches, decades; alarms: labels found in the null window."""
+
+    true: int
+    found: int
+    false: int
+    others: int
+    onsets: list[float]
+    midpoints: list[float]
+    windows: int
+    alarms: list[str]
+
+
+def counted(trajectories: xr.Dataset, found: list[Transition], *, is_twin: bool) -> Count:
+    true = truths(trajectories, is_twin=is_twin)
+    pairs = matches(found, true)
+    rest = [t for i, t in enumerate(found) if i not in pairs]
+    ruled = [t for t in rest if RULED.match(t.label)]
+    sure = [(found[i], true[j]) for i, j in pairs.items() if true[j].is_resolved]
+    windows = null_windows(trajectories, true)
+    return Count(
+        sum(truth.is_resolved for truth in true),
+        len(sure),
+        len(ruled),
+        len(rest) - len(ruled),
+        [float(abs(np.log10(t.onset / truth.low))) for t, truth in sure],
+        [float(abs(np.log10(t.midpoint / truth.middle))) for t, truth in sure],
+        len(windows),
+        [t.label for window in windows for t in find_transitions(window)],
+    )
+
+
+def null_windows(trajectories: xr.Dataset, true: list[Truth]) -> list[xr.Dataset]:
+    """The run before its first truth and after its last one, as far as these are long enough to say anything."""
+    steps = trajectories["step"].values
+    early = steps <= 0.5 * min(truth.low for truth in true)
+    late = steps >= 2 * max(truth.high for truth in true)
+    windows = [trajectories.isel(step=np.flatnonzero(part)) for part in (early, late)]
+    return [window for window in windows if window.sizes["step"] >= LEAST]
+
+
+HEADER = [
+    "case", "runs", "truths", "F1", "F1 if all else were false", "onset off, decades", "midpoint off, decades",
+    "null windows", "alarms per window", "of them",
+]  # fmt: skip
+
+
+def row_of(case: str, counts: list[Count]) -> list[str]:
+    """Medians of the errors, sums of the rest."""
+    true, found, false, others = (sum(getattr(one, name) for one in counts) for name in Count._fields[:4])
+    onsets, midpoints = ([error for one in counts for error in getattr(one, name)] for name in ("onsets", "midpoints"))
+    windows, alarms = sum(one.windows for one in counts), [label for one in counts for label in one.alarms]
+    kinds = ", ".join(f"{alarms.count(label)} {label}" for label in sorted(set(alarms), key=alarms.count, reverse=True))
+    return [
+        case, str(len(counts)), str(true), _f1(true, found, false), _f1(true, found, false + others),
+        f"{np.median(onsets):.3f}" if onsets else "-", f"{np.median(midpoints):.3f}" if midpoints else "-",
+        str(windows), f"{len(alarms) / windows:.2f}" if windows else "-", kinds or "-",
+    ]  # fmt: skip
+
+
+def _f1(true: int, found: int, false: int) -> str:
+    return f"{2 * found / max(true + found + false, 1):.2f}" if true else "-"
