@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from devi.transitions.curves import NOISE_FLOOR
+
 if TYPE_CHECKING:  # the report reads `around`, and should not wait for the search to be imported
     from devi.transitions.detector import Change
     from devi.transitions.events import Event
@@ -62,6 +64,13 @@ def moved(event: Event, change: Change) -> float:
 
 
 def supporters(event: Event) -> list[Change]:
-    """The lead and the changes with evidence of their own: joining what another curve shows is no evidence."""
-    others = (one for one in event.changes[1:] if one.log_bayes_factor > 0 and moved(event, one) != 0)
-    return [event.lead, *others]
+    """The lead, and those with evidence of their own whose level moves: joining what others show is no evidence."""
+    return [event.lead, *(one for one in event.changes[1:] if one.log_bayes_factor > 0 and _moves(event, one))]
+
+
+def _moves(event: Event, change: Change) -> bool:
+    """Whether the level moves by more than a fit may be off: a part that the rest takes back moves nothing."""
+    size = abs(moved(event, change))
+    if event.lead.shape == "kink":
+        return size > 0
+    return size > max(change.curve.material, NOISE_FLOOR * change.curve.spread)

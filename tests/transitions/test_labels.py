@@ -122,3 +122,11 @@ def test_a_polygon_that_turns_into_another_is_told():
     (quiet,) = find_transitions(turned.drop_vars("feature_norm"))
     assert quiet.label == "4-gon → 5-gon"
     assert "the polygon of the features turned, 4-gon → 5-gon: train loss" in quiet.description
+
+
+def test_an_accuracy_that_ends_an_instability_a_hair_higher_gains_nothing():
+    at = int(np.argmax(jump(2000)))
+    spiked = np.maximum(TRAIN_LOSS, 1e-6)
+    spiked[at : at + 3] = 1e-2
+    curves = {"test_loss": 10 + 20 * jump(2000), "train_accuracy": LEARNS}
+    assert labels(train_loss=spiked, test_accuracy=0.3 * LEARNS + 0.004 * jump(2000), **curves)[-1] == "instability"
