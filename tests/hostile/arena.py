@@ -10,6 +10,7 @@ text, seconds, and mebibytes of peak memory beyond what the process had before `
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -67,6 +68,7 @@ def _measured(work: Callable[[], object]) -> dict[str, object]:
     from devi.errors import DeviError
 
     signal.alarm(PATIENCE)
+    gc.freeze()  # what importing devi left behind is not to be gone through again and again
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from here
     before, start = _memory("VmRSS"), time.process_time()
     try:
