@@ -46,7 +46,7 @@ def analyze(
         int | None, Option(help="Draws dropped at the start of each chain  [default: calibrated]")
     ] = None,
     budget: Annotated[
-        str | None, Option(help="Time for sampling, calibration not counted: 60s, 5m, 1h  [default: by the work]")
+        str | None, Option(help="Time for calibration and sampling: 60s, 5m, 1h  [default: by the work]")
     ] = None,
     restrict: Annotated[
         list[str] | None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field
 
 from devi.metrics.metric import Metric
-from devi.sampling.settings import CHOSEN, GIVEN, LEAPFROG_STEPS
+from devi.sampling.settings import CHOSEN, LEAPFROG_STEPS
 
 if TYPE_CHECKING:
     from devi.checkpoints.reader import Run
@@ -45,7 +46,7 @@ class SamplerSettings(Metric):
     restrict   the coefficient of only these parameters as well, each restriction by itself: `devi.sampling.restriction`
     sample_on  the data set that is sampled with: train, test, file.py:name; its size is the n of nβ
     observe    data sets whose mean loss is followed along the chains of all parameters
-    budget     seconds that sampling may take, all restrictions together, calibration not counted; '60s', '5m', '1h'
+    budget     seconds that calibration and sampling may take, all restrictions together; '60s', '5m', '1h'
     """
 
     sampler: str = "sgld"
@@ -83,7 +84,8 @@ class SamplerSettings(Metric):
         object.__setattr__(self, "observe", tuple(_several(self.observe)))
 
     def resolved(self, run: Run, progress: Progress = None) -> Self:
-        if all(getattr(self, name) is not None for name in CALIBRATED) and set(self.restricted) == set(self.restrict):
+        is_filled = self.reasons and all(getattr(self, name) is not None for name in CALIBRATED)
+        if is_filled and set(self.restricted) == set(self.restrict):
             return self
         self._check(run)
         parts = 1 + len(self.restrict)
@@ -105,17 +107,17 @@ class SamplerSettings(Metric):
 
         given: dict[str, Any] = {name: getattr(self, name) for name in CHOSEN}
         n = {"n": f"{described(self.sample_on, len(data_set(run.task, self.sample_on).targets))}, which nβ counts"}
-        if self.budget is None and None not in given.values():
+        if self.reasons and self.budget is None and None not in given.values():
             most, length = self.most_draws or given["draws"], self.leapfrog_steps or LEAPFROG_STEPS
-            why = self.reasons or {**dict.fromkeys(CHOSEN, GIVEN), **n}
-            told: dict[str, Any] = {"reasons": why, "moves": self.moves, "drift": self.drift}
+            told: dict[str, Any] = {"reasons": self.reasons, "moves": self.moves, "drift": self.drift}
             return Settings(self.sampler, **given, most_draws=most, leapfrog_steps=length, **told)
-        found = calibrate(
-            run, sampler=self.sampler, seed=self.seed, progress=progress, **self.where(restriction), **given
-        )
+        budget, began = (self.budget or math.inf) / (1 + len(self.restrict)), time.perf_counter()
+        where = self.where(restriction)
+        found = calibrate(run, sampler=self.sampler, seed=self.seed, progress=progress, budget=budget, **where, **given)
         found = dataclasses.replace(found, reasons={**found.reasons, **n})
         if self.budget is not None:
-            found = within_budget(found, self.budget / (1 + len(self.restrict)), found.chains * len(run))
+            spent = time.perf_counter() - began
+            found = within_budget(found, budget, found.chains * len(run), spent=spent)
         own: dict[str, Any] = {"most_draws": self.most_draws, "leapfrog_steps": self.leapfrog_steps}
         return dataclasses.replace(found, **{name: value for name, value in own.items() if value is not None})
 

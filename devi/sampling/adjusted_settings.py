@@ -53,7 +53,16 @@ def choose(choice: Choice, trial: Trial) -> Settings:
         start, chains=int(np.clip(few, 2, CLIMB_CHAINS)), burn_in=BURN_IN, draws=DRAWS, most_draws=MOST_DRAWS
     )
     began = time.perf_counter()
-    found = climb(posterior, trial.steps, kernel, pilot, climbs=climbs, seed=trial.seed, progress=trial.progress)
+    found = climb(
+        posterior,
+        trial.steps,
+        kernel,
+        pilot,
+        climbs=climbs,
+        seed=trial.seed,
+        progress=trial.progress,
+        is_late=trial.is_late,
+    )
     gradients = with_length(kernel, found.settings.leapfrog_steps).gradients_per_step
     seconds = (time.perf_counter() - began) / found.gradients * gradients  # of a trajectory as long as those to come
     if climbs:

@@ -1,6 +1,6 @@
 """Budget: seconds of sampling as a most number of draws, so that what was found once is found again.
 
-    most_draws = budget / (seconds per step and replica · replicas) − burn-in
+    most_draws = (budget − what calibration took) / (seconds per step and replica · replicas) − burn-in
 
 The seconds are what the calibration measured, on this machine; the number of draws is stored with the settings, and
 from then on decides alone.
@@ -33,26 +33,29 @@ def seconds_of(text: str | float | None) -> float | None:
     return None if found is None else float(found)
 
 
-def within_budget(settings: Settings, budget: float, replicas: int) -> Settings:
+def within_budget(settings: Settings, budget: float, replicas: int, *, spent: float = 0.0) -> Settings:
     """The settings with as many draws at most as `budget` seconds are enough for.
 
-    replicas  chains × checkpoints;  Raises DeviError if not even a short chain can be afforded.
+    replicas  chains × checkpoints;  spent  seconds of the budget that calibration has taken
+    Raises DeviError if not even a short chain can be afforded.
     """
     per_step = settings.seconds_per_step * replicas
-    steps = int(budget / per_step) if per_step > 0 else settings.burn_in + settings.most_draws
+    left = max(0.0, budget - spent)
+    steps = int(left / per_step) if per_step > 0 else settings.burn_in + settings.most_draws
     is_fixed = settings.reasons.get("burn_in") == GIVEN
     burn_in = settings.burn_in if is_fixed else min(settings.burn_in, steps // BURN_IN_SHARE)
     least = settings.burn_in + FEWEST_STEPS if is_fixed else FEWEST_STEPS
     if steps < least:
-        enough = f"{math.ceil(1.1 * least * per_step)}s"
+        enough = f"{math.ceil(max(2 * spent, spent + 1.1 * least * per_step))}s"
+        told = f", of which calibration took {spent:.3g} s," if spent else ""
         raise DeviError(
-            f"a budget of {budget:g} s is enough for {steps} steps of {replicas} chains, and at least {least} are"
+            f"a budget of {budget:g} s{told} is enough for {steps} steps of {replicas} chains, and at least {least} are"
             f" needed. Give more time: --budget {enough}; or take fewer chains."
         )
     most = steps - burn_in
     if settings.reasons.get("draws") == GIVEN:
         most = min(most, settings.draws)
-    why = {**settings.reasons, "most_draws": f"what {budget:g} s of sampling are enough for, as measured once"}
+    why = {**settings.reasons, "most_draws": f"what {left:.3g} s of sampling are enough for, as measured once"}
     if burn_in < settings.burn_in:
         why["burn_in"] = f"a quarter of the {steps} steps that the budget is enough for"
     return dataclasses.replace(settings, burn_in=burn_in, draws=min(settings.draws, most), most_draws=most, reasons=why)

@@ -9,6 +9,7 @@ The same settings serve all checkpoints, so that the curve compares like with li
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 Progress = Callable[[float], None] | None
 
 PILOT_CHECKPOINTS = 5
+MOST_CALIBRATING = 0.5  # of a budget
 
 
 def calibrate(
@@ -41,10 +43,13 @@ def calibrate(
     restriction: str = "",
     sample_on: str = "train",
     progress: Progress = None,
+    budget: float = math.inf,
     **given: Any,
 ) -> Settings:
     """The settings for `run`: those given as they are, the others chosen; the same run and seed give the same ones.
 
+    budget  seconds for this and the sampling to come: once half of them are over, nothing is tried further that could
+            also be left (then the machine's speed has a say in the settings). What must be tried is, whatever it takes
     given  values for names in `devi.sampling.settings.CHOSEN`; None is as if not given
     Raises DeviError for a given setting that is out of range.
     """
@@ -55,7 +60,9 @@ def calibrate(
     choice = Choice(given)
     n = posterior.examples
     choice("n_beta", lambda: (n / max(math.log(n), 1.0), f"n / log n with n = {described(sample_on, n)}"))
-    trial = Trial(posterior, run.steps[places], len(run), kernel, seed, progress)
+    end = time.perf_counter() + budget * MOST_CALIBRATING
+    is_late = lambda: time.perf_counter() > end  # noqa: E731
+    trial = Trial(posterior, run.steps[places], len(run), kernel, seed, progress, is_late)
     settings = (adjusted_settings if kernel.is_adjusted else langevin_settings).choose(choice, trial)
     trial.tell(1.0)
     return settings

@@ -21,7 +21,10 @@ FEW_REPLICAS = 64  # a step of so few costs hardly more than a step of one, so c
 
 
 class Trial(NamedTuple):
-    """What settings are tried on: the posterior at a few checkpoints, `steps` (checkpoint,), of a run of so many."""
+    """What settings are tried on: the posterior at a few checkpoints, `steps` (checkpoint,), of a run of so many.
+
+    is_late  whether what could be tried longer should not be: the user's budget is for sampling too
+    """
 
     posterior: Posterior
     steps: np.ndarray
@@ -29,6 +32,7 @@ class Trial(NamedTuple):
     kernel: Kernel
     seed: int
     progress: Callable[[float], None] | None
+    is_late: Callable[[], bool] = lambda: False
 
     def tell(self, share: float) -> None:
         if self.progress is not None:

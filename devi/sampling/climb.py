@@ -13,9 +13,10 @@ trajectories. How much it takes from a direction of order k goes by γ/nβ^(2/k)
 k = 2, twofold for k = 4, hardly for k = 6, and not from k = 8 on. So γ stays where its share of the virial halves as
 nβ rises 16-fold, and a climb is not over before a look from nearer.
 The estimate has settled where it moves by less than 1.2%, known to 2.5%, twice in a row if directions are flat, and
-falls by less than 8% at 8γ. The climb also ends below a rung where flat directions are too long for the chains. Where
-the last move is larger than 1.5%, or the fall than 8%, the estimate is unresolved: with multiplicity above 1 it creeps
-as 1 / log nβ, and no affordable nβ is enough.
+falls by less than 8% at 8γ. Where flat directions are too long for the chains the climb goes back to the rung before:
+it ends there if the estimate has settled, and else goes on from nearer, if that moves it little. Where the last move is
+larger than 1.5%, or the fall than 8%, the estimate is unresolved: with multiplicity above 1 it creeps as 1 / log nβ,
+and no affordable nβ is enough.
 """
 
 from __future__ import annotations
@@ -97,13 +98,14 @@ def climb(
     climbs: bool,
     seed: int,
     progress: Callable[[float], None] | None = None,
+    is_late: Callable[[], bool] = lambda: False,
 ) -> Climb:
-    """Rungs from the settings `here` up; only the first if not `climbs`."""
+    """Rungs from the settings `here` up; only the first if not `climbs`, and no more once `is_late`."""
     tried: list[dict[str, float]] = []
     gradients = 0
 
     def enough(draws: xr.Dataset, found: Estimate) -> bool:
-        return bool((escaped(draws) > MOST_ESCAPED).any()) or ENOUGH_KNOWN(draws, found)
+        return bool((escaped(draws) > MOST_ESCAPED).any()) or ENOUGH_KNOWN(draws, found) or is_late()
 
     def sampled(settings: Settings) -> Rung:
         """The rung, with the step size and trajectories that suit it."""
@@ -144,20 +146,23 @@ def climb(
     before, raises = rung, 1.0  # γ by so much
     calm = 0  # rungs in a row to which the estimate stayed
     while True:
-        is_last = len(tried) >= MOST_RUNGS - 1
+        is_last = len(tried) >= MOST_RUNGS - 1 or is_late()
         if rung.escaped[rests].any() and not is_last:
             before = rung = sampled(_raised(rung.settings, localization=NEARER))
             share, calm = unknown, 0
             continue
         worst = rung.uneven[rests].max()
-        is_last |= worst > TOO_UNEVEN or rung.settings.n_beta >= HIGHEST * here.n_beta
+        is_stuck = worst > TOO_UNEVEN
+        is_last |= is_stuck or rung.settings.n_beta >= HIGHEST * here.n_beta
         pulled = np.zeros(len(steps))
         if is_last or calm > (rung.pull[rests] > FLAT).any():
             best = before if worst > max(UNEVEN, before.uneven[rests].max()) else rung
             if (best.pull[rests] > FLAT).any():
                 near = sampled(_raised(best.settings, localization=NEARER))
                 pulled = _significant(*_move(best.found, near.found), fall=PULLED, rise=RISE)
-                if (pulled[rests] > 0).any() and len(tried) < MOST_RUNGS - 1:
+                # Chains that are stuck move on where flat directions are shorter, if that changes nothing else.
+                goes_on = is_stuck and not pulled[rests].any() and _counted(share, error)[rests].any()
+                if ((pulled[rests] > 0).any() or goes_on) and len(tried) < MOST_RUNGS - 1 and not is_late():
                     before, rung, raises, share, calm = near, near, ZOOM, unknown, 0
                     continue
             if is_last or not pulled[rests].any():

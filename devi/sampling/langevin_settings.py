@@ -1,10 +1,11 @@
 """Settings of sgld and psgld, from short walks at a few checkpoints.
 
     ε  = the largest step with  V − 1 ≤ 0.05  and  discretization share of λ̂ ≤ 0.1  at every checkpoint tried,
-         V = E[(w − w*)·∇U]/d the virial, which for a chain in its stationary state is 1 + (ε/4)·E‖∇U‖²/d
-    γ  = 5 / (ε·burn_in)                            a direction without curvature then relaxes as exp(−εγt), so that
-                                                    e⁻⁵ of its start is left after burn-in; not below nβ/1000
-    burn_in : draws = 1 : 3, and as many of them as WORK allows
+         V = E[(w − w*)·∇U]/d the virial, which for a chain in its stationary state is 1 + (ε/4)·E‖∇U‖²/d;
+         tried first from w*, then as long as burn-in takes, where chains have come to steeper places
+    γ  = 3 / (ε·burn_in)       what a direction without curvature varies by is then e⁻³ short of its end after burn-in;
+                               not below nβ/1000
+    burn_in : draws = 1 : 1 where steps are cheap, for γ then costs an estimate more than noise does; else 1 : 6
 
 So γ buys boundedness in flat directions at the price of a bias: a direction of curvature a in nβ·L adds
 ½·a/(a + γ) instead of ½. With few parameters there are thousands of steps, γ is nβ/1000 and a quadratic of
@@ -14,33 +15,26 @@ out of its estimate. Whether they matter is tried: see `devi.sampling.resolution
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
 
-from devi.sampling.choice import CHECK_WORK, FEW_REPLICAS, FEWEST_STEPS, WORK, Choice, Trial, work
+from devi.sampling.choice import FEW_REPLICAS, FEWEST_STEPS, WORK, Choice, Trial, work
 from devi.sampling.diagnostics import rhat_and_ess
-from devi.sampling.pilots import Pilot, Pilots
+from devi.sampling.pilots import PILOT_CHAINS, Pilot, Pilots
 from devi.sampling.posterior import Posterior
-from devi.sampling.resolution import SMALLEST_ESTIMATE, moves, reason
-from devi.sampling.settings import Settings
-from devi.sampling.step_size import (
-    FEW_PARAMETERS,
-    RELAXATION,
-    chosen_localization,
-    chosen_step_size,
-    regular_localization,
-)
+from devi.sampling.rehearsal import HOLD, Rehearsal
+from devi.sampling.resolution import SMALLEST_ESTIMATE, reason, variants
+from devi.sampling.settings import GIVEN, Settings
+from devi.sampling.step_size import RELAXATION, chosen_step_size, regular_localization
 
-NO_FLAT_DIRECTIONS = 0.15  # share of the directions that the localization may hold for all to count as held by the loss
-HOLD = 0.002  # the share it is then brought down to
-REHEARSAL = 1000  # steps of burn-in, and draws, at most
+REHEARSAL, FIRST_LOOK = 1000, 500  # steps of burn-in, and draws, at most
 ERROR_TARGET = 0.015  # standard error as a share of the estimate, where that many draws can be afforded
 FEWEST_EFFECTIVE = 400  # draws: fewer, and R-hat over many chains is noisy
 MOST_STEPS, MOST_REPLICA_STEPS = 6000, 1.8e6
-# Whether the estimate moves with γ or nβ is asked of so many chains at most, within CHECK_WORK or this share of all.
-CHECK_CHAINS, CHECK_SHARE = 8, 0.1
+# Whether the estimate moves with γ or nβ is asked within this work or this share of all gradients; of that a half at
+# first, the rest where it cannot be told.
+CHECK_WORK, CHECK_SHARE = WORK / 5, 0.1
 
 
 def choose(choice: Choice, trial: Trial) -> Settings:
@@ -59,46 +53,38 @@ def choose(choice: Choice, trial: Trial) -> Settings:
     steps = int(max(FEWEST_STEPS, min(most, affordable)))
     step_size, localization = choice.get("step_size"), choice.get("localization")
     burn_in = int(choice("burn_in", lambda: (
-        (math.ceil(RELAXATION / (step_size * localization)), "5 / (step size × localization)")
+        (math.ceil(RELAXATION / (step_size * localization)), f"{RELAXATION:g} / (step size × localization)")
         if localization and step_size
-        else (steps // 4, "a quarter of the steps")
+        else ((steps // 2, "half of the steps") if steps == MOST_STEPS else (steps * 3 // 20, "15% of the steps"))
     )))  # fmt: skip
     pilots = Pilots(posterior, trial.steps, kernel, n_beta, batch_size, seed)
     tried: list[dict[str, float]] = []
     if step_size is None:
-        step_size, tried, choice.why["step_size"] = chosen_step_size(pilots, localization, trial.progress)
-        choice["step_size"] = step_size
-    some = max(4, min(burn_in, REHEARSAL))
-    if localization is None:
-        localization, choice.why["localization"] = chosen_localization(step_size, n_beta, burn_in)
-        rehearsal = pilots.walk([(step_size, localization)], burn_in=min(burn_in, REHEARSAL), draws=some)
-        hold = float(rehearsal.hold.max())
-        regular = regular_localization(posterior, n_beta, HOLD)
-        if posterior.dimension > FEW_PARAMETERS and hold < NO_FLAT_DIRECTIONS:
-            regular = localization * HOLD / max(hold, HOLD)
-        if regular is not None and regular < localization:
-            localization = regular
-            choice.why["localization"] = f"no flat directions: it takes about {HOLD:.1%} from an estimate of d/2"
-        choice["localization"] = localization
-    else:
-        # What the draws are counted from; with their number given, only a step's time is wanted.
-        some = 4 if "draws" in choice else some
-        rehearsal = pilots.walk([(step_size, localization)], burn_in=0 if some == 4 else some, draws=some)
+        choice["step_size"], tried, choice.why["step_size"] = chosen_step_size(pilots, localization, trial.progress)
+    soft = regular_localization(posterior, n_beta, HOLD) if localization is None else None
+    rate = 0.0 if soft is None else choice["step_size"] * soft.softest
+    if rate > 0 and choice.why["burn_in"] != GIVEN and 2 * RELAXATION / rate < burn_in:
+        burn_in = math.ceil(2 * RELAXATION / rate)
+        choice["burn_in"], choice.why["burn_in"] = burn_in, "what the direction of least curvature relaxes in"
     most_draws = int(choice.get("draws", max(steps - burn_in, FEWEST_STEPS)))
+    look, learning = min(most_draws, FIRST_LOOK), min(burn_in, REHEARSAL)
+    settings = len(variants(0.0, 0.0)) * len(trial.steps)
+    allowed = max(CHECK_WORK / work(posterior, batch_size), CHECK_SHARE * replicas * steps)
+    many = min(int(allowed / 2 / (settings * (learning + look))), FEW_REPLICAS // settings)
+    pilots.chains = max(PILOT_CHAINS, many)
+    rehearsal = Rehearsal(choice, pilots, soft, burn_in=learning, draws=look)
+    rehearsal.shorten()
+    trial.tell(0.75)
+    walk, pilot = rehearsal.start()
+    trial.tell(0.85)
     choice(
         "draws",
-        lambda: _draws(rehearsal, chains, most_draws, f"what is left of {steps} steps, for {replicas} replicas"),
+        lambda: _draws(pilot, chains, most_draws, f"what is left of {steps} steps, for {replicas} replicas"),
     )
+    longest = most_draws if choice.why["draws"] == GIVEN else int(allowed / (settings * pilots.chains)) - learning
+    moved = rehearsal.moves(walk, pilot, most_draws=longest, is_late=trial.is_late)
+    choice.why["unresolved"] = reason(moved)
     seconds = pilots.seconds / max(1, pilots.gradients)
-    moved: dict[str, float] = {}
-    if not choice.all_given:
-        trial.tell(0.85)
-        some, more = min(burn_in, REHEARSAL), min(int(choice["draws"]), REHEARSAL)
-        allowed = max(CHECK_WORK / work(posterior, batch_size), CHECK_SHARE * replicas * (burn_in + choice["draws"]))
-        many = int(np.clip(allowed / (3 * len(trial.steps) * (some + more)), pilots.chains, CHECK_CHAINS))
-        pilots = dataclasses.replace(pilots, chains=many)
-        moved = moves(pilots, step_size=step_size, localization=localization, burn_in=some, draws=more)
-        choice.why["unresolved"] = reason(moved)
     return choice.settings(kernel, most_draws=most_draws, seconds_per_step=seconds, tried=tried, moves=moved)
 
 

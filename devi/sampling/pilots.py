@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,11 +13,19 @@ from torch import Tensor
 
 from devi.sampling.kernels import Kernel
 from devi.sampling.posterior import Posterior
-from devi.sampling.record import Plan
+from devi.sampling.record import Plan, Walk
 from devi.sampling.stein import heat, step_bias, virial
 from devi.sampling.walk import Walkers
 
 PILOT_CHAINS = 2
+
+
+class Variant(NamedTuple):
+    """One setting to walk with; `sharpness` multiplies nβ."""
+
+    step_size: float
+    localization: float
+    sharpness: float = 1.0
 
 
 class Pilot(NamedTuple):
@@ -28,12 +37,11 @@ class Pilot(NamedTuple):
     bias: Tensor  # share of the finite step in λ̂
     hold: Tensor  # γ·E‖w − w*‖²/d, the share of the directions that only the localization holds
     excess: Tensor  # (setting, checkpoint, chain, draw), nβ·(L − L(w*))
-    step_size: Tensor  # after burn-in
 
 
 @dataclass
 class Pilots:
-    """Short walks at a few checkpoints of the run, several settings at a time."""
+    """Short walks at a few checkpoints of the run, several settings at a time; it counts what they cost."""
 
     posterior: Posterior
     steps: np.ndarray
@@ -45,32 +53,53 @@ class Pilots:
     gradients: int = 0
     seconds: float = 0.0
 
-    def walk(self, settings: list[tuple[float, float]], *, burn_in: int, draws: int) -> Pilot:
-        """Every (step size, localization) at every pilot checkpoint, as the replicas of one walk."""
-        posterior, n_beta = self.posterior, self.n_beta
-        shape = len(settings), len(posterior.centers), self.chains
-        rows = torch.arange(shape[1]).repeat_interleave(self.chains).repeat(shape[0])
+    def start(self, settings: Sequence[Variant], *, burn_in: int) -> PilotWalk:
+        """A walk of every setting at every pilot checkpoint, all its replicas together."""
+        return PilotWalk(self, settings, burn_in)
+
+    def walk(self, settings: Sequence[Variant], *, burn_in: int, draws: int) -> Pilot:
+        return self.start(settings, burn_in=burn_in).advance(draws)
+
+
+class PilotWalk:
+    """A walk that can be gone on with."""
+
+    def __init__(self, pilots: Pilots, settings: Sequence[Variant], burn_in: int) -> None:
+        self.pilots, self.settings = pilots, settings
+        posterior, chains = pilots.posterior, pilots.chains
+        self.shape = len(settings), len(posterior.centers), chains
+        rows = torch.arange(self.shape[1]).repeat_interleave(chains).repeat(self.shape[0])
         # Chains of their own (negative numbers), so that the run's draws are not the ones that chose its settings.
-        keys = [(int(self.steps[row]), -1 - number % self.chains) for number, row in enumerate(rows.tolist())]
-        each = shape[1] * self.chains
-        size, pull = torch.tensor(settings, dtype=torch.float64, device=posterior.device).repeat_interleave(each, 0).T
-        began = time.perf_counter()
-        plan = Plan(
-            size[:, None].to(posterior.dtype),
-            n_beta,
-            pull[:, None].to(posterior.dtype),
-            burn_in,
-            self.batch_size,
-            self.seed,
+        keys = [(int(pilots.steps[row]), -1 - number % chains) for number, row in enumerate(rows.tolist())]
+        each = torch.tensor(settings, dtype=torch.float64, device=posterior.device)
+        size, pull, sharpness = (
+            each.repeat_interleave(self.shape[1] * chains, 0).to(posterior.dtype)[:, :, None].unbind(1)
         )
-        walkers = Walkers(posterior, self.kernel, rows.to(posterior.device), keys, plan)
-        one = walkers.advance(draws)
-        self.seconds += time.perf_counter() - began
-        self.gradients += walkers.gradients
-        dimension = posterior.dimension
+        plan = Plan(size, pilots.n_beta * sharpness, pull, burn_in, pilots.batch_size, pilots.seed)
+        self.walkers = Walkers(posterior, pilots.kernel, rows.to(posterior.device), keys, plan)
+        self.is_finite = True
+
+    def advance(self, draws: int) -> Pilot:
+        """So many draws more, after burn-in the first time; what all of them say."""
+        pilots, before = self.pilots, self.walkers.gradients
+        began = time.perf_counter()
+        walk = self.walkers.advance(draws)
+        self.is_finite = bool(walk.excess.isfinite().all())
+        pilots.seconds += time.perf_counter() - began
+        pilots.gradients += self.walkers.gradients - before
+        size = self.shape[1] * self.shape[2]
+        parts = [
+            self._told(Walk(*(each[size * place : size * (place + 1)] for each in walk)), variant)
+            for place, variant in enumerate(self.settings)
+        ]
+        return Pilot(*(torch.stack(numbers) for numbers in zip(*parts, strict=True)))
+
+    def _told(self, one: Walk, variant: Variant) -> Pilot:
+        n_beta, dimension = self.pilots.n_beta * variant.sharpness, self.pilots.posterior.dimension
+        pull = torch.full_like(one.step_size, variant.localization)
 
         def by_checkpoint(values: Tensor) -> Tensor:
-            return values.view(shape).mean(dim=2).cpu()
+            return values.view(self.shape[1:]).mean(dim=1).cpu()
 
         return Pilot(
             estimate=by_checkpoint(n_beta * one.excess.mean(dim=1)),
@@ -78,6 +107,5 @@ class Pilots:
             virial=by_checkpoint(virial(one, n_beta, pull, dimension)),
             bias=by_checkpoint(step_bias(one, n_beta, pull).mean(dim=1)),
             hold=by_checkpoint(pull * one.distance.sum(dim=2).mean(dim=1) / dimension),
-            excess=(n_beta * one.excess).view(*shape, draws).cpu(),
-            step_size=by_checkpoint(one.step_size),
+            excess=(n_beta * one.excess).view(*self.shape[1:], -1).cpu(),
         )

@@ -42,15 +42,21 @@ class Walk(NamedTuple):
 class Plan(NamedTuple):
     """How all replicas walk: numbers but for step_size and localization, (replica, 1) in the posterior's dtype.
 
+    n_beta      one for all, or (replica, 1)
     batch_size  examples per gradient; all of them if it is the size of the training set
     """
 
     step_size: Tensor
-    n_beta: float
+    n_beta: float | Tensor
     localization: Tensor
     burn_in: int
     batch_size: int
     seed: int
+
+    def rows(self, part: slice) -> Plan:
+        """The plan of some of the replicas."""
+        n_beta = self.n_beta[part] if isinstance(self.n_beta, Tensor) else self.n_beta
+        return self._replace(step_size=self.step_size[part], n_beta=n_beta, localization=self.localization[part])
 
 
 class Part(Protocol):

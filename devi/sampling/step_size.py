@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from devi.sampling.pilots import Pilots
+from devi.sampling.pilots import Pilots, Variant
 from devi.sampling.posterior import Posterior
 
 VIRIAL_TOLERANCE = 0.05
 STEP_BIAS_TOLERANCE = 0.1  # of the estimate; it is subtracted, exactly so where the loss is quadratic
-RELAXATION = 5.0  # e-foldings of burn-in in a flat direction
+RELAXATION = 3.0  # e-foldings of burn-in in a flat direction: its draws start 5% short, and go on towards 0
 LEAST_LOCALIZATION = 1e-3  # of nβ: a curvature of 1 then loses 0.1% of its ½
 PILOT_RELAXATION = 1.5  # fewer in a pilot, whose localization would otherwise be what heats it
 FEW_PARAMETERS = 200  # up to here the whole Hessian at the pilot checkpoints is cheap
@@ -21,6 +22,8 @@ SMALLEST_CURVATURE = 1e-3  # of the largest: below, a direction counts as flat
 ANHARMONIC = 2.0  # times a curvature seen from twice as far: w⁴ has 4
 PILOT_STEPS = 120
 MOST_ROUNDS = 6
+SHORTER = (1.0, 0.7, 0.5, 0.35)  # times the step chosen from w*
+HOT = 0.06  # V − 1 that is then let pass: flags begin at 0.10
 # Candidates for ε times the largest curvature of nβ·L at w*: 4 is where a quadratic blows up.
 CANDIDATES = (2.0, 1.4, 1.0, 0.8, 0.6, 0.45, 0.35, 0.25, 0.2, 0.16, 0.12, 0.08, 0.04, 0.02, 0.01)
 
@@ -35,7 +38,7 @@ def chosen_step_size(
     sizes = [candidate / scale for candidate in CANDIDATES]
     for round_ in range(MOST_ROUNDS):
         settings = [
-            (size, PILOT_RELAXATION / (size * half) if localization is None else localization) for size in sizes
+            Variant(size, PILOT_RELAXATION / (size * half) if localization is None else localization) for size in sizes
         ]
         pilot = pilots.walk(settings, burn_in=half, draws=PILOT_STEPS - half)
         share = pilot.bias / pilot.estimate.abs().clamp_min(1.0)
@@ -51,7 +54,7 @@ def chosen_step_size(
                 "estimate_at_last": float(pilot.estimate[row, -1]),
                 "passes": float(passes[row]),
             }
-            for row, (size, pull) in enumerate(settings)
+            for row, (size, pull, _) in enumerate(settings)
         ]
         if progress is not None:
             progress(0.7 * (round_ + 1) / MOST_ROUNDS)
@@ -71,13 +74,22 @@ def chosen_step_size(
     return tried[-1]["step_size"], tried, reason
 
 
+def shortened(pilots: Pilots, step_size: float, localization: float, *, burn_in: int, draws: int) -> float:
+    """The step, or the largest of a few shorter ones, whose chains are still cool where they have come to after so long
+    a burn-in: from w* they reach steeper places, by and by. The shortest if none is."""
+    sizes = [step_size * times for times in SHORTER]
+    pilot = pilots.walk([Variant(size, localization) for size in sizes], burn_in=burn_in, draws=draws)
+    passes = (pilot.heat <= HOT).all(dim=1)  # False where a chain left the numbers
+    return sizes[int(passes.nonzero()[0])] if passes.any() else sizes[-1]
+
+
 def chosen_localization(step_size: float, n_beta: float, burn_in: int) -> tuple[float, str]:
     least = LEAST_LOCALIZATION * n_beta
     if step_size <= 0 or burn_in <= 0:
         return least, "nβ / 1000"
     relaxing = RELAXATION / (step_size * burn_in)
     if relaxing > least:
-        return relaxing, "5 / (step size × burn-in): flat directions are in equilibrium after burn-in"
+        return relaxing, f"{RELAXATION:g} / (step size × burn-in): flat directions are in equilibrium after burn-in"
     return least, "nβ / 1000: a curvature of 1 loses 0.1% of its share"
 
 
@@ -108,7 +120,14 @@ def _curvature(posterior: Posterior, seed: int, iterations: int = 12) -> Tensor:
     return size[:, 0].double().clamp_min(1e-6)
 
 
-def regular_localization(posterior: Posterior, n_beta: float, share: float) -> float | None:
+class Regular(NamedTuple):
+    """A γ, and the smallest curvature of nβ·L: chains relax at least at the rate ε/2 times that."""
+
+    localization: float
+    softest: float
+
+
+def regular_localization(posterior: Posterior, n_beta: float, share: float) -> Regular | None:
     """The γ that holds `share` of the d directions, where none is flat at any checkpoint; None if some is.
 
     For a quadratic Σ γ/(nβ·λ_i + γ)/d is the share, with λ_i the eigenvalues of the Hessian of L at w*: half of
@@ -116,7 +135,7 @@ def regular_localization(posterior: Posterior, n_beta: float, share: float) -> f
     """
     if posterior.dimension > FEW_PARAMETERS:
         return None
-    pulls = []
+    pulls, softest = [], math.inf
     for row in range(len(posterior.centers)):
         near, far = _curvatures(posterior, row, 1e-2), _curvatures(posterior, row, 2e-2)
         # A direction of higher order has some curvature at any distance, and more the farther it is looked at.
@@ -124,7 +143,8 @@ def regular_localization(posterior: Posterior, n_beta: float, share: float) -> f
             return None
         # share ≈ γ·mean(1/(nβ·λ)), to first order in γ
         pulls.append(share * n_beta / float((1 / near).mean()))
-    return min(pulls)
+        softest = min(softest, n_beta * float(near[0]))
+    return Regular(min(pulls), softest)
 
 
 def _curvatures(posterior: Posterior, row: int, reach: float) -> Tensor:

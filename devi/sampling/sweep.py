@@ -24,7 +24,7 @@ from devi.sampling.diagnostics import flags
 from devi.sampling.estimate import estimate, finite_chains
 from devi.sampling.kernels import Kernel
 from devi.sampling.posterior import Posterior
-from devi.sampling.resolution import SMALLEST_ESTIMATE, SMALLEST_MOVE
+from devi.sampling.resolution import SMALLEST_ESTIMATE
 from devi.sampling.samplers import kernel_named
 from devi.sampling.settings import GIVEN, Settings
 
@@ -37,7 +37,7 @@ SHARPENINGS = (-2, -1, 0, 1, 2)
 BASE, BASE_ADJUSTED = 2.0, 4.0  # each multiplies nβ by so much; hmc and mala reach farther at no cost
 PULLS = (0.5, 1.0, 2.0)  # times γ
 FEWEST_DRAWS, MOST_DRAWS, MOST_CHAINS = 200, 600, 4  # as many draws as steps of burn-in, within these
-MOVE_ERRORS = 2.0
+SMALLEST_MOVE, MOVE_ERRORS = 0.05, 2.0
 # What says that an estimate is not to be read. 'rhat' is not among them: over 4 chains of so few draws it is noisy, and
 # steps that are far too small show as 'ess'.
 FAILURES = frozenset({"non_finite", "virial", "ess", "negative", "escape"})

@@ -43,8 +43,7 @@ class Walkers(Parts[Chunk]):
         self.parts = []
         for start in range(0, len(rows), at_once):
             part = slice(start, start + at_once)
-            own = plan._replace(step_size=plan.step_size[part], localization=plan.localization[part])
-            self.parts.append(Chunk(posterior, kernel, rows[part], keys[part], own, keep()))
+            self.parts.append(Chunk(posterior, kernel, rows[part], keys[part], plan.rows(part), keep()))
 
     def advance(self, draws: int, progress: Callable[[float], None] | None = None) -> Walk:
         """So many draws more, after burn-in the first time; everything since the start."""

@@ -55,6 +55,13 @@ def test_a_budget_too_small_for_any_chain_says_what_is_enough():
     assert within_budget(SETTINGS, 5.0, 10).most_draws == 38
 
 
+def test_what_calibration_took_is_taken_off():
+    found = within_budget(SETTINGS, 70.0, 10, spent=20.0)
+    assert found == within_budget(SETTINGS, 50.0, 10)
+    with pytest.raises(DeviError, match=r"a budget of 8 s, of which calibration took 6 s, .* --budget 12s"):
+        within_budget(SETTINGS, 8.0, 10, spent=6.0)
+
+
 def test_the_outlook_says_time_and_gradients():
     assert outlook([(SETTINGS, 10, 1)]) == "sampling takes about 40 s to 70 s, 4,000 to 7,000 gradients"
     fixed = dataclasses.replace(SETTINGS, most_draws=300, seconds_per_step=math.nan)

@@ -15,7 +15,14 @@ SHORT = {"burn_in": 60, "draws": 60, "chains": 4}
 def test_given_settings_are_kept_as_they_are():
     settings = calibrate(Monomials().run(), **GIVEN)
     assert {name: getattr(settings, name) for name in GIVEN} == GIVEN
-    assert set(settings.reasons.values()) == {"given"}
+    assert {settings.reasons[name] for name in GIVEN} == {"given"}
+
+
+def test_with_every_setting_given_it_is_still_asked_whether_the_estimate_moves():
+    """γ = nβ takes half of a quadratic; at γ/2 a third."""
+    given = {**GIVEN, "n_beta": 100.0, "step_size": 1e-3, "localization": 100.0, "burn_in": 100, "draws": 200}
+    settings = calibrate(Monomials((2,) * 8).run(), **given)
+    assert settings.moves["0"] == pytest.approx(1 / 3, abs=0.1)
 
 
 def test_settings_given_as_0_count_as_given():
@@ -87,4 +94,4 @@ def test_a_direction_of_higher_order_does_not_count_as_curved(powers):
 
     assert regular_localization(Posterior(Monomials(powers).run()), 100.0, 0.002) is None
     curved = regular_localization(Posterior(Monomials((2,) * len(powers)).run()), 100.0, 0.002)
-    assert curved == pytest.approx(0.2, rel=1e-3)
+    assert curved == pytest.approx((0.2, 100.0), rel=1e-3)

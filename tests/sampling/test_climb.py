@@ -88,6 +88,25 @@ def test_a_rung_whose_chains_do_not_explore_flat_directions_ends_the_climb_below
     assert found.moves == {"0": 0.0}  # from 6.5 to 6.52: what the stuck chains found is nothing to go by
 
 
+def test_where_chains_are_stuck_before_the_estimate_settled_the_climb_goes_on_from_nearer_if_that_changes_nothing(
+    monkeypatch,
+):
+    found, taken = climbed(
+        monkeypatch, [(6.0, 1), (6.5, 1), (6.9, 1), (5.0, 0.6), (6.88, 1), (6.9, 1), (6.91, 1), (6.9, 1)]
+    )
+    assert taken[4] == (taken[2][0], NEARER * taken[2][1])
+    assert taken[5] == (taken[4][0] * SHARPER, taken[4][1] * ZOOM)
+    assert (found.settings.n_beta, found.settings.localization) == taken[6]
+    assert found.moves == {"0": 0.0}
+
+
+def test_where_chains_are_stuck_and_a_nearer_look_finds_less_the_estimate_is_unresolved(monkeypatch):
+    found, taken = climbed(monkeypatch, [(6.0, 1), (6.5, 1), (6.9, 1), (5.0, 0.6), (6.0, 1)])
+    assert len(taken) == 5
+    assert (found.settings.n_beta, found.settings.localization) == taken[2]
+    assert found.moves["0"] < 0
+
+
 def test_what_rises_from_nearer_is_climbed_on_from_there_though_nbeta_was_at_its_highest(monkeypatch):
     found, taken = climbed(
         monkeypatch, [(6.0, 1), (6.5, 1), (7.0, 1), (6.0, 0.6), (7.5, 1), (7.52, 1), (7.5, 1), (7.5, 1)]
