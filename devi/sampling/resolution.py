@@ -7,7 +7,8 @@ All walks use the same noise, chain by chain: for a quadratic the differences ar
 estimate alone has an error of some percent. They go on until each move is seen, or known to be small.
 
 Where λ is known, an ideal sampler's estimate that is 15% low moves by this much at γ/2: w⁴ to w⁸ 8%, w₁²w₂⁴ 7%, the
-cusp and a linear network at rank 0 4%.
+cusp and a linear network at rank 0 4%. One that is high, as chains leave a polygon's surroundings, shows at 2·nβ: it
+falls by about as much as it is high.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from devi.sampling.pilots import Pilot, PilotWalk, Variant
 
 SMALLEST_MOVE = 0.04  # of the estimate, see above
 MOVE_ERRORS = 3.0  # of the difference: two settings at five checkpoints are ten chances of a false alarm
-MOST_HIDDEN = 0.10  # of the estimate: a move that may be larger for all that is known counts as one
+MOST_HIDDEN = 0.10, 0.20  # of the estimate, weaker and sharper: a move that may be larger counts as one
 SMALLEST_ESTIMATE = 0.25  # a coefficient as small as any that is common; draws are counted for no smaller one
 NOTHING = 0.01  # an estimate so small is of no known loss, and a move is a share of this
 
@@ -46,9 +47,10 @@ def moves(
            until `is_late`
 
     Of the two changes the one that moves it more; 0 where no move is larger than 4% and 3 of its own errors. Where a
-    move with 3 errors may still be more than 10% that stands for it: chains that mix so slowly do not show that an
-    estimate stays. It is 1 where chains left the numbers: no change makes a step too long that was not, so nothing held
-    them. A posterior with tails as long as that can also look still in a walk this short. Steps as text: keys of JSON.
+    move with 3 errors may still be more than MOST_HIDDEN that stands for it: chains that mix so slowly do not show that
+    an estimate stays. It is 1 where chains left the numbers: no change makes a step too long that was not, so nothing
+    held them. A posterior with tails as long as that can also look still in a walk this short. Steps as text: keys of
+    JSON.
     """
     if walk.settings[0].step_size == 0:
         return {}
@@ -58,7 +60,8 @@ def moves(
         if walk.pilots.kernel.has_step_bias:  # the others have no correction for the step size
             traces = traces - pilot.bias.numpy()[:, :, None, None]
         estimate = np.fmax(np.abs(traces[0].mean(axis=(1, 2))), NOTHING)
-        found = [counted_move(trace - traces[0], estimate) for trace in traces[1:]]
+        changes = zip(traces[1:], MOST_HIDDEN, strict=True)
+        found = [counted_move(trace - traces[0], estimate, most_hidden=hidden) for trace, hidden in changes]
         shares, is_seen, is_known = (np.stack(each) for each in zip(*found, strict=True))  # (change, checkpoint)
         more = min(traces.shape[3], most_draws - traces.shape[3])
         if (is_seen.any(axis=0) | is_known.all(axis=0)).all() or more <= 0 or is_late():
@@ -82,14 +85,14 @@ class Move(NamedTuple):
     is_known: np.ndarray
 
 
-def counted_move(difference: np.ndarray, estimate: np.ndarray) -> Move:
+def counted_move(difference: np.ndarray, estimate: np.ndarray, *, most_hidden: float) -> Move:
     """Mean of a difference of traces (checkpoint, chain, draw) as a share of the estimate."""
     move = difference.mean(axis=(1, 2)) / estimate
     reach = MOVE_ERRORS * standard_error(difference, rhat_and_ess(difference)[1]) / estimate
     is_seen = np.isnan(move) | (np.abs(move) > np.fmax(SMALLEST_MOVE, reach))
     most = np.abs(move) + reach
-    share = np.where(is_seen, move, np.where(most > MOST_HIDDEN, np.copysign(most, move), 0.0))
-    return Move(share, is_seen, most <= MOST_HIDDEN)
+    share = np.where(is_seen, move, np.where(most > most_hidden, np.copysign(most, move), 0.0))
+    return Move(share, is_seen, most <= most_hidden)
 
 
 def at_nearest(found: dict[str, float], all_steps: np.ndarray, steps: np.ndarray) -> np.ndarray:
