@@ -127,6 +127,7 @@ def chosen(settings: Settings) -> list[str]:
         told += textwrap.wrap(why or "-", WIDTH, initial_indent=label, subsequent_indent=" " * len(label))
     for name, what, found in (
         ("resolved?", "", settings.reasons.get("unresolved", "")),
+        ("cost of this", "", settings.reasons.get("calibration", "")),
         ("drift", "the last rise of nβ moved the estimate by ", _by_step(settings.drift)),
     ):
         if found:

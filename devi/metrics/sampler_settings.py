@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field
 
 from devi.metrics.metric import Metric
-from devi.sampling.settings import CHOSEN, LEAPFROG_STEPS
+from devi.sampling.settings import CHOSEN, GIVEN, LEAPFROG_STEPS
 
 if TYPE_CHECKING:
     from devi.checkpoints.reader import Run
@@ -103,13 +103,17 @@ class SamplerSettings(Metric):
         from devi.sampling.budget import within_budget
         from devi.sampling.calibration import calibrate
         from devi.sampling.data_sets import data_set, described
+        from devi.sampling.samplers import kernel_named
         from devi.sampling.settings import Settings
 
         given: dict[str, Any] = {name: getattr(self, name) for name in CHOSEN}
         n = {"n": f"{described(self.sample_on, len(data_set(run.task, self.sample_on).targets))}, which nβ counts"}
-        if self.reasons and self.budget is None and None not in given.values():
+        # What calibration would still do is ask whether the estimate moves, which hmc and mala do by climbing.
+        is_known = bool(self.reasons) or kernel_named(self.sampler).is_adjusted
+        if is_known and self.budget is None and None not in given.values():
             most, length = self.most_draws or given["draws"], self.leapfrog_steps or LEAPFROG_STEPS
-            told: dict[str, Any] = {"reasons": self.reasons, "moves": self.moves, "drift": self.drift}
+            why = self.reasons or {**dict.fromkeys(CHOSEN, GIVEN), **n}
+            told: dict[str, Any] = {"reasons": why, "moves": self.moves, "drift": self.drift}
             return Settings(self.sampler, **given, most_draws=most, leapfrog_steps=length, **told)
         budget, began = (self.budget or math.inf) / (1 + len(self.restrict)), time.perf_counter()
         where = self.where(restriction)

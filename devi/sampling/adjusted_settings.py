@@ -63,6 +63,7 @@ def choose(choice: Choice, trial: Trial) -> Settings:
         progress=trial.progress,
         is_late=trial.is_late,
     )
+    choice.why["calibration"] = f"{found.gradients:,} gradients"
     gradients = with_length(kernel, found.settings.leapfrog_steps).gradients_per_step
     seconds = (time.perf_counter() - began) / found.gradients * gradients  # of a trajectory as long as those to come
     if climbs:

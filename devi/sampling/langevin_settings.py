@@ -34,7 +34,7 @@ FEWEST_EFFECTIVE = 400  # draws: fewer, and R-hat over many chains is noisy
 MOST_STEPS, MOST_REPLICA_STEPS = 6000, 1.8e6
 # Whether the estimate moves with γ or nβ is asked within this work or this share of all gradients; of that a half at
 # first, the rest where it cannot be told.
-CHECK_WORK, CHECK_SHARE = WORK / 5, 0.1
+CHECK_WORK, CHECK_SHARE = WORK / 8, 0.1
 
 
 def choose(choice: Choice, trial: Trial) -> Settings:
@@ -84,6 +84,7 @@ def choose(choice: Choice, trial: Trial) -> Settings:
     longest = most_draws if choice.why["draws"] == GIVEN else int(allowed / (settings * pilots.chains)) - learning
     moved = rehearsal.moves(walk, pilot, most_draws=longest, is_late=trial.is_late)
     choice.why["unresolved"] = reason(moved)
+    choice.why["calibration"] = f"{pilots.gradients:,} gradients"
     seconds = pilots.seconds / max(1, pilots.gradients)
     return choice.settings(kernel, most_draws=most_draws, seconds_per_step=seconds, tried=tried, moves=moved)
 

@@ -67,7 +67,7 @@ def test_the_same_run_and_seed_give_the_same_settings():
 def test_settings_are_plain_json():
     settings = calibrate(Monomials().run(), **SHORT)
     assert json.loads(json.dumps(settings.as_dict())) == settings.as_dict()
-    assert set(settings.reasons) == {*GIVEN, "unresolved"}
+    assert set(settings.reasons) == {*GIVEN, "unresolved", "calibration"}
 
 
 def test_progress_ends_at_1():
