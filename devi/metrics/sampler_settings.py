@@ -109,7 +109,7 @@ class SamplerSettings(Metric):
         given: dict[str, Any] = {name: getattr(self, name) for name in CHOSEN}
         n = {"n": f"{described(self.sample_on, len(data_set(run.task, self.sample_on).targets))}, which nβ counts"}
         # What calibration would still do is ask whether the estimate moves, which hmc and mala do by climbing.
-        is_known = bool(self.reasons) or kernel_named(self.sampler).is_adjusted
+        is_known = bool(self.reasons or self.moves) or kernel_named(self.sampler).is_adjusted
         if is_known and self.budget is None and None not in given.values():
             most, length = self.most_draws or given["draws"], self.leapfrog_steps or LEAPFROG_STEPS
             why = self.reasons or {**dict.fromkeys(CHOSEN, GIVEN), **n}
