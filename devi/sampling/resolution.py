@@ -26,7 +26,7 @@ SMALLEST_MOVE = 0.04  # of the estimate, see above
 MOVE_ERRORS = 3.0  # of the difference: two settings at five checkpoints are ten chances of a false alarm
 MOST_HIDDEN = 0.10, 0.20  # of the estimate, weaker and sharper: a move that may be larger counts as one
 SMALLEST_ESTIMATE = 0.25  # a coefficient as small as any that is common; draws are counted for no smaller one
-NOTHING = 0.01  # an estimate so small is of no known loss, and a move is a share of this
+NOTHING = 1e-9  # an estimate that small is 0; any other moves by a share of itself
 
 
 def variants(step_size: float, localization: float) -> list[Variant]:
