@@ -59,22 +59,22 @@ def test_a_checkpoint_whose_chains_left_the_numbers_counts_as_moved_by_all_of_it
 
 
 def test_no_difference_is_no_move_and_noise_is_none():
-    assert counted_move(np.zeros((1, 2, 50)), np.ones(1), most_hidden=0.1).share.tolist() == [0.0]
+    assert counted_move(np.zeros((1, 2, 50)), np.ones(1)).share.tolist() == [0.0]
     noise = np.random.default_rng(0).standard_normal((1, 4, 500))
-    assert counted_move(noise, np.full(1, 10.0), most_hidden=0.1).share.tolist() == [0.0]
-    found = counted_move(noise + 1, np.full(1, 10.0), most_hidden=0.1)
+    assert counted_move(noise, np.full(1, 10.0)).share.tolist() == [0.0]
+    found = counted_move(noise + 1, np.full(1, 10.0))
     assert found.share[0] == pytest.approx(0.1, abs=0.01)
     assert found.is_seen.all()
-    assert counted_move(noise + 1, np.full(1, 100.0), most_hidden=0.1).share.tolist() == [0.0]  # 1%, and known so well
+    assert counted_move(noise + 1, np.full(1, 100.0)).share.tolist() == [0.0]  # 1%, and known so well
 
 
 def test_a_move_counts_that_the_noise_could_hide_though_it_is_as_large_as_what_matters():
     noise = np.random.default_rng(0).standard_normal((1, 4, 100))
-    found = counted_move(noise, np.full(1, 0.5), most_hidden=0.1)
+    found = counted_move(noise, np.full(1, 0.5))
     assert abs(found.share[0]) == pytest.approx(3 * 0.05 / 0.5, abs=0.1)
     assert not found.is_seen.any()
     assert not found.is_known.any()
-    assert counted_move(noise, np.full(1, 3.0), most_hidden=0.1).share.tolist() == [0.0]  # 7% at most
+    assert counted_move(noise, np.full(1, 3.0)).share.tolist() == [0.0]  # 7% at most
 
 
 def test_each_checkpoint_takes_the_verdict_of_the_pilot_nearest_in_checkpoints_not_in_steps():
