@@ -77,10 +77,12 @@ class Ahead:
             self._pool.shutdown()
 
     def _taken(self) -> OpenSegment | None:
-        future, self._next = self._next, None
-        if future is None or self._process != os.getpid() or future.exception():
+        future = self._next
+        if future is None or self._process != os.getpid():
             return None
-        return future.result()
+        failed = future.exception()  # known before it is forgotten: an interrupt while it is waited for loses nothing
+        self._next = None
+        return None if failed else future.result()
 
 
 def _thrown_away(segment: OpenSegment) -> None:

@@ -38,6 +38,7 @@ class Room:
         self._map = mmap.mmap(descriptor, end) if is_mapped else None
         self._made = self._asked = start  # zeros are written up to here; and will be up to there
         self._ahead = min(max(AHEAD_RECORDS * size, LEAST_AHEAD), MOST_AHEAD)
+        self._is_cut = False
         self._pool: ThreadPoolExecutor | None = None
         self._future: Future[None] | None = None
         self._process = os.getpid()
@@ -47,15 +48,17 @@ class Room:
 
     def put(self, record: memoryview, at: int) -> None:
         """Put a record at byte `at`, right behind the one before. Raises OSError if there is no room on the disk."""
-        if self._map is None:
+        if self._map is None or self._is_cut:
             self._write(record, at)
             return
         end = at + len(record)
         if end > self._made:
             self._wait(end)
-        # To touch a mapped page that is no longer in the file would kill the process, and training with it.
+        # To touch a mapped page that is no longer in the file would kill the process, and training with it: so it is
+        # looked for right before. What is cut between the look and the copy, a microsecond, still does.
         if os.lseek(self._descriptor, 0, os.SEEK_END) < end:  # the quickest way to the size
-            self._write(record, at)  # somebody has cut the file: what is left is found out when it is read
+            self._is_cut = True  # by somebody else: what is left is found out when it is read
+            self._write(record, at)
             return
         self._map[at:end] = record
         if self._asked - end < self._ahead // 2 and self._pool is not None:
@@ -118,8 +121,11 @@ _ROOMS: weakref.WeakSet[Room] = weakref.WeakSet()
 
 
 def _rest_all() -> None:
-    for room in list(_ROOMS):
-        room.rest()
+    while True:
+        with contextlib.suppress(RuntimeError):  # a room was made in another thread while they were listed
+            for room in list(_ROOMS):
+                room.rest()
+            return
 
 
 os.register_at_fork(before=_rest_all)

@@ -142,7 +142,7 @@ class Store:
         segment.room.put(buffer.bytes, segment.header.data_offset + self._used * len(buffer.bytes))
         self._used, self.last_step, self._unsynced, self._is_writing = self._used + 1, step, True, False
         self._count += 1
-        if self._used == self._turn or time.monotonic() >= self._next_sync:
+        if self._used >= self._turn or time.monotonic() >= self._next_sync:
             self._look_after(segment.header.records)
 
     def _count_uncounted(self) -> None:
@@ -157,6 +157,8 @@ class Store:
     def _open_next(self) -> OpenSegment:
         """Begin to fill the next segment: the one that was made ahead, or a new one."""
         if self._segment is not None:
+            if self._unsynced:  # a Ctrl-C came between its last record and that
+                self.sync_then()
             self._ahead.let_go(self._segment)
             self._segment = None
         path = self.folder / segment_name(self._number + 1)
@@ -192,7 +194,7 @@ class Store:
             self.sync_then()
         elif is_due:
             self._next_sync = time.monotonic() + SYNC_SECONDS
-        if self._used == self._turn < records:
+        if self._turn <= self._used < records:
             self._turn = records
             number, count = self._number + 1, self._count + records - self._used
             if self._expected is None or count < self._expected:
@@ -227,7 +229,9 @@ class Store:
                 exact = (descriptor, header)
                 write_segment(path, self._number, self._used, header.layout, header.metadata, copied=exact)
         finally:
-            if self._segment is not None:
-                self._segment.close()
-                self._segment = None
-            self._ahead.close()
+            segment, self._segment = self._segment, None
+            try:
+                if segment is not None:
+                    segment.close()
+            finally:
+                self._ahead.close()

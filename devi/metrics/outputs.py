@@ -110,6 +110,8 @@ class _Method(nn.Module):
 
 def _bytes_made(model: _Method, inputs: Tensor, run: Run) -> int:
     """About the bytes that one forward pass makes: what a gradient would need of it, and what it returns."""
+    for value in model.parameters():  # this model is ours; of frozen parameters nothing would be saved
+        value.requires_grad_(value.is_floating_point() or value.is_complex())
     made: list[Any] = []
     with torch.enable_grad():
         saved = saved_bytes(lambda: made.append(model(inputs)))

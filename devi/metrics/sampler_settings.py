@@ -115,13 +115,14 @@ class SamplerSettings(Metric):
             why = self.reasons or {**dict.fromkeys(CHOSEN, GIVEN), **n}
             told: dict[str, Any] = {"reasons": why, "moves": self.moves, "drift": self.drift}
             return Settings(self.sampler, **given, most_draws=most, leapfrog_steps=length, **told)
-        budget, began = (self.budget or math.inf) / (1 + len(self.restrict)), time.perf_counter()
+        parts, began = 1 + len(self.restrict), time.perf_counter()
+        budget = (self.budget or math.inf) / parts
         where = self.where(restriction)
         found = calibrate(run, sampler=self.sampler, seed=self.seed, progress=progress, budget=budget, **where, **given)
         found = dataclasses.replace(found, reasons={**found.reasons, **n})
         if self.budget is not None:
             spent = time.perf_counter() - began
-            found = within_budget(found, budget, found.chains * len(run), spent=spent)
+            found = within_budget(found, budget, found.chains * len(run), spent=spent, parts=parts)
         own: dict[str, Any] = {"most_draws": self.most_draws, "leapfrog_steps": self.leapfrog_steps}
         return dataclasses.replace(found, **{name: value for name, value in own.items() if value is not None})
 

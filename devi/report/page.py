@@ -164,7 +164,8 @@ def _moved(trajectories: xr.Dataset, transition: dict[str, Any]) -> list[dict[st
         index = entry["index"]
         label = "" if index is None else f"[{entry_name(trajectories, entry['metric'], index)[1]}]"
         counts = entry["metric"] in trajectories and is_count(trajectories[entry["metric"]])
-        decimals = 0 if counts and not per else None
+        is_whole = entry["amplitude"] is not None and round(entry["amplitude"]) != 0  # a fit may move by 0.4
+        decimals = 0 if counts and is_whole and not per else None
         size = "no value" if entry["amplitude"] is None else signed(entry["amplitude"], decimals=decimals) + per
         factor = entry["log_bayes_factor"]
         evidence = "not finite" if factor is None else f"{factor:.1f}" if factor < 10 else f"{factor:,.0f}"

@@ -33,10 +33,11 @@ def seconds_of(text: str | float | None) -> float | None:
     return None if found is None else float(found)
 
 
-def within_budget(settings: Settings, budget: float, replicas: int, *, spent: float = 0.0) -> Settings:
+def within_budget(settings: Settings, budget: float, replicas: int, *, spent: float = 0.0, parts: int = 1) -> Settings:
     """The settings with as many draws at most as `budget` seconds are enough for.
 
     replicas  chains × checkpoints;  spent  seconds of the budget that calibration has taken
+    parts     how many share what the user gave, of which `budget` is one share
     Raises DeviError if not even a short chain can be afforded.
     """
     per_step = settings.seconds_per_step * replicas
@@ -46,11 +47,12 @@ def within_budget(settings: Settings, budget: float, replicas: int, *, spent: fl
     burn_in = settings.burn_in if is_fixed else min(settings.burn_in, steps // BURN_IN_SHARE)
     least = settings.burn_in + FEWEST_STEPS if is_fixed else FEWEST_STEPS
     if steps < least:
-        enough = f"{math.ceil(max(2 * spent, spent + 1.1 * least * per_step))}s"
+        enough = f"{math.ceil(parts * max(2 * spent, spent + 1.1 * least * per_step))}s"
+        shared = f", one of {parts} parts," if parts > 1 else ""
         told = f", of which calibration took {spent:.3g} s," if spent else ""
         raise DeviError(
-            f"a budget of {budget:g} s{told} is enough for {steps} steps of {replicas} chains, and at least {least} are"
-            f" needed. Give more time: --budget {enough}; or take fewer chains."
+            f"a budget of {budget:g} s{shared}{told} is enough for {steps} steps of {replicas} chains, and at least"
+            f" {least} are needed. Give more time: --budget {enough}; or take fewer chains."
         )
     most = steps - burn_in
     if settings.reasons.get("draws") == GIVEN:

@@ -100,7 +100,7 @@ def climb(
     progress: Callable[[float], None] | None = None,
     is_late: Callable[[], bool] = lambda: False,
 ) -> Climb:
-    """Rungs from the settings `here` up; only the first if not `climbs`, and no more once `is_late`."""
+    """Rungs from the settings `here` up; only the first if not `climbs`, and none above once `is_late`."""
     tried: list[dict[str, float]] = []
     gradients = 0
 

@@ -13,25 +13,31 @@ from devi.task import Batch
 if TYPE_CHECKING:
     from devi.sampling.posterior import Posterior
 
-EXAMPLES = 300  # some formulas are for many examples only
+EXAMPLES = 8, 300  # some formulas are for many examples only
 
 
 def check_replicas(posterior: Posterior, exact: Tensor, fixed: dict[str, Tensor], data: Batch) -> None:
     """Raises DeviError if `posterior.replicas` gives another loss or gradient than autograd.
 
     exact  (checkpoint, parameter) float64;  fixed  name -> (checkpoint, ...): what is not sampled
-    Compared at the last checkpoint on a some examples, in float64.
+    Compared at the last checkpoint on a few examples and on some more, in float64.
     """
-    few = floats_as(Batch(data.inputs[:EXAMPLES], data.targets[:EXAMPLES]).to(posterior.device), torch.float64)
+    for count in EXAMPLES:
+        _check(posterior, exact[-1:], fixed, Batch(data.inputs[:count], data.targets[:count]))
+
+
+def _check(posterior: Posterior, exact: Tensor, fixed: dict[str, Tensor], data: Batch) -> None:
+    some = floats_as(data.to(posterior.device), torch.float64)
     others = {name: float_as(value[-1:].to(posterior.device), torch.float64) for name, value in fixed.items()}
     written, posterior.replicas = posterior.replicas, None
     try:
         posterior.model.double()
-        derived = posterior.loss_and_gradient(exact[-1:], others, few)
+        derived = (*posterior.loss_and_gradient(exact, others, some), posterior.losses(exact, others, some))
     finally:
         posterior.model.to(posterior.dtype)
         posterior.replicas = written
-    for own, other in zip(posterior.loss_and_gradient(exact[-1:], others, few), derived, strict=True):
+    own_values = (*posterior.loss_and_gradient(exact, others, some), posterior.losses(exact, others, some))
+    for own, other in zip(own_values, derived, strict=True):
         if not torch.allclose(own, other, rtol=0, atol=1e-7 * float(other.abs().max()) + 1e-12, equal_nan=True):
             raise DeviError(
                 f"task {type(posterior.task).__name__}: replicas() gives another loss or gradient than model() and"

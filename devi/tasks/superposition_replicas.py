@@ -23,6 +23,7 @@ AT_ONCE = 160_000
 # So many examples of one feature each are gone through: 100 cost as much as sums over them do, and sums that serve one
 # step only, of a minibatch, must be made first. It may not depend on the replicas: their places change no number.
 FEW = 256
+MOST_FEATURES = 64  # sums take memory for each pair of features
 
 
 class SuperpositionReplicas:
@@ -32,6 +33,7 @@ class SuperpositionReplicas:
         self.importances, self.relu, self.scratch = importances.double(), relu, Scratch()
         self.root = self.importances.sqrt()
         self.inputs: Tensor | None = None  # of the last call that might have had a use for sums
+        self.targets: Tensor | None = None
         self.sums: OneHot | None = None  # over them
 
     def __call__(
@@ -74,7 +76,7 @@ class SuperpositionReplicas:
 
     def _sums(self, inputs: Tensor, targets: Tensor) -> OneHot | None:
         """Of these examples, made once as long as they stay the same; None where they cannot be summed so."""
-        if inputs is not self.inputs:
-            may = torch.equal(inputs, targets) and is_one_hot(inputs)
-            self.inputs, self.sums = inputs, OneHot(inputs) if may else None
+        if inputs is not self.inputs or targets is not self.targets:
+            may = inputs.shape[1] <= MOST_FEATURES and torch.equal(inputs, targets) and is_one_hot(inputs)
+            self.inputs, self.targets, self.sums = inputs, targets, OneHot(inputs) if may else None
         return self.sums

@@ -60,7 +60,9 @@ def _of_learning(trajectories: xr.Dataset, ends: dict[str, tuple[float, float]])
         return "memorization"
     if "restricted_loss" not in ends:
         return None
-    first = float(trajectories["restricted_loss"].values[0])
+    losses = trajectories["restricted_loss"].values.astype(float)
+    losses = losses[np.isfinite(losses)]  # some: a stage has its ends
+    first = float(losses[0])
     before, after = ends["restricted_loss"]
     if before <= CIRCUIT * first and "weight_norm" in ends and gain("test_loss") < 0:
         shrinks = gain("weight_norm") < -SHRINKS * ends["weight_norm"][0]
@@ -69,7 +71,7 @@ def _of_learning(trajectories: xr.Dataset, ends: dict[str, tuple[float, float]])
     # Context where the loss never fell to half of its start: no circuit.
     falls = after <= CIRCUIT * before and before > LOSS_FLOOR
     ahead = "test_accuracy" not in ends or ends["test_accuracy"][1] < LEARNED * whole
-    if falls and stands and ahead and not is_context("restricted_loss", trajectories["restricted_loss"].values):
+    if falls and stands and ahead and not is_context("restricted_loss", losses):
         return "circuit formation"
     return None
 
@@ -84,7 +86,10 @@ def _of_polygons(trajectories: xr.Dataset, places: np.ndarray) -> str | None:
         if turn := polygons_turn(seen[:third], seen[-third:]):
             return turn
     if "features_represented" in trajectories:
-        count = int(np.nanmedian(trajectories["features_represented"].values[places]))
+        counts = trajectories["features_represented"].values.astype(float)[places]
+        if not np.isfinite(counts).any():
+            return None
+        count = int(np.median(counts[np.isfinite(counts)]))
         return f"{count or 'no'} feature{'s' * (count > 1)} represented"
     return None
 

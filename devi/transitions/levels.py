@@ -26,9 +26,19 @@ def around(steps: np.ndarray, onset: float, end: float) -> tuple[int, int] | Non
 
     steps  (n,) positive, those at which the curve has a value; onset, end in optimizer steps
     """
-    tolerance = 1 + 1e-9  # dates went through log10 and back
-    before, after = np.flatnonzero(steps <= onset * tolerance), np.flatnonzero(steps * tolerance >= end)
+    before, after = _sides(steps, onset, end)
     return (int(before[-1]), int(after[0])) if len(before) and len(after) else None
+
+
+def nearest(steps: np.ndarray, onset: float, end: float) -> tuple[int, int]:
+    """As `around`; where the curve begins after the onset or ends before the end, its first or last checkpoint."""
+    before, after = _sides(steps, onset, end)
+    return int(before[-1]) if len(before) else 0, int(after[0]) if len(after) else len(steps) - 1
+
+
+def _sides(steps: np.ndarray, onset: float, end: float) -> tuple[np.ndarray, np.ndarray]:
+    tolerance = 1 + 1e-9  # dates went through log10 and back
+    return np.flatnonzero(steps <= onset * tolerance), np.flatnonzero(steps * tolerance >= end)
 
 
 def levels(event: Event, change: Change) -> tuple[float, float, float]:
@@ -38,8 +48,7 @@ def levels(event: Event, change: Change) -> tuple[float, float, float]:
     """
     curve = change.curve
     fitted = np.clip(change.fitted, np.min(curve.y), np.max(curve.y))
-    places = around(10**curve.x, 10**event.onset, 10**event.end)
-    first, last = places if places is not None else (0, len(fitted) - 1)
+    first, last = nearest(10**curve.x, 10**event.onset, 10**event.end)
     between = fitted[first : last + 1]
     return float(fitted[first]), float(fitted[last]), float(between[np.argmax(np.abs(between - fitted[first]))])
 

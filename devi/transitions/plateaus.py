@@ -1,7 +1,7 @@
 """Plateaus of the learning coefficient: where it stays at one level, the developmental stages that it alone shows.
 
 A plateau is a stretch of at least SHORTEST decades and FEWEST checkpoints in which the running median of five of the
-estimates stays within FLAT of the curve's range, or within what their errors explain. The longest is taken first.
+estimates stays within FLAT of the curve's range beyond what their errors explain. The longest is taken first.
 
 Source: Hoogland et al. 2024, arXiv:2402.02364 (stages end where the curve of the coefficient turns or flattens; there
 by the zeros of a smoothed derivative, here by level, which needs no bandwidth).

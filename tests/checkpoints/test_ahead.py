@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import os
 import threading
@@ -152,3 +153,25 @@ def test_what_a_killed_process_made_ahead_is_cleared_away_when_the_run_goes_on(t
     with Recorder(tmp_path / "run", state={}, resume=True, notice=quiet):
         pass
     assert names(tmp_path / "run") == ["segment-000000.h5"]
+
+
+def test_a_turn_that_an_interrupt_skipped_is_taken_at_the_next_record(tmp_path, monkeypatch):
+    synced = []
+    real = store_module.Store._look_after
+
+    def interrupted(store, records):
+        if store._used == 2 and store._number == 0 and not synced:
+            synced.append("skipped")
+            raise KeyboardInterrupt
+        real(store, records)
+
+    monkeypatch.setattr(store_module.Store, "_look_after", interrupted)
+    with Recorder(tmp_path / "run", state={}, notice=quiet, segment_bytes=4 * RECORD) as record:
+        model = nn.Linear(4, 2, bias=False)
+        for step in range(6):
+            with contextlib.suppress(KeyboardInterrupt):
+                record(step, model)
+            if step == 2:
+                assert record._store._ahead._next is not None  # begun, though late
+    assert synced == ["skipped"]
+    assert open_run(tmp_path / "run").steps.tolist() == list(range(6))

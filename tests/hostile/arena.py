@@ -68,7 +68,7 @@ def _measured(work: Callable[[], object]) -> dict[str, object]:
     from devi.errors import DeviError
 
     signal.alarm(PATIENCE)
-    gc.freeze()  # what importing devi left behind is not to be gone through again and again
+    gc.freeze()  # what importing devi left behind is not gone through: that is no work of the attack's
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from here
     before, start = _memory("VmRSS"), time.process_time()
     try:

@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import re
 
 import pytest
 
@@ -66,3 +67,14 @@ def test_the_outlook_says_time_and_gradients():
     assert outlook([(SETTINGS, 10, 1)]) == "sampling takes about 40 s to 70 s, 4,000 to 7,000 gradients"
     fixed = dataclasses.replace(SETTINGS, most_draws=300, seconds_per_step=math.nan)
     assert outlook([(fixed, 10, 5.5), (fixed, 10, 5.5)]) == "sampling takes 44,000 gradients"
+
+
+def test_what_several_parts_share_is_asked_for_as_a_whole():
+    with pytest.raises(
+        DeviError, match=r"a budget of 1 s, one of 3 parts, is enough for .* Give more time: --budget (\d+)s"
+    ) as alone:
+        within_budget(SETTINGS, 1.0, 1000, parts=3)
+    with pytest.raises(DeviError, match=r"Give more time: --budget") as one:
+        within_budget(SETTINGS, 1.0, 1000)
+    shared, single = (int(re.search(r"--budget (\d+)s", str(error.value))[1]) for error in (alone, one))
+    assert shared == pytest.approx(3 * single, abs=3)

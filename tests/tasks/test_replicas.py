@@ -68,6 +68,19 @@ class Wrong(Superposition):
         return superposition_replicas.SuperpositionReplicas(2 * self.importances(), relu=True)
 
 
+def test_sums_over_one_hot_examples_are_for_their_own_targets():
+    task = Superposition(features=3, examples=600)
+    replicas = task.replicas()
+    parameters = {name: torch.randn(4, *value.shape) for name, value in task.model().named_parameters()}
+    inputs = task.data("train").inputs
+    given = replicas(parameters, inputs, inputs, gradients=True)
+    other = replicas(parameters, inputs, 2 * inputs, gradients=True)
+    assert other[0].shape == (4, 600)  # gone through one by one
+    assert not torch.allclose(other[1]["W"], given[1]["W"])
+    again = replicas(parameters, inputs, inputs, gradients=True)
+    assert torch.equal(again[1]["W"], given[1]["W"])
+
+
 def test_a_task_with_another_loss_does_not_inherit_the_formulas():
     assert posterior_of(Doubled(init_scale=0.5)).replicas is None
     assert ModularAddition(**TRANSFORMER, layers=2).replicas() is None

@@ -85,3 +85,10 @@ def test_stages_of_a_run_tell_where_the_learning_coefficient_stays():
         "nothing moves; LLC plateau at 2.00 ± 0.03",
         "nothing moves; LLC plateau at 5.00 ± 0.02",
     ]
+
+
+def test_stages_without_a_number_are_told_by_what_has_one():
+    unknown = np.full(len(STEPS), np.nan)
+    assert "feature" not in line(run(features_represented=unknown, a=LATER))
+    gap = np.where(STEPS > 1000, np.nan, 1.0)
+    assert line(run(features_represented=gap)).startswith("1 feature represented")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from devi.transitions.fusion import find_transitions
-from devi.transitions.levels import around
+from devi.transitions.levels import around, nearest
 from tests.transitions.planted import STEPS, X, jump, kink, run, sigmoid
 
 
@@ -25,6 +25,20 @@ def test_a_change_at_the_end_of_a_run_is_read_at_its_last_checkpoint_and_beyond_
     assert around(steps, 0.5, 15) is None
 
 
+def test_a_curve_that_begins_within_a_change_is_read_from_there_and_not_over_the_whole_run():
+    steps = np.array([100.0, 200.0, 400.0, 800.0, 1600.0])
+    assert nearest(steps, 90, 160) == (0, 1)
+    assert nearest(steps, 1000, 3000) == (3, 4)
+    assert nearest(steps, 150, 300) == around(steps, 150, 300) == (0, 2)
+
+
+def test_what_a_late_curve_does_afterwards_is_not_counted_to_the_event_that_it_began_in():
+    late = np.where(X > 2.0, 1 - 0.5 * jump(1500), np.nan)
+    for t in find_transitions(run(norm=sigmoid(120, 0.25), late=late), operating_point="exploratory"):
+        if t.midpoint < 500:
+            assert all(abs(one.amplitude) < 0.1 for one in t.support if one.metric == "late")
+
+
 @pytest.mark.parametrize("noise", [0.0, 0.02])
 def test_no_accuracy_moves_by_more_than_was_measured(noise):
     random = np.random.default_rng(0)
@@ -39,11 +53,14 @@ def test_arrows_agree_with_the_sentence():
     """A fall with a small step up within it: the level falls, whatever the sign of the fitted part."""
     falling = 12 - 6 * sigmoid(900, 0.9) + 0.8 * sigmoid(900, 0.1)
     accuracy = sigmoid(900, 0.12)
+    compared = 0
     for t in find_transitions(run(test_loss=falling, test_accuracy=accuracy), operating_point="exploratory"):
         told = re.search(r"test loss ([\d.]+) → ([\d.]+)", t.description)
         size = next((one.amplitude for one in t.support if one.metric == "test_loss"), None)
         if told and size is not None:
             assert (float(told[2]) - float(told[1])) * size > 0
+            compared += 1
+    assert compared > 0
 
 
 def test_directions_are_those_of_the_amplitudes_and_evidence_is_above_zero():
