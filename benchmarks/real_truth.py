@@ -6,9 +6,9 @@ A truth is the 10-90% rise of one quantity; one that begins before the fifth che
   modular addition  test accuracy ('generalization') and train accuracy ('memorization'), of runs that generalize;
                     of twins (no weight decay, shuffled labels) train accuracy only
 
-A reported transition matches the truth of its label (a feature: its support names the feature) if their spans overlap
-within a tenth, one to one. Reported ones of these labels that match none are false; other labels (circuit formation,
-instability, ...) have no rule and are counted apart.
+A reported transition matches the truth of its label (a feature: its support says that the feature goes up) if their
+spans overlap within a tenth, one to one. Reported ones of these labels that match none are false; other labels (circuit
+formation, instability, a feature that leaves, ...) have no rule and are counted apart.
 
 Null windows are the run up to half the beginning of its first truth and from twice the end of its last one on, where
 they have LEAST checkpoints: whatever is found there, searched by itself, is an alarm, though some of it (instabilities)
@@ -27,8 +27,9 @@ from scipy.optimize import linear_sum_assignment
 from devi.transitions.fusion import find_transitions
 from devi.transitions.transition import Transition
 
+FOLLOWED = ("feature_norm", "feature_dimensionality")  # of a feature that enters both rise
 LEAST = 20  # checkpoints of a null window
-RULED = re.compile(r"generalization|memorization|features? \d")  # labels that have a rule
+RULED = re.compile(r"generalization|memorization|features? [^,]* enter")  # labels that have a rule
 
 
 class Truth(NamedTuple):
@@ -74,7 +75,7 @@ def _crossing(steps: np.ndarray, share: np.ndarray, i: int, part: float) -> floa
 
 
 def matches(found: list[Transition], true: list[Truth]) -> dict[int, int]:
-    """Reported transition -> truth, one to one, the nearest midpoints first."""
+    """Reported transition -> truth, one to one, with the smallest sum of distances between midpoints."""
     if not found or not true:
         return {}
     far = 1e6
@@ -87,8 +88,8 @@ def _fits(t: Transition, one: Truth) -> bool:
     overlap = t.onset <= 1.1 * one.high and t.end >= one.low / 1.1
     if one.feature is None:
         return overlap and t.label == one.label
-    named = any(s.index == one.feature and s.metric in ("feature_norm", "feature_dimensionality") for s in t.support)
-    return overlap and named
+    of_feature = [s for s in t.support if s.index == one.feature and s.metric in FOLLOWED]
+    return overlap and any(s.direction == "up" for s in of_feature)
 
 
 class Count(NamedTuple):
@@ -125,6 +126,8 @@ def counted(trajectories: xr.Dataset, found: list[Transition], *, is_twin: bool)
 
 def null_windows(trajectories: xr.Dataset, true: list[Truth]) -> list[xr.Dataset]:
     """The run before its first truth and after its last one, as far as these are long enough to say anything."""
+    if not true:
+        return [trajectories]
     steps = trajectories["step"].values
     early = steps <= 0.5 * min(truth.low for truth in true)
     late = steps >= 2 * max(truth.high for truth in true)

@@ -18,7 +18,7 @@ from devi.checkpoints.room import Room
 
 
 class OpenSegment(NamedTuple):
-    """A segment that takes records, from record `used` on."""
+    """A segment that takes records."""
 
     path: Path
     header: Header
@@ -31,6 +31,7 @@ class OpenSegment(NamedTuple):
 
 
 def opened(path: Path, header: Header, used: int = 0) -> OpenSegment:
+    """The segment, to be filled from record `used` on."""
     descriptor, size = os.open(path, os.O_RDWR | os.O_CLOEXEC), header.layout.dtype.itemsize
     return OpenSegment(path, header, descriptor, Room(descriptor, header.data_offset + used * size, header.end, size))
 

@@ -121,11 +121,12 @@ _ROOMS: weakref.WeakSet[Room] = weakref.WeakSet()
 
 
 def _rest_all() -> None:
-    while True:
+    rooms: list[Room] | None = None
+    while rooms is None:
         with contextlib.suppress(RuntimeError):  # a room was made in another thread while they were listed
-            for room in list(_ROOMS):
-                room.rest()
-            return
+            rooms = list(_ROOMS)
+    for room in rooms:
+        room.rest()
 
 
 os.register_at_fork(before=_rest_all)

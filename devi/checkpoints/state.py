@@ -61,7 +61,7 @@ def _encode_tensor(tensor: Tensor, arrays: list[np.ndarray], at: str) -> Any:
     try:
         stored_dtype(dtype)
         stored = to_stored(tensor)
-    except (ValueError, TypeError, RuntimeError, NotImplementedError):
+    except (ValueError, TypeError, RuntimeError):
         kind = f"{tensor.layout}, {tensor.dtype}, on {tensor.device}".replace("torch.", "")
         raise DeviError(f"{at} is a tensor without plain values ({kind}), which a resume slot cannot hold.") from None
     arrays.append(_plain(stored))

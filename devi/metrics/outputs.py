@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from devi.errors import DeviError
-from devi.memory import saved_bytes
 
 if TYPE_CHECKING:
     from devi.checkpoints.reader import Run
@@ -109,13 +109,9 @@ class _Method(nn.Module):
 
 
 def _bytes_made(model: _Method, inputs: Tensor, run: Run) -> int:
-    """About the bytes that one forward pass makes: what a gradient would need of it, and what it returns."""
-    for value in model.parameters():  # this model is ours; of frozen parameters nothing would be saved
-        value.requires_grad_(value.is_floating_point() or value.is_complex())
-    made: list[Any] = []
-    with torch.enable_grad():
-        saved = saved_bytes(lambda: made.append(model(inputs)))
-    values = made.pop()
+    """Bytes of all tensors that one forward pass makes: an upper bound on what it holds at once."""
+    with _Tally() as tally:
+        values = model(inputs)
     if not isinstance(values, Tensor):
         raise DeviError(
             f"task {type(run.task).__name__}: model.{model.method}(inputs) returned a {type(values).__name__};"
@@ -126,4 +122,21 @@ def _bytes_made(model: _Method, inputs: Tensor, run: Run) -> int:
             f"task {type(run.task).__name__}: model.{model.method} of {len(inputs)} inputs returned shape"
             f" {tuple(values.shape)}; expected ({len(inputs)}, ...), one output per example, examples first."
         )
-    return max(1, saved + values.numel() * values.element_size())
+    return max(1, tally.bytes)
+
+
+class _Tally(TorchDispatchMode):
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # to skip it torch imports its compiler, which takes longer than most metrics
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for value in made if isinstance(made, tuple | list) else [made]:
+            if isinstance(value, Tensor):
+                self.bytes += value.numel() * value.element_size()
+        return made

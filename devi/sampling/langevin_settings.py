@@ -34,7 +34,7 @@ FEWEST_EFFECTIVE = 400  # draws: fewer, and R-hat over many chains is noisy
 MOST_STEPS, MOST_REPLICA_STEPS = 6000, 1.8e6
 # Whether the estimate moves with γ or nβ is asked within this work or this share of all gradients; of that a half at
 # first, the rest where it cannot be told.
-CHECK_WORK, CHECK_SHARE = WORK / 8, 0.1
+MOVES_WORK, MOVES_SHARE = WORK / 8, 0.1
 
 
 def choose(choice: Choice, trial: Trial) -> Settings:
@@ -69,7 +69,7 @@ def choose(choice: Choice, trial: Trial) -> Settings:
     most_draws = int(choice.get("draws", max(steps - burn_in, FEWEST_STEPS)))
     look, learning = min(most_draws, FIRST_LOOK), min(burn_in, REHEARSAL)
     settings = len(variants(0.0, 0.0)) * len(trial.steps)
-    allowed = max(CHECK_WORK / work(posterior, batch_size), CHECK_SHARE * replicas * steps)
+    allowed = max(MOVES_WORK / work(posterior, batch_size), MOVES_SHARE * replicas * steps)
     many = min(int(allowed / 2 / (settings * (learning + look))), FEW_REPLICAS // settings)
     pilots.chains = max(PILOT_CHAINS, many)
     rehearsal = Rehearsal(choice, pilots, soft, burn_in=learning, draws=look)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from devi.transitions.bundle import empty
 from devi.transitions.fit import Component
@@ -39,4 +40,7 @@ def test_a_step_is_no_wave():
 
 def test_a_column_known_too_late_for_a_wave_to_repeat_is_searched_all_the_same():
     late = np.where(X > 3.75, jump(8000), np.nan)
-    assert isinstance(find_transitions(run(feature_norm=np.stack([late, sigmoid(400, 0.3)], axis=1))), list)
+    found = find_transitions(run(feature_norm=np.stack([late, sigmoid(400, 0.3)], axis=1)))
+    assert [(one.label, one.midpoint) for one in found] == [
+        ("feature 1 enters", pytest.approx(400, rel=0.01)), ("feature 0 enters", pytest.approx(8000, rel=0.05))
+    ]  # fmt: skip
