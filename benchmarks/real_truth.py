@@ -146,7 +146,9 @@ def row_of(case: str, counts: list[Count]) -> list[str]:
     true, found, false, others = (sum(getattr(one, name) for one in counts) for name in Count._fields[:4])
     onsets, midpoints = ([error for one in counts for error in getattr(one, name)] for name in ("onsets", "midpoints"))
     windows, alarms = sum(one.windows for one in counts), [label for one in counts for label in one.alarms]
-    kinds = ", ".join(f"{alarms.count(label)} {label}" for label in sorted(set(alarms), key=alarms.count, reverse=True))
+    kinds = ", ".join(
+        f"{alarms.count(label)} {label}" for label in sorted(sorted(set(alarms)), key=alarms.count, reverse=True)
+    )
     return [
         case, str(len(counts)), str(true), _f1(true, found, false), _f1(true, found, false + others),
         f"{np.median(onsets):.3f}" if onsets else "-", f"{np.median(midpoints):.3f}" if midpoints else "-",
