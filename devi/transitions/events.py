@@ -3,8 +3,9 @@
 The clearest change starts an event; others join the nearest event whose 10-90% span holds their midpoint, or whose
 midpoint lies in theirs. Two columns of one metric (two features) share an event only if their midpoints fall between
 the same checkpoints: features that enter at distinguishable dates stay two transitions. A bend of a column makes no
-event, nor does one where a bounded metric arrives at its bound. Context (ranks.py) comes last and joins what overlaps
-it, so that one change is not reported twice.
+event, nor does one where a bounded metric arrives at its bound, nor a change without evidence of its own, which a fit
+gave to a curve because others have it. Context (ranks.py) comes last and joins what overlaps it, so that one change is
+not reported twice.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ def events_of(changes: Sequence[Change]) -> list[Event]:
     for change in moves:
         key = (change.curve.metric, change.curve.index)
         curve = change.curve
+        is_seen = change.log_bayes_factor > 0
         small = curve.index is not None and change.share < max(READJUSTMENT * largest[key], FAINT)
         small |= _saturates(change)
         follows = curve.gated or curve.context or small
@@ -80,11 +82,10 @@ def events_of(changes: Sequence[Change]) -> list[Event]:
             event = min(near, key=lambda event: abs(event.centre - change.centre))
             if all((one.curve.metric, one.curve.index) != key for one in event.changes):
                 event.changes.append(change)
-            elif not follows and curve.index is None and not _overlap(event, change):
+            elif is_seen and not follows and curve.index is None and not _overlap(event, change):
                 events.append(Event([change]))
-        elif not (small or (change.shape == "kink" and curve.index is not None)) or curve.gated:
+        elif is_seen and (curve.gated or not (small or (change.shape == "kink" and curve.index is not None))):
             events.append(Event([change]))
-    events = [event for event in events if event.lead.log_bayes_factor > 0]
     events = _transients(sorted(events, key=lambda event: event.centre))
     for event in events:
         event.spikes = [one for one in spikes if event.onset - 0.05 <= one.centre <= event.end + 0.05]
@@ -110,7 +111,7 @@ def _saturates(change: Change) -> bool:
 def _clarity(change: Change) -> tuple[float, ...]:
     """Order in which changes may lead: accuracy before columns before scalars, then gated columns, context last.
 
-    Those without evidence of their own, which a fit gave to a curve because others have it, come after those with.
+    Those without evidence of their own come after those with.
     """
     curve = change.curve
     rank = 0.0 if curve.gated else 3.0 if curve.metric.endswith("accuracy") else 2.0 if curve.index is not None else 1.0
