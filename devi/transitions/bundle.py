@@ -11,9 +11,10 @@ what `curve_cost` asks of amplitudes that cancel.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,11 +28,10 @@ FEWEST_SEEN = 8.0  # points that a curve counts for however correlated its noise
 MOST_ADDED = 2.0  # the same of a kink, whose rise a later one may end
 CANCELS = 20.0  # what such a cancellation costs
 STEPS = ("sigmoid", "ramp")
-BEFORE = 3  # rows of a curve before its components: the constant and two null terms
+REMEMBERED = 256  # columns of components, of each bundle
 
 
-@dataclass(frozen=True)
-class Shared:
+class Shared(NamedTuple):
     """members: of each component, the curves (indices) that move with it. nulls, states: one per curve."""
 
     components: tuple[Component, ...]
@@ -43,13 +43,12 @@ class Shared:
         """Indices of the components that curve m moves with."""
         return [k for k, members in enumerate(self.members) if m in members]
 
-    def amplitude(self, m: int, k: int) -> float:
-        return float(self.states[m].coefficients[BEFORE + self.of(m).index(k)])
+    def amplitudes(self, m: int) -> list[float]:
+        """Of the components that curve m moves with; its coefficients begin with the constant and the null terms."""
+        return self.states[m].coefficients[1 + len(self.nulls[m]) :].tolist()
 
-    def observed(self, m: int, k: int, x: np.ndarray) -> float:
-        """How much of the change curve m shows within the run (of a kink, what the new slope adds by its end)."""
-        ends = self.components[k].column(x[[0, -1]])
-        return abs(self.amplitude(m, k) * float(ends[1] - ends[0]))
+    def amplitude(self, m: int, k: int) -> float:
+        return self.amplitudes(m)[self.of(m).index(k)]
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Bundle:
         """Of each curve the grid's atoms in units of the noise, (K, n), and their squared norms, (K,)."""
         result = []
         for curve, grid in zip(self.curves, self.grids, strict=True):
-            weighted = np.ascontiguousarray((grid.atoms / curve.sigma[:, None]).T)
+            weighted = grid.atoms / curve.sigma
             result.append((weighted, np.einsum("kn,kn->k", weighted, weighted)))
         return result
 
@@ -78,17 +77,22 @@ class Bundle:
         return [1.0 / curve.sigma for curve in self.curves]
 
     @cached_property
-    def groups(self) -> list[list[int]]:
-        """The curves by what checkpoints they have: those that share them are solved at once."""
-        found: dict[bytes, list[int]] = {}
-        for m, curve in enumerate(self.curves):
-            found.setdefault(curve.x.tobytes(), []).append(m)
-        return list(found.values())
+    def group_of(self) -> list[int]:
+        """Of each curve the first one that has the same checkpoints."""
+        first: dict[bytes, int] = {}
+        return [first.setdefault(curve.x.tobytes(), m) for m, curve in enumerate(self.curves)]
 
-    def alike(self, curves: Iterable[int]) -> list[list[int]]:
-        """These curves, by group."""
-        wanted = set(curves)
-        return [chosen for group in self.groups if (chosen := [m for m in group if m in wanted])]
+    @cached_property
+    def column(self) -> Callable[[Component, int], np.ndarray]:
+        """Of a component the column on the checkpoints of curve m, (n,)."""
+        seen = lru_cache(REMEMBERED)(lambda one, first: one.column(self.curves[first].x))
+        return lambda one, m: seen(one, self.group_of[m])
+
+    @cached_property
+    def slopes(self) -> Callable[[Component, int], np.ndarray]:
+        """Of a component the derivatives by centre and log width on the checkpoints of curve m, (2, n)."""
+        seen = lru_cache(REMEMBERED)(lambda one, first: one.slopes(self.curves[first].x))
+        return lambda one, m: seen(one, self.group_of[m])
 
     @cached_property
     def searches(self) -> list[NullSearch]:
@@ -129,21 +133,30 @@ def curve_cost(bundle: Bundle, fit: Shared, m: int) -> float:
     """
     own, curve, state = fit.of(m), bundle.curves[m], fit.states[m]
     total = state.rss + (null_price(fit.nulls[m]) + len(own)) * bundle.price(m)
-    for k, amplitude in zip(own, state.coefficients[BEFORE:].tolist(), strict=True):
-        shape = fit.components[k].shape
-        if shape == "kink":
-            added = fit.observed(m, k, curve.x) / curve.reach
+    for k, amplitude in zip(own, fit.amplitudes(m), strict=True):
+        one = fit.components[k]
+        if one.shape == "kink":
+            added = observed(bundle, one, amplitude, m) / curve.reach
             total += added**2 + CANCELS * (added > MOST_ADDED)
-        elif shape in STEPS and abs(amplitude) > LARGEST_SHARE * curve.reach:
-            total += CANCELS * (fit.observed(m, k, curve.x) > LARGEST_SHARE * curve.reach)
+        elif one.shape in STEPS and abs(amplitude) > LARGEST_SHARE * curve.reach:
+            total += CANCELS * (observed(bundle, one, amplitude, m) > LARGEST_SHARE * curve.reach)
     return total
+
+
+def observed(bundle: Bundle, one: Component, amplitude: float, m: int) -> float:
+    """How much of a change curve m shows within the run (of a kink, what the new slope adds by its end)."""
+    column = bundle.column(one, m)
+    return abs(amplitude * float(column[-1] - column[0]))
 
 
 def columns_of(bundle: Bundle, fit: Shared, m: int) -> np.ndarray:
     """The constant and the components of curve m in units of its noise, (n, 1 + own)."""
-    curve = bundle.curves[m]
-    columns = [np.ones(len(curve.x)), *(fit.components[k].column(curve.x) for k in fit.of(m))]
-    return np.stack(columns, axis=1) * bundle.weights[m][:, None]
+    return np.stack([bundle.weights[m], *_weighted(bundle, fit, m)], axis=1)
+
+
+def _weighted(bundle: Bundle, fit: Shared, m: int) -> list[np.ndarray]:
+    """The components of curve m in units of its noise, (n,) each."""
+    return [bundle.column(fit.components[k], m) * bundle.weights[m] for k in fit.of(m)]
 
 
 def nulls_of(bundle: Bundle, fit: Shared, m: int, *, keep: int, terms: int) -> list[NullFit]:
@@ -155,22 +168,11 @@ def nulls_of(bundle: Bundle, fit: Shared, m: int, *, keep: int, terms: int) -> l
 def solved(bundle: Bundle, fit: Shared, curves: Iterable[int]) -> Shared:
     """The linear coefficients of these curves anew."""
     states = list(fit.states)
-    for alike in bundle.alike(curves):
-        x = bundle.curves[alike[0]].x
-        columns = [one.column(x) for one in fit.components]
-        own = [fit.of(m) for m in alike]
-        rows = np.zeros((len(alike), BEFORE + max(map(len, own)), len(x)))
-        for i, m in enumerate(alike):
-            rows[i, 0] = bundle.weights[m]
-            for j, shape in enumerate(fit.nulls[m], start=1):
-                rows[i, j] = bundle.searches[m].rows[shape]
-            for j, k in enumerate(own[i], start=BEFORE):
-                rows[i, j] = columns[k] * bundle.weights[m]
-        found = solve(rows, np.stack([bundle.searches[m].y for m in alike]))
-        for m, ks, (rows_m, inverse, coefficients, residual, rss) in zip(alike, own, found, strict=True):
-            p = BEFORE + len(ks)
-            states[m] = State(rows_m[:p], inverse[:p, :p], coefficients[:p], residual, rss)
-    return replace(fit, states=tuple(states))
+    for m in curves:
+        search = bundle.searches[m]
+        nulls = (search.rows[shape] for shape in fit.nulls[m])
+        states[m] = solve(np.array([bundle.weights[m], *nulls, *_weighted(bundle, fit, m)]), search.y)
+    return fit._replace(states=tuple(states))
 
 
 def settled(bundle: Bundle, fit: Shared, curves: Sequence[int], *, terms: int = 2) -> Shared:
@@ -178,7 +180,7 @@ def settled(bundle: Bundle, fit: Shared, curves: Sequence[int], *, terms: int = 
     nulls = list(fit.nulls)
     for m in curves:
         nulls[m] = nulls_of(bundle, fit, m, keep=1, terms=terms)[0].columns
-    return solved(bundle, replace(fit, nulls=tuple(nulls)), curves)
+    return solved(bundle, fit._replace(nulls=tuple(nulls)), curves)
 
 
 def empty(bundle: Bundle, *, terms: int = 2) -> Shared:
@@ -190,9 +192,9 @@ def empty(bundle: Bundle, *, terms: int = 2) -> Shared:
 
 def joined(fit: Shared, new: Sequence[Component], members: frozenset[int]) -> Shared:
     """The fit with more components, which move these curves; the states are those of before."""
-    return replace(fit, components=(*fit.components, *new), members=(*fit.members, *(members for _ in new)))
+    return fit._replace(components=(*fit.components, *new), members=(*fit.members, *(members for _ in new)))
 
 
 def kept(fit: Shared, keep: Sequence[int]) -> Shared:
     """Only these components; the states are those of before."""
-    return replace(fit, components=tuple(fit.components[k] for k in keep), members=tuple(fit.members[k] for k in keep))
+    return fit._replace(components=tuple(fit.components[k] for k in keep), members=tuple(fit.members[k] for k in keep))

@@ -13,7 +13,6 @@ they are (a one-step bootstrap; Andrews 2002, Econometrica 70:119).
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -46,7 +45,7 @@ def replicated(bundle: Bundle, fit: Shared, *, seed: int) -> tuple[list[np.ndarr
     for m in range(len(bundle.curves)):
         noise = drawn_noise(fit.states[m].residual, random)
         own = fit.of(m)
-        pull = jacobian_of(bundle, fit, m).T @ noise
+        pull = jacobian_of(bundle, fit, m) @ noise
         pulls.append(pull)
         for j, k in enumerate(own):
             total[2 * k : 2 * k + 2] += pull[2 * j : 2 * j + 2]
@@ -78,7 +77,7 @@ def dated(bundle: Bundle, fit: Shared, m: int, pull: np.ndarray, together: np.nd
         parts = tuple(components[k] for k in own)
         for k, one in zip(own, moved(bundle.x, parts, step), strict=True):
             components[k] = one
-        trial = solved(bundle, replace(fit, components=tuple(components)), [m])
+        trial = solved(bundle, fit._replace(components=tuple(components)), [m])
         gone = asked + step
         if trial.states[m].rss + hold @ gone**2 >= fit.states[m].rss + hold @ asked**2:
             break

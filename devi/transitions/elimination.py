@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from devi.transitions.bundle import LARGEST_SHARE, Bundle, Shared, curve_cost, dates, settled, solved
+from devi.transitions.bundle import LARGEST_SHARE, Bundle, Shared, curve_cost, dates, observed, settled, solved
 from devi.transitions.fit import WIDEST, gap_at
 from devi.transitions.grid import SLOW
 from devi.transitions.refinement import without
@@ -81,7 +81,7 @@ def _unfit(bundle: Bundle, fit: Shared, k: int) -> float:
 def _slight(bundle: Bundle, fit: Shared, k: int, m: int) -> bool:
     """Whether the change is too small in curve m, or only cancels against the rest of the fit."""
     one, curve = fit.components[k], bundle.curves[m]
-    size = fit.observed(m, k, curve.x)
+    size = observed(bundle, one, fit.amplitude(m, k), m)
     noise = float(np.interp(one.centre, curve.x, curve.sigma)) / np.sqrt(curve.inflation)
     small = size < max(SMALLEST_SHARE * curve.spread, curve.material) or size < SMALLEST_SIGNAL * noise * (
         len(fit.members[k]) == 1
@@ -116,5 +116,5 @@ def narrowed(bundle: Bundle, fit: Shared, still: set[int]) -> Shared:
     """The fit in which the curves `still` move with nothing."""
     members = tuple(one - still for one in fit.members)
     keep = [k for k, one in enumerate(members) if one]
-    rest = replace(fit, components=tuple(fit.components[k] for k in keep), members=tuple(members[k] for k in keep))
+    rest = fit._replace(components=tuple(fit.components[k] for k in keep), members=tuple(members[k] for k in keep))
     return settled(bundle, solved(bundle, rest, still), sorted(still))

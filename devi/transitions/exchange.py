@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 
@@ -61,10 +60,10 @@ def _exchanges(fit: Shared) -> Iterator[tuple[list[int], list[Component]]]:
         if one.shape == "kink":
             yield [k], [Component("sigmoid", one.centre, 0.3)]
             if one.width < SLOW:
-                yield [k], [replace(one, width=SLOW)]
+                yield [k], [one._replace(width=SLOW)]
         elif one.width > 0.06:
             if one.shape == "sigmoid":
-                yield [k], [replace(one, shape="ramp")]
+                yield [k], [one._replace(shape="ramp")]
             yield [k], [Component("kink", first, SHARP), Component("kink", last, SHARP)]
             yield [k], [Component("kink", first, SHARP)]
             yield [k], [Component("kink", last, SHARP)]
@@ -86,7 +85,7 @@ def _parted(bundle: Bundle, fit: Shared) -> Shared:
             if promised < price:  # the Gauss-Newton step would not save as much
                 continue
             members = (*fit.members[:k], fit.members[k] - {m}, *fit.members[k + 1 :], frozenset({m}))
-            trial = solved(bundle, replace(fit, components=(*fit.components, one), members=members), [m])
+            trial = solved(bundle, fit._replace(components=(*fit.components, one), members=members), [m])
             trial = refined(bundle, trial, 8)
             if cost(bundle, trial) < cost(bundle, fit) - GAIN:
                 fit = trial

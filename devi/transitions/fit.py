@@ -9,10 +9,10 @@ the centres c_k and log widths log w_k are iterated.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
+from scipy.linalg.lapack import dposv
 
 from devi.transitions.nulls import TEN_TO_NINETY, bend, sigmoid
 
@@ -23,8 +23,7 @@ SHARPEST = 0.4  # of the gap between checkpoints: a sigmoid this narrow cannot b
 Shape = Literal["sigmoid", "ramp", "kink", "spike"]
 
 
-@dataclass(frozen=True)
-class Component:
+class Component(NamedTuple):
     """A change with its centre and 10-90% width in decades of steps. `spike` is a nuisance: up at once, decaying."""
 
     shape: Shape
@@ -42,17 +41,21 @@ class Component:
 
     def slopes(self, x: np.ndarray) -> np.ndarray:
         """Derivatives of the column by centre and by log width, (2, n)."""
+        result = np.zeros((2, len(x)))
         if self.shape == "ramp":
             rate = np.where(np.abs(x - self.centre) < 0.625 * self.width, 0.8 / self.width, 0.0)
-            return np.stack([-rate, -rate * (x - self.centre)])
-        if self.shape == "spike":  # it begins at a checkpoint, which stays
+            result[0], result[1] = -rate, -rate * (x - self.centre)
+        elif self.shape == "spike":  # it begins at a checkpoint, which stays
             fallen = np.maximum(x - self.centre, 0) / self.width
-            return np.stack([np.zeros_like(x), self.column(x) * fallen])
-        s = sigmoid(x, self.centre, self.width)
-        if self.shape == "kink":
-            return np.stack([-s, bend(x, self.centre, self.width) - (x - self.centre) * s])
-        rate = TEN_TO_NINETY / self.width
-        return np.stack([-rate * s * (1 - s), -rate * (x - self.centre) * s * (1 - s)])
+            result[1] = self.column(x) * fallen
+        else:
+            s = sigmoid(x, self.centre, self.width)
+            if self.shape == "kink":
+                result[0], result[1] = -s, bend(x, self.centre, self.width) - (x - self.centre) * s
+            else:
+                result[0] = -TEN_TO_NINETY / self.width * s * (1 - s)
+                result[1] = result[0] * (x - self.centre)
+        return result
 
 
 def gap_at(x: np.ndarray, centre: float) -> float:
@@ -62,10 +65,7 @@ def gap_at(x: np.ndarray, centre: float) -> float:
 
 
 class State(NamedTuple):
-    """The linear part of one curve, solved. rows (p, n) in units of the noise; inverse (p, p) of its normal matrix.
-
-    A row of zeros stands for what the curve has not; its coefficient is 0.
-    """
+    """The linear part of one curve, solved. rows (p, n) in units of the noise; inverse (p, p) of its normal matrix."""
 
     rows: np.ndarray
     inverse: np.ndarray
@@ -74,26 +74,26 @@ class State(NamedTuple):
     rss: float
 
 
-def solve(rows: np.ndarray, targets: np.ndarray) -> list[State]:
-    """Coefficients of several curves at once: rows (curve, p, n) for targets = y / sigma (curve, n)."""
-    columns = rows.swapaxes(1, 2)
-    normal = rows @ columns
-    count, size = rows.shape[:2]
-    diagonal = normal.reshape(count, -1)[:, :: size + 1]
-    there = diagonal > 0
-    scale = there / np.sqrt(np.where(there, diagonal, 1.0))
-    both = scale[:, :, None] * scale[:, None, :]
+def solve(rows: np.ndarray, target: np.ndarray) -> State:
+    """Coefficients of one curve: rows (p, n) for target = y / sigma (n,)."""
+    normal = rows @ rows.T
+    scale = 1 / np.sqrt(normal.diagonal())
+    both = scale[:, None] * scale
     normal *= both
     # A ridge of 1e-5 noise units keeps columns that coincide (a change beyond the data) from exploding.
-    diagonal += np.where(there, 1e-10, 1.0)
-    inverse = np.linalg.inv(normal) * both
-    target = targets[:, :, None]
+    normal.ravel()[:: len(rows) + 1] += 1e-10
+    inverse = solve_positive(normal, np.eye(len(rows))) * both
     coefficients = inverse @ (rows @ target)
     # Once more on what is left: the normal equations lose half the digits.
-    coefficients += inverse @ (rows @ (target - columns @ coefficients))
-    residuals = (target - columns @ coefficients)[:, :, 0]
-    rss = (residuals * residuals).sum(1).tolist()
-    return [State(*one) for one in zip(rows, inverse, coefficients[:, :, 0], residuals, rss, strict=True)]
+    coefficients += inverse @ (rows @ (target - coefficients @ rows))
+    residual = target - coefficients @ rows
+    return State(rows, inverse, coefficients, residual, float(residual @ residual))
+
+
+def solve_positive(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """matrix⁻¹ right for a small positive definite matrix (Cholesky), without the price of asking numpy for it."""
+    _, result, failed = dposv(matrix, right)
+    return np.linalg.solve(matrix, right) if failed else result
 
 
 def moved(x: np.ndarray, components: tuple[Component, ...], step: np.ndarray) -> tuple[Component, ...]:

@@ -18,7 +18,7 @@ SLOW = 0.5  # decades: a bend so slow is no kink; it stands in a fit in its plac
 
 @dataclass(frozen=True)
 class Grid:
-    """kinds (K): of these, `atoms` (n, K) are the columns on a curve's checkpoints; library: its nulls."""
+    """kinds (K): of these, `atoms` (K, n) are the columns on a curve's checkpoints; library: its nulls."""
 
     library: Library
     atoms: np.ndarray
@@ -52,5 +52,5 @@ def kinds_of(raw: bytes) -> tuple[Component, ...]:
 def grid_of(raw: bytes, every: bytes) -> Grid:
     """The grid of a curve with checkpoints `raw` (as bytes) among curves whose longest has checkpoints `every`."""
     x, kinds = np.frombuffer(raw), kinds_of(every)
-    atoms = np.stack([kind.column(x) for kind in kinds], axis=1)
+    atoms = np.stack([kind.column(x) for kind in kinds])
     return Grid(relaxations(x), atoms, kinds, np.array([kind.shape for kind in kinds]))

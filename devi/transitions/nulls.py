@@ -78,52 +78,69 @@ class NullSearch:
 
     def __init__(self, library: Library, sigma: np.ndarray, y: np.ndarray) -> None:
         self.y = y
-        self.shapes = library.shapes / sigma[:, None]
-        self.rows = np.ascontiguousarray(self.shapes.T)
-        self.gram = self.shapes.T @ self.shapes
-        self.onto = self.shapes.T @ y
-        count = len(self.onto)
-        # Each pair once, and not two late sigmoids or bends.
-        self.allowed = np.triu(library.relaxing[:, None] | library.relaxing, 1)
+        self.rows = np.ascontiguousarray(library.shapes.T) / sigma
+        self.gram = self.rows @ self.rows.T
+        self.onto = self.rows @ y
         self.price = np.log(len(y))
-        self.single_price = self.price * np.where(np.arange(count) == 0, 1, 2)
-        self.pair_price = np.where(self.allowed, self.single_price[:, None] + self.single_price, np.inf)
+        self.first = int(library.relaxing.sum())  # late sigmoids and bends come last in the library
+        self.single_price = self.price * np.where(np.arange(len(self.onto)) == 0, 1, 2)
         # Two large terms that cancel, or two late sigmoids, can draw a change; a slow run is not made of them.
         self.bound = LARGEST * np.ptp(y * sigma)
 
     def best(self, fixed: np.ndarray, *, keep: int, terms: int = 2) -> list[NullFit]:
         """The `keep` best nulls of at most `terms` beside the columns `fixed` (n, k), in units of the noise, by BIC.
 
-        The plainest come last. All pairs at once: after projecting out `fixed`, a pair (i, j) lowers the residual by
-        (g_i² M_jj - 2 g_i g_j M_ij + g_j² M_ii) / (M_ii M_jj - M_ij²).
+        The plainest come last.
         """
         q = np.linalg.qr(fixed)[0]
         along = q.T @ self.y
         total = float(self.y @ self.y - along @ along)
-        seen = self.shapes.T @ q
+        seen = self.rows @ q
         g = self.onto - seen @ along
-        own = np.maximum(np.diag(self.gram) - (seen * seen).sum(1), 1e-12)
+        own = np.maximum(self.gram.diagonal() - (seen * seen).sum(1), 1e-12)
         single = np.where(own > 1e-6 * len(self.y), g**2 / own, 0.0) - self.single_price
         options: list[tuple[float, tuple[int, ...]]] = [(total, ())]
         options += [(total - single[i], (int(i),)) for i in np.argpartition(single, -keep)[-keep:]]
-        if terms > 1:
-            pair = self._pairs(g, own, self.gram - seen @ seen.T)
-            best = np.argpartition(pair, -keep, axis=None)[-keep:]
-            places = np.stack(np.unravel_index(best, pair.shape), axis=1).tolist()
-            options += [(total - pair[i, j], (i, j)) for i, j in places]
         options.sort(key=lambda option: option[0])
+        if terms > 1:
+            least = total - options[keep - 1][0]
+            options += [(total - saved, pair) for saved, pair in self._pairs(g, own, seen, keep, least)]
+            options.sort(key=lambda option: option[0])
         chosen = options[:keep]
         for count in (1, 0):  # the plainer nulls too, for changes that a pair would only cancel
             if keep > 1 and all(len(columns) != count for _, columns in chosen):
                 chosen.append(next(option for option in options if len(option[1]) == count))
         return [NullFit(columns, cost - null_price(columns) * self.price) for cost, columns in chosen]
 
-    def _pairs(self, g: np.ndarray, own: np.ndarray, m: np.ndarray) -> np.ndarray:
-        """What each pair saves, its price paid, (shapes, shapes)."""
-        product = np.outer(own, own)
-        det = product - m * m
-        sane = det > 1e-4 * product
-        a = (np.outer(g, own) - g * m) / np.maximum(det, 1e-12)  # (i, j): amplitude of i beside j
-        sane &= np.abs(a) < self.bound
-        saved = g[:, None] * a
-        return np.where(sane & sane.T, saved + saved.T, 0.0) - self.pair_price
+    def _pairs(
+        self, g: np.ndarray, own: np.ndarray, seen: np.ndarray, keep: int, least: float
+    ) -> list[tuple[float, tuple[int, int]]]:
+        """The `keep` best pairs that save more than `least`, with what they save, their price paid.
+
+        All pairs at once, but not two late sigmoids or bends: with r the correlation of i and j beside the fixed
+        columns and z_i² what i alone explains of chi², a pair explains z_i² + (z_j - r z_i)² / (1 - r²).
+        """
+        scale = 1 / np.sqrt(own)
+        z = g * scale
+        first, scaled = slice(self.first), seen * scale[:, None]
+        r = self.gram[first] * scale
+        r *= scale[first, None]
+        r -= scaled[first] @ scaled.T
+        rest = 1 - r * r
+        np.maximum(rest, 1e-12, out=rest)
+        saved = r * -z[first, None]
+        saved += z
+        saved *= saved
+        saved /= rest
+        # The second is never the log trend, so all of them have one price.
+        saved += (z[first] ** 2 - self.single_price[first] - self.single_price[-1])[:, None]
+        i, j = np.divmod(np.flatnonzero(saved.ravel() > least), len(z))
+        once = i < j
+        i, j = i[once], j[once]
+        r, rest = r[i, j], rest[i, j]
+        small = np.abs(z[i] - r * z[j]) * scale[i] < self.bound * rest
+        small &= np.abs(z[j] - r * z[i]) * scale[j] < self.bound * rest
+        small &= rest > 1e-4
+        i, j = i[small], j[small]
+        best = np.argsort(saved[i, j])[: -keep - 1 : -1]
+        return [(float(saved[pair]), pair) for pair in zip(i[best].tolist(), j[best].tolist(), strict=True)]

@@ -8,6 +8,8 @@ repeats at least PERIODS times within the run: for all curves that move, with on
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from devi.transitions.bundle import Bundle, Shared, curve_cost, dates
@@ -62,29 +64,36 @@ class Waves:
         return self._costs[m, k]
 
 
-def _waves(x: np.ndarray, frequencies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    angle = 2 * np.pi * np.outer(x, frequencies)
-    return np.cos(angle), np.sin(angle)
+def _waves(x: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
+    """Cosines and sines, (2, frequency, n)."""
+    angle = 2 * np.pi * np.outer(frequencies, x)
+    return np.stack([np.cos(angle), np.sin(angle)])
+
+
+@lru_cache(maxsize=8)
+def _remembered(x: bytes, frequencies: bytes) -> np.ndarray:
+    return _waves(np.frombuffer(x), np.frombuffer(frequencies))
 
 
 def _gains(bundle: Bundle, m: int, frequencies: np.ndarray) -> np.ndarray:
-    curve, search = bundle.curves[m], bundle.searches[m]
-    weight = 1 / curve.sigma[:, None]
-    cosine, sine = (wave * weight for wave in _waves(curve.x, frequencies))
+    curve, search, weight = bundle.curves[m], bundle.searches[m], bundle.weights[m]
+    waves = _remembered(curve.x.tobytes(), frequencies.tobytes()) * weight
+    products = np.einsum("afn,bfn->abf", waves, waves)
+    least = 1e-6 * products[0, 0] * products[1, 1]  # of the determinant: a wave that the null can draw gains nothing
     gains = np.zeros(len(frequencies))
-    for null in search.best(weight, keep=4):
-        q = np.linalg.qr(np.concatenate([weight, search.shapes[:, list(null.columns)]], axis=1))[0]
+    for null in search.best(weight[:, None], keep=4):
+        q = np.linalg.qr(np.column_stack([weight, search.rows[list(null.columns)].T]))[0]
         rest = search.y - q @ (q.T @ search.y)
-        c, s = cosine - q @ (q.T @ cosine), sine - q @ (q.T @ sine)
-        cc, ss, cs = (c * c).sum(0), (s * s).sum(0), (c * s).sum(0)
-        gc, gs = c.T @ rest, s.T @ rest
-        gains = np.maximum(gains, (gc**2 * ss - 2 * gc * gs * cs + gs**2 * cc) / np.maximum(cc * ss - cs**2, 1e-9))
+        along = waves @ q
+        (cc, cs), (_, ss) = products - np.einsum("afk,bfk->abf", along, along)
+        gc, gs = waves @ rest
+        gains = np.maximum(gains, (gc**2 * ss - 2 * gc * gs * cs + gs**2 * cc) / np.maximum(cc * ss - cs**2, least))
     return gains
 
 
 def _cost(bundle: Bundle, m: int, frequency: float) -> float:
-    curve = bundle.curves[m]
-    cosine, sine = _waves(curve.x, np.array([frequency]))
-    fixed = np.concatenate([np.ones_like(cosine), cosine, sine], axis=1) / curve.sigma[:, None]
+    x, weight = bundle.curves[m].x, bundle.weights[m]
+    cosine, sine = _waves(x, np.array([frequency]))[:, 0]
+    fixed = np.stack([weight, cosine * weight, sine * weight], axis=1)
     null = bundle.searches[m].best(fixed, keep=1)[0]
     return null.rss + (null_price(null.columns) + 2) * bundle.price(m)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
-from scipy.linalg import solve_triangular
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
@@ -102,16 +99,16 @@ def _gains(bundle: Bundle, fit: Shared, m: int, terms: int) -> np.ndarray:
     columns, search = columns_of(bundle, fit, m), bundle.searches[m]
     nulls = nulls_of(bundle, fit, m, keep=BETWEEN, terms=terms)
     shapes = sorted({shape for null in nulls for shape in null.columns})
-    every = np.column_stack([columns, search.shapes[:, shapes]])
-    seen, onto_y = atoms @ every, atoms @ search.y  # once for all nulls: the atoms are many
+    every = np.concatenate([columns.T, search.rows[shapes], search.y[None]])
+    seen = every @ atoms.T  # once for all nulls: the atoms are many
     least, plain = np.full(len(norms), np.inf), np.inf
     for null in nulls:
         fixed = [*range(columns.shape[1]), *(columns.shape[1] + shapes.index(shape) for shape in null.columns)]
-        q, r = np.linalg.qr(every[:, fixed])
-        along = solve_triangular(r, seen[:, fixed].T, trans="T", check_finite=False).T
+        q, r = np.linalg.qr(every[fixed].T)
+        along = np.linalg.inv(r).T @ seen[fixed]
         rest = search.y - q @ (q.T @ search.y)
-        onto = onto_y - along @ (q.T @ search.y)
-        power = norms - (along**2).sum(1)  # of each atom beside what is fitted already
+        onto = seen[-1] - (q.T @ search.y) @ along
+        power = norms - np.einsum("ik,ik->k", along, along)  # of each atom beside what is fitted already
         gain = np.where(power < 1e-3, 0.0, onto**2 / np.maximum(power, 1e-12))
         paid = float(rest @ rest) + null_price(null.columns) * bundle.price(m)
         plain = min(plain, paid)
@@ -137,6 +134,8 @@ def _candidates(
 
 def regrouped(bundle: Bundle, fit: Shared, *, terms: int = 2) -> Shared:
     """Curves join a component that saves more there than an amplitude costs, and leave one that does not."""
+    if len(bundle.curves) == 1:
+        return fit
     changed = False
     every = frozenset(range(len(bundle.curves)))
     for k in range(len(fit.components)):
@@ -149,4 +148,4 @@ def regrouped(bundle: Bundle, fit: Shared, *, terms: int = 2) -> Shared:
 
 
 def _with_members(fit: Shared, k: int, members: frozenset[int]) -> Shared:
-    return replace(fit, members=(*fit.members[:k], members, *fit.members[k + 1 :]))
+    return fit._replace(members=(*fit.members[:k], members, *fit.members[k + 1 :]))

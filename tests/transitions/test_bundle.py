@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from devi.transitions.bundle import Bundle, cost, curve_cost, empty, settled, solved
+from devi.transitions.bundle import Bundle, cost, curve_cost, empty, observed, settled, solved
 from devi.transitions.curves import curves_of
 from devi.transitions.fit import Component
 from devi.transitions.fusion import find_transitions
@@ -44,15 +42,15 @@ def test_derivatives_by_centre_and_log_width_are_those_of_the_fitted_curve(shape
     """With the amplitudes fitted anew each time; the part that they take up is projected out (Kaufman)."""
     bundle = bundle_of(a=BACKGROUNDS["power"] - sigmoid(400, 0.4))
     one = Component(shape, 2.61, 0.43)
-    fit = solved(bundle, replace(empty(bundle), components=(one,), members=(frozenset({0}),)), [0])
+    fit = solved(bundle, empty(bundle)._replace(components=(one,), members=(frozenset({0}),)), [0])
     fit = settled(bundle, fit, [0])
-    slopes = jacobian_of(bundle, fit, 0)
+    slopes = jacobian_of(bundle, fit, 0).T
     design = fit.states[0].rows.T
     amplitude, sigma = fit.amplitude(0, 0), bundle.curves[0].sigma
     for column, (more, less) in enumerate(
         [
-            (replace(one, centre=2.6101), replace(one, centre=2.6099)),
-            (replace(one, width=0.43 * np.exp(1e-4)), replace(one, width=0.43 * np.exp(-1e-4))),
+            (one._replace(centre=2.6101), one._replace(centre=2.6099)),
+            (one._replace(width=0.43 * np.exp(1e-4)), one._replace(width=0.43 * np.exp(-1e-4))),
         ]
     ):
         change = amplitude * (more.column(X) - less.column(X)) / 2e-4 / sigma
@@ -64,8 +62,8 @@ def test_derivatives_by_centre_and_log_width_are_those_of_the_fitted_curve(shape
 def test_a_kink_costs_the_square_of_what_it_adds_in_ranges_of_the_curve():
     bundle = bundle_of(a=3 * kink(400))
     two = Component("kink", np.log10(400), 0.05), Component("kink", np.log10(4000), 0.05)
-    fit = solved(bundle, replace(empty(bundle, terms=0), components=two, members=(frozenset({0}),) * 2), [0])
-    added = sum((fit.observed(0, k, X) / bundle.curves[0].reach) ** 2 for k in (0, 1))
+    fit = solved(bundle, empty(bundle, terms=0)._replace(components=two, members=(frozenset({0}),) * 2), [0])
+    added = sum((observed(bundle, two[k], fit.amplitude(0, k), 0) / bundle.curves[0].reach) ** 2 for k in (0, 1))
     assert added == pytest.approx(1, abs=0.01)  # the first one draws the whole curve
     assert curve_cost(bundle, fit, 0) == pytest.approx(fit.states[0].rss + 2 * bundle.price(0) + added)
 
