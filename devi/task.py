@@ -7,7 +7,7 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_type_hints
 
 import pydantic
 
@@ -34,13 +34,14 @@ class Batch(NamedTuple):
         return Batch(self.inputs.to(device), self.targets.to(device))
 
 
-class Replicas(Protocol):
-    """The losses of many models of a task and their gradients in one go, written out instead of derived.
+class Replicas(ABC):
+    """The losses of many models of a task and their gradients in one go, written out instead of derived: subclass it.
 
     For sampling on a processor, where it saves most of the passes over memory that autograd makes. An object belongs
     to one thread and may use its memory again at the next call.
     """
 
+    @abstractmethod
     def __call__(
         self, parameters: Mapping[str, Tensor], inputs: Tensor, targets: Tensor, *, gradients: bool
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -50,6 +51,13 @@ class Replicas(Protocol):
         gradients   without, the second is empty; with them only the mean of the losses is used, and (replica, 1),
                     that mean, will do
         """
+
+    def cost(self, inputs: Tensor, targets: Tensor) -> int:
+        """What a gradient over these takes, as a number of examples gone through one by one; all of them, by default.
+
+        From it follows whether a gradient over the whole data set is worth more than one over a part of it.
+        """
+        return len(targets)
 
 
 class Task(ABC):

@@ -70,4 +70,4 @@ class Choice(dict[str, float]):
 
 def work(posterior: Posterior, batch_size: int) -> float:
     """Of one gradient of one replica, in the unit of WORK."""
-    return batch_size * (posterior.weight_count + OVERHEAD_PARAMETERS)
+    return posterior.gradient_cost(batch_size) * (posterior.weight_count + OVERHEAD_PARAMETERS)

@@ -91,17 +91,20 @@ def choose(choice: Choice, trial: Trial) -> Settings:
 
 def _batch_size(posterior: Posterior, n_beta: float, replicas: int, most: int) -> tuple[float, str]:
     n = posterior.examples
-    if work(posterior, n) * replicas * most <= WORK:
-        return n, f"all {n} examples: the gradient is exact and affordable"
     # A minibatch of nβ examples heats the chain about as much as the finite step size does.
     about = min(n, max(64, 2 ** round(math.log2(n_beta))))
+    whole = work(posterior, n)
+    if whole * replicas * most <= WORK:
+        return n, f"all {n} examples: the gradient is exact and affordable"
+    if whole <= work(posterior, about):
+        return n, f"all {n} examples: the gradient is exact and costs no more than that of {about}"
     return about, f"about nβ: all {n} examples for {replicas} replicas would take too long"
 
 
 def _draws(rehearsal: Pilot, chains: int, most: int, otherwise: str) -> tuple[float, str]:
     enough = _draws_for_error(rehearsal, chains)
     if enough < most:
-        return max(enough, 200), f"a standard error of about {ERROR_TARGET:.0%} of the estimate"
+        return max(enough, 200), f"a standard error of about {ERROR_TARGET:.1%} of the estimate"
     return most, otherwise
 
 

@@ -159,6 +159,12 @@ class Posterior:
         """What is not sampled, name -> (replica, ...), for replicas at these checkpoints (replica,)."""
         return {name: value[rows] for name, value in self.fixed.items()}
 
+    def gradient_cost(self, batch_size: int) -> int:
+        """What a gradient over so many examples takes, as a number of examples gone through one by one."""
+        if self.replicas is None or batch_size < self.examples:
+            return batch_size
+        return self.replicas.cost(*self.data)
+
     def replicas_at_once(self, batch_size: int, memory_bytes: int | None = None) -> int:
         """How many replicas one gradient is taken for: what fits in `memory_bytes`."""
         if not self.batched:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from devi.task import Replicas
 from devi.tasks.scratch import Scratch
 
 # Replicas · examples worked on at a time, a power of two found by trying: with half as many the calls cost more than
@@ -19,7 +20,7 @@ AT_ONCE = 4096
 SIDES = ("left", "right")
 
 
-class MLPReplicas:
+class MLPReplicas(Replicas):
     """See `devi.task.Replicas`."""
 
     def __init__(self) -> None:

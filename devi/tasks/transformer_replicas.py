@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from devi.task import Replicas
 from devi.tasks.attention_table import AttentionTable
 from devi.tasks.scratch import Scratch
 
@@ -20,7 +21,7 @@ from devi.tasks.scratch import Scratch
 AT_ONCE = 256
 
 
-class TransformerReplicas:
+class TransformerReplicas(Replicas):
     """See `devi.task.Replicas`."""
 
     def __init__(self) -> None:

@@ -4,9 +4,11 @@ import math
 import pytest
 
 from devi.errors import DeviError
+from devi.known.memory_run import MemoryRun
 from devi.known.monomials import Monomials
 from devi.known.regression import Regression
 from devi.sampling.calibration import calibrate
+from devi.tasks.superposition import Superposition
 
 GIVEN = {"chains": 3, "draws": 7, "burn_in": 2, "step_size": 0.01, "n_beta": 9.0, "localization": 0.5, "batch_size": 10}
 SHORT = {"burn_in": 60, "draws": 60, "chains": 4}
@@ -45,6 +47,15 @@ def test_the_step_of_a_quadratic_is_the_one_whose_virial_is_just_within_the_tole
 def test_the_step_follows_the_curvature():
     soft, stiff = (calibrate(Monomials((2,) * 8, (scale,) * 8).run(), **SHORT).step_size for scale in (1.0, 100.0))
     assert soft / stiff == pytest.approx(100, rel=0.01)
+
+
+def test_all_examples_are_taken_where_a_few_would_cost_as_much():
+    batches = []
+    for distribution in ("one_hot", "sparse"):
+        task = Superposition(examples=4000, distribution=distribution, init_scale=0.5)
+        run = MemoryRun.of(task, [task.model()] * 40)
+        batches.append(calibrate(run, **{**GIVEN, "n_beta": 482.0, "chains": 10, "batch_size": None}).batch_size)
+    assert batches == [4000, 512]
 
 
 def test_a_loss_that_is_flat_at_the_checkpoint_still_gets_a_step():

@@ -81,6 +81,17 @@ def test_sums_over_one_hot_examples_are_for_their_own_targets():
     assert torch.equal(again[1]["W"], given[1]["W"])
 
 
+@pytest.mark.parametrize(
+    ("settings", "cost"),
+    [({}, superposition_replicas.SUMS_COST), ({"distribution": "sparse"}, 1000), ({"output": "linear"}, 1000)],
+)
+def test_only_sums_over_one_hot_examples_cost_less_than_going_through_them(settings, cost):
+    posterior = posterior_of(Superposition(examples=1000, init_scale=0.5, **settings))
+    assert posterior.gradient_cost(1000) == cost
+    assert posterior.gradient_cost(200) == 200  # sums would have to be made for each batch
+    assert posterior_of(TASKS["mlp"]).gradient_cost(44) == 44
+
+
 def test_a_task_with_another_loss_does_not_inherit_the_formulas():
     assert posterior_of(Doubled(init_scale=0.5)).replicas is None
     assert ModularAddition(**TRANSFORMER, layers=2).replicas() is None
