@@ -25,12 +25,12 @@ from devi.sampling.pilots import PILOT_CHAINS, Pilot, Pilots
 from devi.sampling.posterior import Posterior
 from devi.sampling.rehearsal import HOLD, Rehearsal
 from devi.sampling.resolution import SMALLEST_ESTIMATE, reason, variants
-from devi.sampling.settings import GIVEN, Settings
+from devi.sampling.settings import Settings
 from devi.sampling.step_size import RELAXATION, chosen_step_size, regular_localization
 
-REHEARSAL, FIRST_LOOK = 1000, 500  # steps of burn-in, and draws, at most
+FIRST_LOOK = 500  # draws of the rehearsal, at most
 ERROR_TARGET = 0.015  # standard error as a share of the estimate, where that many draws can be afforded
-FEWEST_EFFECTIVE = 400  # draws: fewer, and R-hat over many chains is noisy
+FEWEST_EFFECTIVE, FEWEST_DRAWS = 400, 200  # of all chains: fewer, and R-hat over many chains is noisy; of each chain
 MOST_STEPS, MOST_REPLICA_STEPS = 6000, 1.8e6
 # Whether the estimate moves with γ or nβ is asked within this work or this share of all gradients; of that a half at
 # first, the rest where it cannot be told.
@@ -62,27 +62,24 @@ def choose(choice: Choice, trial: Trial) -> Settings:
     if step_size is None:
         choice["step_size"], tried, choice.why["step_size"] = chosen_step_size(pilots, localization, trial.progress)
     soft = regular_localization(posterior, n_beta, HOLD) if localization is None else None
-    rate = 0.0 if soft is None else choice["step_size"] * soft.softest
-    if rate > 0 and choice.why["burn_in"] != GIVEN and 2 * RELAXATION / rate < burn_in:
-        burn_in = math.ceil(2 * RELAXATION / rate)
-        choice["burn_in"], choice.why["burn_in"] = burn_in, "what the direction of least curvature relaxes in"
-    most_draws = int(choice.get("draws", max(steps - burn_in, FEWEST_STEPS)))
-    look, learning = min(most_draws, FIRST_LOOK), min(burn_in, REHEARSAL)
+    look = min(choice.get("draws", max(steps - burn_in, FEWEST_STEPS)), FIRST_LOOK)
+    rehearsal = Rehearsal(choice, pilots, soft, draws=int(look))
     settings = len(variants(0.0, 0.0)) * len(trial.steps)
     allowed = max(MOVES_WORK / work(posterior, batch_size), MOVES_SHARE * replicas * steps)
-    many = min(int(allowed / 2 / (settings * (learning + look))), FEW_REPLICAS // settings)
+    many = min(int(allowed / 2 / (settings * (rehearsal.burn_in + rehearsal.draws))), FEW_REPLICAS // settings)
     pilots.chains = max(PILOT_CHAINS, many)
-    rehearsal = Rehearsal(choice, pilots, soft, burn_in=learning, draws=look)
     rehearsal.shorten()
     trial.tell(0.75)
-    walk, pilot = rehearsal.start()
+    rehearsal.start()
     trial.tell(0.85)
-    choice(
-        "draws",
-        lambda: _draws(pilot, chains, most_draws, f"what is left of {steps} steps, for {replicas} replicas"),
-    )
-    longest = most_draws if choice.why["draws"] == GIVEN else int(allowed / (settings * pilots.chains)) - learning
-    moved = rehearsal.moves(walk, pilot, most_draws=longest, is_late=trial.is_late)
+    longest = int(choice.get("draws", allowed / (settings * pilots.chains) - rehearsal.burn_in))
+    moved = rehearsal.moves(most_draws=longest, is_late=trial.is_late)
+    # Last, for the step size and burn-in that they go by may have changed in the rehearsal.
+    left = steps - int(choice["burn_in"])
+    most_draws = int(choice.get("draws", max(left, FEWEST_STEPS)))
+    otherwise = "what is left" if left >= FEWEST_STEPS else "the fewest, for burn-in takes the rest"
+    otherwise += f" of {steps} steps, for {replicas} replicas"
+    choice("draws", lambda: _draws(rehearsal.walk.told, chains, most_draws, otherwise))
     choice.why["unresolved"] = reason(moved)
     choice.why["calibration"] = f"{pilots.gradients:,} gradients"
     seconds = pilots.seconds / max(1, pilots.gradients)
@@ -101,19 +98,18 @@ def _batch_size(posterior: Posterior, n_beta: float, replicas: int, most: int) -
     return about, f"about nβ: all {n} examples for {replicas} replicas would take too long"
 
 
-def _draws(rehearsal: Pilot, chains: int, most: int, otherwise: str) -> tuple[float, str]:
-    enough = _draws_for_error(rehearsal, chains)
-    if enough < most:
-        return max(enough, 200), f"a standard error of about {ERROR_TARGET:.1%} of the estimate"
-    return most, otherwise
-
-
-def _draws_for_error(rehearsal: Pilot, chains: int) -> int:
-    """Draws per chain for a standard error of ERROR_TARGET at the worst pilot checkpoint, by its effective draws."""
-    excess = rehearsal.excess[0].numpy()  # (checkpoint, chain, draw)
-    effective = rhat_and_ess(excess)[1]
-    rate = effective / (excess.shape[1] * excess.shape[2])  # effective draws per draw
+def _draws(pilot: Pilot, chains: int, most: int, otherwise: str) -> tuple[float, str]:
+    """Draws per chain: those that every pilot checkpoint needs by its effective draws, at most `most`."""
+    excess = pilot.excess[0].numpy()  # (checkpoint, chain, draw)
+    rate = rhat_and_ess(excess)[1] / (excess.shape[1] * excess.shape[2])  # effective draws per draw
     target = ERROR_TARGET * np.maximum(np.abs(excess.mean(axis=(1, 2))), SMALLEST_ESTIMATE)
-    needed = excess.var(axis=(1, 2)) / (target**2 * rate * chains)
-    needed = np.maximum(needed, FEWEST_EFFECTIVE / (rate * chains))
-    return int(np.nanmax(needed)) if np.isfinite(needed).any() else MOST_STEPS
+    if not np.isfinite(excess.var(axis=(1, 2)) / rate).any():
+        return most, otherwise
+    for_error = np.nanmax(excess.var(axis=(1, 2)) / (target**2 * rate * chains))
+    for_rhat = np.nanmax(FEWEST_EFFECTIVE / (rate * chains))
+    draws, why = max(
+        (for_error, f"a standard error of about {ERROR_TARGET:.1%} of the estimate"),
+        (for_rhat, f"about {FEWEST_EFFECTIVE} effective draws of all chains"),
+        (FEWEST_DRAWS, "the fewest that are taken"),
+    )
+    return (int(draws), why) if draws < most else (most, otherwise)

@@ -58,11 +58,15 @@ class Pilots:
         return PilotWalk(self, settings, burn_in)
 
     def walk(self, settings: Sequence[Variant], *, burn_in: int, draws: int) -> Pilot:
-        return self.start(settings, burn_in=burn_in).advance(draws)
+        walk = self.start(settings, burn_in=burn_in)
+        walk.advance(draws)
+        return walk.told
 
 
 class PilotWalk:
-    """A walk that can be gone on with."""
+    """A walk that can be gone on with; `told` is what all of it says so far."""
+
+    told: Pilot
 
     def __init__(self, pilots: Pilots, settings: Sequence[Variant], burn_in: int) -> None:
         self.pilots, self.settings = pilots, settings
@@ -79,8 +83,8 @@ class PilotWalk:
         self.walkers = Walkers(posterior, pilots.kernel, rows.to(posterior.device), keys, plan)
         self.is_finite = True
 
-    def advance(self, draws: int) -> Pilot:
-        """So many draws more, after burn-in the first time; what all of them say."""
+    def advance(self, draws: int) -> None:
+        """So many draws more, after burn-in the first time."""
         pilots, before = self.pilots, self.walkers.gradients
         began = time.perf_counter()
         walk = self.walkers.advance(draws)
@@ -92,7 +96,7 @@ class PilotWalk:
             self._told(Walk(*(each[size * place : size * (place + 1)] for each in walk)), variant)
             for place, variant in enumerate(self.settings)
         ]
-        return Pilot(*(torch.stack(numbers) for numbers in zip(*parts, strict=True)))
+        self.told = Pilot(*(torch.stack(numbers) for numbers in zip(*parts, strict=True)))
 
     def _told(self, one: Walk, variant: Variant) -> Pilot:
         n_beta, dimension = self.pilots.n_beta * variant.sharpness, self.pilots.posterior.dimension

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from devi.sampling.diagnostics import rhat_and_ess, standard_error
-from devi.sampling.pilots import Pilot, PilotWalk, Variant
+from devi.sampling.pilots import PilotWalk, Variant
 
 SMALLEST_MOVE = 0.04  # of the estimate, see above
 MOVE_ERRORS = 3.0  # of the difference: two settings at five checkpoints are ten chances of a false alarm
@@ -39,13 +39,10 @@ def variants(step_size: float, localization: float) -> list[Variant]:
     ]
 
 
-def moves(
-    walk: PilotWalk, pilot: Pilot, *, most_draws: int, is_late: Callable[[], bool] = lambda: False
-) -> dict[str, float]:
+def moves(walk: PilotWalk, *, most_draws: int, is_late: Callable[[], bool] = lambda: False) -> dict[str, float]:
     """How far the estimate at each pilot checkpoint moves, as a share of it: {training step: signed share}.
 
-    walk   with `variants`, and what it found so far, `pilot`; its draws double until all is known, to `most_draws` or
-           until `is_late`
+    walk   with `variants`, begun; its draws double until all is known, to `most_draws` or until `is_late`
 
     Of the two changes the one that moves it more; 0 where no move is larger than 4% and 3 of its own errors. Where a
     move with 3 errors may still be more than MOST_HIDDEN that stands for it: chains that mix so slowly do not show that
@@ -56,6 +53,7 @@ def moves(
     if walk.settings[0].step_size == 0:
         return {}
     while True:
+        pilot = walk.told
         traces = pilot.excess.numpy()  # (setting, checkpoint, chain, draw)
         traces = np.where(np.isfinite(traces), traces, np.nan)  # an infinity would only become one on the way
         if walk.pilots.kernel.has_step_bias:  # the others have no correction for the step size
@@ -66,7 +64,7 @@ def moves(
         more = min(traces.shape[3], most_draws - traces.shape[3])
         if (is_seen.any(axis=0) | is_known.all(axis=0)).all() or more <= 0 or is_late():
             break
-        pilot = walk.advance(more)
+        walk.advance(more)
     largest: dict[str, float] = {}
     for place, step in enumerate(walk.pilots.steps):
         share = float(shares[np.abs(shares[:, place]).argmax(), place])  # NaN counts as the largest

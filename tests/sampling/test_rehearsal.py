@@ -29,14 +29,15 @@ class Scripted:
         self.walked.append(settings[0])
         hold = torch.full((len(settings), 1), self.hold.pop(0) if self.hold else 0.5)
         is_finite = self.finite.pop(0) if self.finite else True
-        return SimpleNamespace(is_finite=is_finite, advance=lambda draws: SimpleNamespace(hold=hold))
+        return SimpleNamespace(is_finite=is_finite, told=SimpleNamespace(hold=hold), advance=lambda draws: None)
 
 
 def rehearsed(pilots, *, soft=None, **given):
-    choice = Choice({"n_beta": 1.0, "burn_in": BURN_IN, **given})
+    choice = Choice({"n_beta": 1.0, **given})
+    choice("burn_in", lambda: (BURN_IN, "planned"))
     if "step_size" not in given:
         choice("step_size", lambda: (0.8, "the largest"))
-    return choice, Rehearsal(choice, pilots, soft, burn_in=BURN_IN, draws=10)
+    return choice, Rehearsal(choice, pilots, soft, draws=10)
 
 
 def test_the_largest_step_that_stays_cool_is_taken_and_the_localization_follows():
@@ -67,22 +68,24 @@ def test_what_is_given_is_not_changed():
     rehearsal.shorten()
     rehearsal.start()
     assert (choice["step_size"], choice["localization"]) == (0.5, 7.0)
-    assert set(choice.why.values()) == {GIVEN}
+    assert {choice.why[name] for name in ("step_size", "localization", "n_beta")} == {GIVEN}
 
 
 def test_a_step_whose_chains_leave_the_numbers_in_the_check_is_halved_and_checked_again(monkeypatch):
-    monkeypatch.setattr(module, "moves", lambda walk, pilot, **rest: {"0": 0.0 if walk.is_finite else 1.0})
+    monkeypatch.setattr(module, "moves", lambda walk, **rest: {"0": 0.0 if walk.is_finite else 1.0})
     pilots = Scripted(finite=[False, False, True])
     choice, rehearsal = rehearsed(pilots)
-    assert rehearsal.moves(*rehearsal.start(), most_draws=10, is_late=lambda: False) == {"0": 0.0}
+    rehearsal.start()
+    assert rehearsal.moves(most_draws=10, is_late=lambda: False) == {"0": 0.0}
     assert [one.step_size for one in pilots.walked] == [0.8, 0.4, 0.2]
     assert choice["localization"] == RELAXATION / (0.2 * BURN_IN)
 
 
 def test_when_time_is_short_no_second_check_is_made(monkeypatch):
-    monkeypatch.setattr(module, "moves", lambda walk, pilot, **rest: {"0": 1.0})
+    monkeypatch.setattr(module, "moves", lambda walk, **rest: {"0": 1.0})
     choice, rehearsal = rehearsed(Scripted(finite=[False]))
-    assert rehearsal.moves(*rehearsal.start(), most_draws=10, is_late=lambda: True) == {"0": 1.0}
+    rehearsal.start()
+    assert rehearsal.moves(most_draws=10, is_late=lambda: True) == {"0": 1.0}
     assert choice["step_size"] == 0.8
 
 
@@ -99,3 +102,19 @@ def test_a_checkpoint_known_to_have_no_flat_direction_has_the_localization_that_
     choice, _ = rehearsed(Scripted(), soft=Regular(1e-6, 1.0))
     assert choice["localization"] == 1e-6
     assert "no flat directions" in choice.why["localization"]
+
+
+def test_burn_in_by_the_curvatures_is_that_of_the_step_that_is_taken_at_last():
+    choice, rehearsal = rehearsed(Scripted(heat=[0.2, 0.2, 0.01, 0.01]), soft=Regular(1e-6, 1.0))
+    assert choice["burn_in"] == 8  # 2·3 / 0.8
+    rehearsal.shorten()
+    assert choice["step_size"] == 0.8 * SHORTER[2]
+    assert choice["burn_in"] == 15
+    assert "least curvature" in choice.why["burn_in"]
+
+
+def test_burn_in_is_as_planned_where_the_curvatures_ask_for_more_or_it_is_given():
+    choice, _ = rehearsed(Scripted(), soft=Regular(1e-6, 1e-3))
+    assert (choice["burn_in"], choice.why["burn_in"]) == (BURN_IN, "planned")
+    choice, _ = rehearsed(Scripted(), soft=Regular(1e-6, 1.0), burn_in=50)
+    assert (choice["burn_in"], choice.why["burn_in"]) == (50, GIVEN)

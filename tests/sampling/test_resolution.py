@@ -15,7 +15,8 @@ def moved(task, *, step_size, localization, burn_in, draws, most_draws=0, chains
     run = task.run()
     pilots = Pilots(Posterior(run), run.steps, kernel_named("sgld"), N_BETA, task.examples, 0, chains)
     walk = pilots.start(variants(step_size, localization), burn_in=burn_in)
-    found = moves(walk, walk.advance(draws), most_draws=most_draws)
+    walk.advance(draws)
+    found = moves(walk, most_draws=most_draws)
     return found, pilots.gradients // (3 * chains) - burn_in
 
 
