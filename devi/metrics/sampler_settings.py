@@ -103,13 +103,11 @@ class SamplerSettings(Metric):
         from devi.sampling.budget import within_budget
         from devi.sampling.calibration import calibrate
         from devi.sampling.data_sets import data_set, described
-        from devi.sampling.samplers import kernel_named
         from devi.sampling.settings import Settings
 
         given: dict[str, Any] = {name: getattr(self, name) for name in CHOSEN}
         n = {"n": f"{described(self.sample_on, len(data_set(run.task, self.sample_on).targets))}, which nβ counts"}
-        # What calibration would still do is ask whether the estimate moves, which hmc and mala do by climbing.
-        is_known = bool(self.reasons or self.moves) or kernel_named(self.sampler).is_adjusted
+        is_known = bool(self.reasons or self.moves)  # if not, it is still asked whether the estimate moves
         if is_known and self.budget is None and None not in given.values():
             most, length = self.most_draws or given["draws"], self.leapfrog_steps or LEAPFROG_STEPS
             why = self.reasons or {**dict.fromkeys(CHOSEN, GIVEN), **n}

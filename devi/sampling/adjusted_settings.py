@@ -12,11 +12,12 @@ import numpy as np
 
 from devi.errors import DeviError
 from devi.sampling.choice import CHECK_WORK, FEW_REPLICAS, FEWEST_STEPS, WORK, Choice, Trial, work
-from devi.sampling.climb import BURN_IN, DRAWS, MOST_DRAWS, NEARER, SHARPER, climb
-from devi.sampling.climb import CHAINS as CLIMB_CHAINS
+from devi.sampling.climb import NEARER, SHARPER, climb, stayed
 from devi.sampling.hamiltonian import with_length
 from devi.sampling.posterior import Posterior
 from devi.sampling.resolution import reason
+from devi.sampling.rungs import BURN_IN, DRAWS, MOST_DRAWS, Rungs
+from devi.sampling.rungs import CHAINS as RUNG_CHAINS
 from devi.sampling.settings import GIVEN, Settings
 
 MOST_STEPS = 4000
@@ -50,26 +51,20 @@ def choose(choice: Choice, trial: Trial) -> Settings:
     start = choice.settings(kernel, most_draws=DRAWS)
     few = CHECK_WORK * 4 / (each * len(trial.steps) * (BURN_IN + DRAWS))
     pilot = dataclasses.replace(
-        start, chains=int(np.clip(few, 2, CLIMB_CHAINS)), burn_in=BURN_IN, draws=DRAWS, most_draws=MOST_DRAWS
+        start, chains=int(np.clip(few, 2, RUNG_CHAINS)), burn_in=BURN_IN, draws=DRAWS, most_draws=MOST_DRAWS
     )
     began = time.perf_counter()
-    found = climb(
-        posterior,
-        trial.steps,
-        kernel,
-        pilot,
-        climbs=climbs,
-        seed=trial.seed,
-        progress=trial.progress,
-        is_late=trial.is_late,
-    )
-    choice.why["calibration"] = f"{found.gradients:,} gradients"
+    rungs = Rungs(posterior, trial.steps, kernel, seed=trial.seed, progress=trial.progress, is_late=trial.is_late)
+    found = climb(rungs, pilot) if climbs else stayed(rungs, pilot)
+    choice.why["calibration"] = f"{rungs.gradients:,} gradients"
     gradients = with_length(kernel, found.settings.leapfrog_steps).gradients_per_step
-    seconds = (time.perf_counter() - began) / found.gradients * gradients  # of a trajectory as long as those to come
+    seconds = (time.perf_counter() - began) / rungs.gradients * gradients  # of a trajectory as long as those to come
     if climbs:
         choice["n_beta"] = found.settings.n_beta
         choice.why["n_beta"] += f", {found.reason}"
         choice.why["unresolved"] = reason(found.moves, tried=f"at {SHARPER:g} nβ and {NEARER:g} times the localization")
+    else:
+        choice.why["unresolved"] = reason(found.moves)
     if found.settings.localization != choice["localization"]:
         choice["localization"] = found.settings.localization
         choice.why["localization"] += "; raised so that chains stay in the checkpoint's own surroundings"
@@ -80,7 +75,7 @@ def choose(choice: Choice, trial: Trial) -> Settings:
         most_draws=most_draws,
         leapfrog_steps=found.settings.leapfrog_steps,
         seconds_per_step=seconds,
-        tried=found.tried,
+        tried=rungs.tried,
         moves=found.moves,
         drift=found.drift,
     )

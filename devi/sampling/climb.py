@@ -21,39 +21,27 @@ and no affordable nβ is enough.
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import xarray as xr
 
-from devi.sampling.chains import Goal, sample_posterior
 from devi.sampling.diagnostics import HEADROOM_SHARE, descended_loss
-from devi.sampling.estimate import Estimate, estimate, n_beta_excess
-from devi.sampling.kernels import Kernel
 from devi.sampling.posterior import Posterior
-from devi.sampling.resolution import SMALLEST_ESTIMATE
+from devi.sampling.resolution import counted, largest
+from devi.sampling.rungs import KNOWN, USUAL, Rung, Rungs, move, raised
 from devi.sampling.settings import Settings
 
 SHARPER = 16.0  # times nβ
 ZOOM, NEARER = 2.0, 8.0  # times γ
-MOST_RUNGS = 10
+MOST_RUNGS = USUAL
 HIGHEST = 16.0**4  # times the first nβ: rounding of a loss near 1 in float32 is then still small
-SETTLED, KNOWN = 0.012, 0.025  # shares of the estimate: a move, and the error that it may have
-ENOUGH_KNOWN = Goal(KNOWN / math.sqrt(2))  # a move has the error of two rungs
+SETTLED = 0.012  # share of the estimate
 MOVING = 0.015
 MOVE_ERRORS = 2.0
 PULLED = 0.08  # share of the estimate that 8γ may take
 RISE = 0.03  # and add: nothing but other surroundings does
 LEFT = 0.25  # of that, about what γ takes: a quarter where the order is 4 to 8
 UNKNOWN = 0.1  # a move that may be as large counts, at the end of the climb
-CHAINS, BURN_IN, DRAWS, MOST_DRAWS = 16, 120, 60, 480
-TRAJECTORY = 2.5  # widths that the longest trajectory goes
-FEWEST_LEAPFROG, MOST_LEAPFROG = 4, 32
-ESCAPE = 2.0  # of nβ·L: rounding is far less
-MOST_ESCAPED = 0.002  # of the draws
 FLAT = 0.02  # γ's share of the virial, below which the loss holds all directions
 HIGH_ORDER = 0.3, 0.7  # times that share, as nβ rises 16-fold: w⁶ 0.4, w⁸ 0.5; w⁴ 0.25, and a flat direction 1
 UNEVEN, TOO_UNEVEN = 0.05, 0.15  # of the virial: flat directions are not explored in time
@@ -63,92 +51,45 @@ class Climb(NamedTuple):
     """The settings of the last rung, and how far the estimate at each pilot checkpoint moved to it.
 
     drift  training step -> share of the estimate;  moves  the same where it counts, 0 elsewhere
-    tried  one row for each rung;  gradients  that all took, each of one replica's loss
+    reason  what was done to nβ
     """
 
     settings: Settings
     drift: dict[str, float]
     moves: dict[str, float]
-    tried: list[dict[str, float]]
     reason: str
-    gradients: int
 
 
-class Rung(NamedTuple):
-    """Settings and what the chains found with them.
+def stayed(rungs: Rungs, here: Settings) -> Climb:
+    """No climb, for nβ is given: how far the estimate moves at half γ, and at twice nβ and γ.
 
-    escaped  (step,) whether more than a few draws lie below the checkpoint
-    pull     (step,) γ's share of the virial
-    uneven   (step,) by how much the virial is off 1
+    It counts as in `devi.sampling.resolution`. What is accepted differs from walk to walk, so these share no noise: a
+    move is known as well as two estimates are.
     """
+    rung = rungs(here)
+    if here.step_size == 0:
+        return Climb(rung.settings, {}, {}, "given")
+    changed = raised(rung.settings, localization=0.5), raised(rung.settings, n_beta=2, localization=2)
+    moved = [move(rungs(settings).found, rung.found) for settings in changed]
+    shares = np.stack([counted(-share, error).share for share, error in moved])
+    return Climb(rung.settings, {}, largest(rungs.steps, shares), "given")
 
-    settings: Settings
-    found: Estimate
-    escaped: np.ndarray
-    pull: np.ndarray
-    uneven: np.ndarray
 
-
-def climb(
-    posterior: Posterior,
-    steps: np.ndarray,
-    kernel: Kernel,
-    here: Settings,
-    *,
-    climbs: bool,
-    seed: int,
-    progress: Callable[[float], None] | None = None,
-    is_late: Callable[[], bool] = lambda: False,
-) -> Climb:
-    """Rungs from the settings `here` up; only the first if not `climbs`, and none above once `is_late`."""
-    tried: list[dict[str, float]] = []
-    gradients = 0
-
-    def enough(draws: xr.Dataset, found: Estimate) -> bool:
-        return bool((escaped(draws) > MOST_ESCAPED).any()) or ENOUGH_KNOWN(draws, found) or is_late()
-
-    def sampled(settings: Settings) -> Rung:
-        """The rung, with the step size and trajectories that suit it."""
-        nonlocal gradients
-        draws = sample_posterior(posterior, steps, settings, kernel=kernel, seed=seed + 1 + len(tried), enough=enough)
-        found = estimate(draws)
-        gradients += draws.attrs["gradients"]
-        step_size = float(np.median(draws["step_size"]))
-        length = int(np.clip(math.ceil(TRAJECTORY / step_size), FEWEST_LEAPFROG, MOST_LEAPFROG))
-        lost = escaped(draws)
-        tried.append(
-            {
-                "n_beta": settings.n_beta,
-                "localization": settings.localization,
-                "step_size": step_size,
-                "acceptance": float(draws["acceptance"].mean()),
-                "virial": float((draws["virial_loss"] + draws["virial_localization"]).mean()),
-                "escaped": float(lost.mean()),
-                "estimate_at_last": float(found.llc[-1]),
-                "error_at_last": float(found.error[-1]),
-            }
-        )
-        if progress is not None:
-            progress(len(tried) / MOST_RUNGS)
-        settings = dataclasses.replace(settings, step_size=step_size, leapfrog_steps=length)
-        pull = draws["virial_localization"].mean("chain").values
-        virial = draws["virial_loss"].mean("chain").values + pull
-        return Rung(settings, found, lost > MOST_ESCAPED, pull, np.abs(virial - 1))
-
-    rung = sampled(here)
-    if not climbs:
-        return Climb(rung.settings, {}, {}, tried, "given", gradients)
-    rests = _is_minimum(posterior, rung)  # the others move as nβ grows, whatever their coefficient is
+def climb(rungs: Rungs, here: Settings) -> Climb:
+    """Rungs from the settings `here` up; none above once it is late."""
+    tried, steps = rungs.tried, rungs.steps
+    rung = rungs(here)
+    rests = _is_minimum(rungs.posterior, rung)  # the others move as nβ grows, whatever their coefficient is
     if not rests.any():
         reason = "no checkpoint that was tried is at a minimum, and sharpening would only lead away from it"
-        return Climb(rung.settings, {}, {}, tried, reason, gradients)
+        return Climb(rung.settings, {}, {}, reason)
     share = error = unknown = np.full(len(steps), np.inf)
     before, raises = rung, 1.0  # γ by so much
     calm = 0  # rungs in a row to which the estimate stayed
     while True:
-        is_last = len(tried) >= MOST_RUNGS - 1 or is_late()
+        is_last = len(tried) >= MOST_RUNGS - 1 or rungs.is_late()
         if rung.escaped[rests].any() and not is_last:
-            before = rung = sampled(_raised(rung.settings, localization=NEARER))
+            before = rung = rungs(raised(rung.settings, localization=NEARER))
             share, calm = unknown, 0
             continue
         worst = rung.uneven[rests].max()
@@ -158,19 +99,19 @@ def climb(
         if is_last or calm > (rung.pull[rests] > FLAT).any():
             best = before if worst > max(UNEVEN, before.uneven[rests].max()) else rung
             if (best.pull[rests] > FLAT).any():
-                near = sampled(_raised(best.settings, localization=NEARER))
-                pulled = _significant(*_move(best.found, near.found), fall=PULLED, rise=RISE)
+                near = rungs(raised(best.settings, localization=NEARER))
+                pulled = _significant(*move(best.found, near.found), fall=PULLED, rise=RISE)
                 # Chains that are stuck move on where flat directions are shorter, if that changes nothing else.
                 goes_on = is_stuck and not pulled[rests].any() and _counted(share, error)[rests].any()
-                if ((pulled[rests] > 0).any() or goes_on) and len(tried) < MOST_RUNGS - 1 and not is_late():
+                if ((pulled[rests] > 0).any() or goes_on) and len(tried) < MOST_RUNGS - 1 and not rungs.is_late():
                     before, rung, raises, share, calm = near, near, ZOOM, unknown, 0
                     continue
             if is_last or not pulled[rests].any():
                 break
-        before, rung = rung, sampled(_raised(rung.settings, n_beta=SHARPER, localization=raises))
+        before, rung = rung, rungs(raised(rung.settings, n_beta=SHARPER, localization=raises))
         if rung.uneven[rests].max() > TOO_UNEVEN:
             continue  # what it moved by is nothing to go by
-        share, error = _move(before.found, rung.found)
+        share, error = move(before.found, rung.found)
         calm = calm + 1 if _is_settled(share[rests], error[rests]) else 0
         raises = 1.0 if pulled[rests].any() else _zoom(before.pull[rests], rung.pull[rests], raises)
     told = "until the estimate stayed" if _is_settled(share[rests], error[rests]) else "and the estimate still moves"
@@ -183,20 +124,7 @@ def climb(
         best.settings,
         _by_step(steps[rests], np.where(np.isfinite(drift), drift, 0.0)[rests]),
         _by_step(steps[rests], np.where(pulled == 0, _counted(share, error), pulled)[rests]),
-        tried,
         f"raised {best.settings.n_beta / here.n_beta:g}-fold, {told}",
-        gradients,
-    )
-
-
-def escaped(draws: xr.Dataset) -> np.ndarray:
-    """Share of the draws at a lower loss than the checkpoint's, by more than rounding, (step,)."""
-    return (n_beta_excess(draws) < -ESCAPE).mean(axis=(1, 2))
-
-
-def _raised(settings: Settings, *, n_beta: float = 1.0, localization: float = 1.0) -> Settings:
-    return dataclasses.replace(
-        settings, n_beta=settings.n_beta * n_beta, localization=settings.localization * localization
     )
 
 
@@ -214,12 +142,6 @@ def _zoom(before: np.ndarray, after: np.ndarray, raised: float) -> float:
 
 def _is_settled(share: np.ndarray, error: np.ndarray) -> bool:
     return bool(((np.abs(share) <= SETTLED + error) & (error <= KNOWN)).all())
-
-
-def _move(before: Estimate, after: Estimate) -> tuple[np.ndarray, np.ndarray]:
-    """Shares of the estimate, (step,): how far it went, and the error of that."""
-    scale = np.fmax(np.abs(after.llc), SMALLEST_ESTIMATE / 4)
-    return (after.llc - before.llc) / scale, np.hypot(before.error, after.error) / scale
 
 
 def _significant(share: np.ndarray, error: np.ndarray, *, fall: float, rise: float) -> np.ndarray:

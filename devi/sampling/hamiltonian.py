@@ -88,7 +88,7 @@ def _step(
     )
 
 
-def _adapt(state: State, done: float, *, acceptance: float, keeps_step: bool = False) -> State:
+def _adapt(state: State, done: float, *, acceptance: float, at_last: float | None = None) -> State:
     memory: Memory = state.memory
     moves = memory.moves + 1
     # Hoffman & Gelman 2014, eq. 6, with μ the anchor
@@ -106,8 +106,10 @@ def _adapt(state: State, done: float, *, acceptance: float, keeps_step: bool = F
         memory, log = _next_window(memory)
     if done >= 1:
         log = memory.log_average
-    step_size = state.step_size if keeps_step else log.exp().to(state.step_size)
-    return state._replace(step_size=step_size, memory=memory)
+    size = log.exp().to(state.step_size)
+    if at_last is not None and memory.window == len(WINDOWS):
+        size = torch.full_like(size, at_last)
+    return state._replace(step_size=size, memory=memory)
 
 
 def _next_window(memory: Memory) -> tuple[Memory, Tensor]:
@@ -135,12 +137,16 @@ def with_length(kernel: Kernel, leapfrog_steps: int) -> Kernel:
     )
 
 
-def with_step_kept(kernel: Kernel) -> Kernel:
-    """The kernel with the step size it is given; only the widths are learnt."""
+def with_step_at_last(kernel: Kernel, step_size: float) -> Kernel:
+    """The kernel with that step size once the widths are learnt, which are its unit.
+
+    Until then it follows the acceptance: with the widths still 1, where they should be 0.07, chains at ε = 0.5 accepted
+    nothing, saw no widths, and never moved.
+    """
     if kernel.adapt is None:
         return kernel
     adapt: Callable[..., State] = kernel.adapt
-    return kernel._replace(adapt=partial(adapt, keeps_step=True))
+    return kernel._replace(adapt=partial(adapt, at_last=step_size))
 
 
 mala = Kernel(

@@ -65,11 +65,7 @@ def moves(walk: PilotWalk, *, most_draws: int, is_late: Callable[[], bool] = lam
         if (is_seen.any(axis=0) | is_known.all(axis=0)).all() or more <= 0 or is_late():
             break
         walk.advance(more)
-    largest: dict[str, float] = {}
-    for place, step in enumerate(walk.pilots.steps):
-        share = float(shares[np.abs(shares[:, place]).argmax(), place])  # NaN counts as the largest
-        largest[str(int(step))] = round(share, 3) if math.isfinite(share) else 1.0
-    return largest
+    return largest(walk.pilots.steps, shares)
 
 
 class Move(NamedTuple):
@@ -83,10 +79,24 @@ class Move(NamedTuple):
     is_known: np.ndarray
 
 
+def largest(steps: np.ndarray, shares: np.ndarray) -> dict[str, float]:
+    """Of the moves (change, checkpoint) the one that is most, {step: signed share}; 1 for what is no number."""
+    found: dict[str, float] = {}
+    for place, step in enumerate(steps):
+        share = float(shares[np.abs(shares[:, place]).argmax(), place])  # NaN counts as the largest
+        found[str(int(step))] = round(share, 3) if math.isfinite(share) else 1.0
+    return found
+
+
 def counted_move(difference: np.ndarray, estimate: np.ndarray) -> Move:
     """Mean of a difference of traces (checkpoint, chain, draw) as a share of the estimate."""
-    move = difference.mean(axis=(1, 2)) / estimate
-    reach = MOVE_ERRORS * standard_error(difference, rhat_and_ess(difference)[1]) / estimate
+    error = standard_error(difference, rhat_and_ess(difference)[1])
+    return counted(difference.mean(axis=(1, 2)) / estimate, error / estimate)
+
+
+def counted(move: np.ndarray, error: np.ndarray) -> Move:
+    """Whether a move, a share of the estimate with such an error, counts; each (checkpoint,)."""
+    reach = MOVE_ERRORS * error
     is_seen = np.isnan(move) | (np.abs(move) > np.fmax(SMALLEST_MOVE, reach))
     most = np.abs(move) + reach
     share = np.where(is_seen, move, np.where(most > MOST_HIDDEN, np.copysign(most, move), 0.0))

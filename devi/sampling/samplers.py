@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from devi.errors import unknown_name
-from devi.sampling.hamiltonian import hmc, mala, with_length, with_step_kept
+from devi.sampling.hamiltonian import hmc, mala, with_length, with_step_at_last
 from devi.sampling.kernels import Kernel
 from devi.sampling.langevin import psgld, sgld
 from devi.sampling.settings import GIVEN, Settings
@@ -23,6 +23,6 @@ def kernel_named(kernel: str | Kernel) -> Kernel:
 
 
 def prepared(kernel: Kernel, settings: Settings) -> Kernel:
-    """The kernel with trajectories as long as the settings say, and a step size left alone if it was given."""
+    """The kernel with trajectories as long as the settings say, and with the step size at last if it was given."""
     kernel = with_length(kernel, settings.leapfrog_steps)
-    return with_step_kept(kernel) if settings.reasons.get("step_size") == GIVEN else kernel
+    return with_step_at_last(kernel, settings.step_size) if settings.reasons.get("step_size") == GIVEN else kernel

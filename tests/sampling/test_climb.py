@@ -10,7 +10,9 @@ from devi.known.memory_run import MemoryRun
 from devi.known.monomials import Monomials
 from devi.metrics.learning_coefficient import LearningCoefficient
 from devi.sampling import climb as module
-from devi.sampling.climb import NEARER, SHARPER, ZOOM, _counted, _is_settled, _significant, _zoom, climb
+from devi.sampling import rungs as rungs_module
+from devi.sampling.climb import NEARER, SHARPER, ZOOM, _counted, _is_settled, _significant, _zoom, climb, stayed
+from devi.sampling.rungs import Rungs
 from devi.sampling.samplers import kernel_named
 from devi.sampling.settings import Settings
 
@@ -53,7 +55,7 @@ def test_from_nearer_a_small_rise_counts_and_a_small_fall_does_not():
     assert _significant(share, error, fall=0.08, rise=0.03).tolist() == [0.05, 0, 0, -0.2]
 
 
-def climbed(monkeypatch, rungs):
+def climbed(monkeypatch, rungs, way=climb):
     """The climb where chains find (estimate, virial) on one rung after another, 30% of the virial held by γ; and the
     (nβ, γ) of those rungs, as multiples of the first."""
     taken, found = [], iter(rungs)
@@ -66,12 +68,14 @@ def climbed(monkeypatch, rungs):
         draws = xr.Dataset({name: (shape, np.full((1, 2), value)) for name, value in values.items()})
         return draws.assign_attrs(gradients=1, llc=llc)
 
-    monkeypatch.setattr(module, "sample_posterior", sampled)
-    monkeypatch.setattr(module, "estimate", lambda d: SimpleNamespace(llc=np.array([d.llc]), error=np.array([0.01])))
-    monkeypatch.setattr(module, "escaped", lambda draws: np.zeros(1))
+    monkeypatch.setattr(rungs_module, "sample_posterior", sampled)
+    found_by = lambda draws: SimpleNamespace(llc=np.array([draws.llc]), error=np.array([0.01]))  # noqa: E731
+    monkeypatch.setattr(rungs_module, "estimate", found_by)
+    monkeypatch.setattr(rungs_module, "escaped", lambda draws: np.zeros(1))
     monkeypatch.setattr(module, "_is_minimum", lambda posterior, rung: np.ones(1, bool))
     here = Settings("hmc", 0.1, 1.0, 1.0, burn_in=1, draws=1, most_draws=1, chains=2, batch_size=1)
-    return climb(None, np.array([0]), kernel_named("hmc"), here, climbs=True, seed=0), taken
+    taker = Rungs(None, np.array([0]), kernel_named("hmc"), seed=0)
+    return way(taker, here), taken
 
 
 def test_where_directions_are_flat_one_rung_without_a_move_is_chance(monkeypatch):
@@ -115,6 +119,26 @@ def test_what_rises_from_nearer_is_climbed_on_from_there_though_nbeta_was_at_its
     assert taken[5] == (taken[4][0] * SHARPER, taken[4][1] * ZOOM)
     assert found.settings.n_beta == taken[6][0]
     assert found.moves == {"0": 0.0}
+
+
+def test_with_nbeta_given_one_look_from_farther_and_a_sharper_one_tell_whether_the_estimate_stays(monkeypatch):
+    found, taken = climbed(monkeypatch, [(8.0, 1), (8.1, 1), (7.9, 1)], way=stayed)
+    assert taken == [(1, 1), (1, 0.5), (2, 2)]
+    assert found.moves == {"0": 0.0}
+    assert (found.settings.n_beta, found.settings.localization) == (1, 1)
+    found, _ = climbed(monkeypatch, [(8.0, 1), (8.8, 1), (7.9, 1)], way=stayed)
+    assert found.moves == {"0": pytest.approx(0.1)}
+    found, _ = climbed(monkeypatch, [(0.2, 1), (0.2, 1), (0.2, 1)], way=stayed)
+    assert found.moves["0"] != 0.0  # 0.2 ± 0.01: it may have moved by a fifth
+
+
+def test_with_every_setting_given_hmc_is_asked_too_whether_its_estimate_moves():
+    """γ = nβ takes half of a quadratic; at γ/2 a third, at twice both nothing else."""
+    given = {"n_beta": 100.0, "localization": 100.0, "step_size": 0.5, "burn_in": 50, "draws": 100, "chains": 4}
+    found = LearningCoefficient(sampler="hmc", batch_size=0, **given).settings(Monomials((2,) * 8).run())
+    assert found.n_beta == 100.0
+    assert found.moves["0"] == pytest.approx(1 / 3, abs=0.1)
+    assert "at half the localization" in found.reasons["unresolved"]
 
 
 @pytest.mark.slow

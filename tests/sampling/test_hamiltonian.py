@@ -4,7 +4,7 @@ from statistics import NormalDist
 import pytest
 import torch
 
-from devi.sampling.hamiltonian import hmc, mala, with_length, with_step_kept
+from devi.sampling.hamiltonian import hmc, mala, with_length, with_step_at_last
 from devi.sampling.kernels import Target
 
 
@@ -93,12 +93,12 @@ def test_the_draws_have_the_variances_of_the_target_and_the_burn_in_finds_widths
     assert 0.5 < float(widths.median()) < 1.5
 
 
-def test_a_step_size_that_was_given_is_kept():
-    potential, position = quadratic([1.0, 1.0]), normal(4, 2)
-    kernel, target = with_step_kept(hmc), Target(0 * position, 1.0, 1.0)
-    state = start(kernel, potential, position, 0.123)
-    for number in range(20):
+def test_a_step_size_that_was_given_is_taken_once_the_widths_are_learnt():
+    potential, position = quadratic([200.0, 200.0]), torch.zeros(4, 2)
+    kernel, target = with_step_at_last(hmc, 0.5), Target(0 * position, 1.0, 1.0)
+    state = start(kernel, potential, position, 0.5)  # seven times the width: nothing is accepted
+    for number in range(100):
         state = kernel.step(state, potential, target, normal(4, 4, seed=number), 0.3)
-        state = kernel.adapt(state, (number + 1) / 20)
-    assert torch.equal(state.step_size, torch.full((4, 1), 0.123, dtype=torch.float64))
-    assert not torch.equal(state.memory.widths, torch.ones_like(position))
+        state = kernel.adapt(state, (number + 1) / 100)
+    assert torch.equal(state.step_size, torch.full((4, 1), 0.5, dtype=torch.float64))
+    assert 0.5 < float(state.memory.widths.median()) * 201**0.5 < 1.5
