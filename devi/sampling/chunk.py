@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ from devi.sampling.noise import Noise, stream
 from devi.sampling.posterior import Posterior
 from devi.sampling.record import Plan, Walk, groups_of, sums, visit_every
 from devi.sampling.watch import Watch
+
+# What `advance` changes beside what its walk holds: attributes of a chunk.
+CHANGING = ("state", "gradients", "steps", "base", "by_tensor", "accepted", "kept", "noise", "examples", "jitter")
 
 
 class Chunk:
@@ -51,6 +55,17 @@ class Chunk:
         self.accepted = self.center.new_zeros(len(self.center), dtype=torch.float64)
         if self.kept is not None:
             self.kept.forget()
+
+    def left_behind(self) -> dict[str, Any]:
+        """What walking changes, for the same chunk in another process to `take_up`."""
+        return {name: getattr(self, name) for name in CHANGING}
+
+    def take_up(self, walk: Walk, changed: dict[str, Any]) -> None:
+        """Stand where the same chunk stands after this walk, in another process."""
+        self.__dict__.update(changed)
+        self.excess = list(walk.excess.unbind(dim=1))
+        visited = (part.unbind(dim=1) for part in (walk.loss_force, walk.distance, walk.force_force))
+        self.visits = list(zip(*visited, strict=True))
 
     def advance(self, posterior: Posterior, draws: int, report: Callable[[float], None]) -> Walk:
         steps = draws + (self.plan.burn_in if self.state is None else 0)

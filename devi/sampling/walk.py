@@ -6,12 +6,15 @@ step), never on the place in the batch: two checkpoints together give the number
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from devi.sampling.chunk import Chunk
+from devi.sampling.forks import can_fork, in_forks
 from devi.sampling.kernels import Kernel
 from devi.sampling.posterior import Posterior
 from devi.sampling.record import Parts, Plan, Walk
@@ -39,26 +42,42 @@ class Walkers(Parts[Chunk]):
         """
         self.posterior = posterior
         self.threads = torch.get_num_threads() if posterior.device.type == "cpu" and posterior.batched else 1
-        at_once = min(posterior.replicas_at_once(plan.batch_size, memory_bytes), -(-len(rows) // self.threads))
         self.parts = []
-        for start in range(0, len(rows), at_once):
-            part = slice(start, start + at_once)
+        for part in _shares(len(rows), posterior.replicas_at_once(plan.batch_size, memory_bytes), self.threads):
             self.parts.append(Chunk(posterior, kernel, rows[part], keys[part], plan.rows(part), keep()))
 
     def advance(self, draws: int, progress: Callable[[float], None] | None = None) -> Walk:
         """So many draws more, after burn-in the first time; everything since the start."""
         done = [0.0] * len(self.parts)
 
+        def heard(number: int, fraction: float) -> None:
+            done[number] = fraction
+            if progress is not None:
+                progress(sum(done) / len(done))
+
         def work(number: int, own: Posterior) -> Walk:
-            def report(fraction: float) -> None:
-                done[number] = fraction
-                if progress is not None:
-                    progress(sum(done) / len(done))
+            return self.parts[number].advance(own, draws, lambda share: heard(number, share))
 
-            return self.parts[number].advance(own, draws, report)
+        def elsewhere(number: int, report: Callable[[float], None]) -> tuple[Walk, dict[str, Any]]:
+            return self.parts[number].advance(self.posterior, draws, report), self.parts[number].left_behind()
 
-        if self.threads == 1 or len(self.parts) == 1:
-            parts = [work(number, self.posterior) for number in range(len(self.parts))]
+        count = len(self.parts)
+        if self.threads == 1 or count == 1:
+            walks = [work(number, self.posterior) for number in range(count)]
+        elif not can_fork(with_autograd=self.posterior.replicas is None):
+            walks = side_by_side(count, work, self.posterior.for_thread, threads=self.threads)
         else:
-            parts = side_by_side(len(self.parts), work, self.posterior.for_thread, threads=self.threads)
-        return Walk(*(torch.cat(pieces) for pieces in zip(*parts, strict=True)))
+            walks = []
+            for part, (walk, changed) in zip(
+                self.parts, in_forks(count, elsewhere, processes=self.threads, progress=heard), strict=True
+            ):
+                part.take_up(walk, changed)
+                walks.append(walk)
+        return Walk(*(torch.cat(pieces) for pieces in zip(*walks, strict=True)))
+
+
+def _shares(replicas: int, most: int, threads: int) -> list[slice]:
+    """The replicas in as few pieces of at most `most` as can be, equally long, as many for each thread."""
+    pieces = min(-(-replicas // (most * threads)) * threads, replicas)
+    ends = [replicas * number // pieces for number in range(pieces + 1)]
+    return [slice(start, end) for start, end in itertools.pairwise(ends)]
