@@ -175,11 +175,9 @@ class Posterior:
         buffers = 6 * self.dimension * self.centers.element_size()
         if self.replicas is not None:  # which take as many examples at a time as fit
             return max(1, min(MOST_REPLICAS, min(memory_bytes, REPLICA_MEMORY) // buffers))
-        flat = self.centers[:1].clone().requires_grad_()
-        of_one = self._assembled(flat, {name: value[:1] for name, value in self.fixed.items()})
-        parameters, fixed = ({name: value[0] for name, value in part.items()} for part in of_one)
+        one, fixed = self.centers[0].clone().requires_grad_(), {name: value[0] for name, value in self.fixed.items()}
         some = self.minibatch(torch.arange(min(batch_size, self.examples), device=self.device))
-        saved = saved_bytes(lambda: self._one(parameters, fixed, some.inputs, some.targets).sum())
+        saved = saved_bytes(lambda: self.losses_of_one(one, fixed, some.inputs, some.targets).sum())
         return max(1, int(memory_bytes // (saved + buffers)))
 
     def for_thread(self) -> Posterior:
@@ -192,6 +190,12 @@ class Posterior:
     def minibatch(self, index: Tensor) -> Batch:
         """The examples `index` (example,) of the training set."""
         return Batch(self.data.inputs[index], self.data.targets[index])
+
+    def losses_of_one(self, flat: Tensor, fixed: dict[str, Tensor], inputs: Any, targets: Tensor) -> Tensor:
+        """Loss of each example (example,) for one replica: flat (parameter,), fixed name -> (...)."""
+        of_one = self._assembled(flat[None], {name: value[None] for name, value in fixed.items()})
+        parameters, fixed = ({name: value[0] for name, value in part.items()} for part in of_one)
+        return self._one(parameters, fixed, inputs, targets)
 
     def _one(self, parameters: dict[str, Tensor], fixed: dict[str, Tensor], inputs: Any, targets: Tensor) -> Tensor:
         outputs = functional_call(self.model, {**parameters, **fixed}, (inputs,))
@@ -221,17 +225,21 @@ class Posterior:
     def _no_gradient(self, flat: Tensor, data: Batch | None = None) -> Tensor:
         examples = data or self.data
 
-        # One checkpoint at a time: the whole data set times all checkpoints at once may not fit in memory.
-        def work(row: int, own: Posterior) -> Tensor:
+        # Otherwise one checkpoint at a time: the whole data set times all checkpoints at once may not fit in memory.
+        at_once = 1 if self.replicas is None else self.replicas_at_once(len(examples.targets))
+        pieces = [slice(start, start + at_once) for start in range(0, len(flat), at_once)]
+
+        def work(number: int, own: Posterior) -> Tensor:
+            rows = pieces[number]
             with torch.no_grad():
-                return own.losses(flat[row : row + 1], {n: v[row : row + 1] for n, v in self.fixed.items()}, examples)
+                return own.losses(flat[rows], {name: value[rows] for name, value in self.fixed.items()}, examples)
 
         threads = torch.get_num_threads() if self.device.type == "cpu" and self.batched else 1
-        if threads == 1 or len(flat) == 1:
-            rows = [work(row, self) for row in range(len(flat))]
+        if threads == 1 or len(pieces) == 1:
+            found = [work(number, self) for number in range(len(pieces))]
         else:
-            rows = side_by_side(len(flat), work, self.for_thread, threads=threads)
-        return torch.cat(rows)
+            found = side_by_side(len(pieces), work, self.for_thread, threads=threads)
+        return torch.cat(found)
 
     def _exact_loss(self, exact: Tensor, fixed: dict[str, Tensor], data: Batch) -> Tensor:
         """L_n at every checkpoint in float64."""
