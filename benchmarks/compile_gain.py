@@ -1,92 +1,97 @@
-"""Would torch.compile pay? python benchmarks/compile_gain.py [--write]    needs a C++ compiler
+"""Does `--compile` pay? python benchmarks/compile_gain.py [--rounds N] [--write]    needs a C++ compiler
 
-The gradient of one group of replicas, four ways that must agree: by autograd under vmap, the same compiled, by the
-task's own formulas as sampling uses them, and these compiled. One thread, processor time; compilation counted apart.
+Whole SGLD curves of `sampling_speed.py`, three ways that must agree: the gradient derived by autograd, as for a user's
+own model; the same compiled; and as the built-in tasks write it out. They take turns; wall clock, all cores;
+compilation, with an empty cache of torch's, is counted apart.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
-from sampling_cases import ROWS
-from sampling_profile import microseconds, run_of
+from sampling_cases import CHAINS, ROWS, run_of
 from tables import put_table
-from torch import Tensor
-from torch.func import functional_call, grad, vmap
 
+from devi.sampling import walk
+from devi.sampling.chains import sample_posterior
+from devi.sampling.compiling import compile_gradient
 from devi.sampling.posterior import Posterior
+from devi.sampling.samplers import kernel_named
+from devi.sampling.settings import Settings
 
-NAMES = ("superposition 6→2, batch 100", "MLP p=53, batch 128")
-HEADER = ("row", "way", "µs per replica", "× autograd", "seconds to compile")
+ROW_DRAWS = {"superposition 6→2, batch 100": 200, "MLP p=53, batch 128": 100, "transformer p=113, batch 256": 20}
+HEADER = ("row", "way", "µs per step and chain", "× autograd", "seconds to compile")
+WAYS = ("autograd", "autograd, compiled", "written out")
 
 
-def measured(name: str, folder: Path) -> list[list[str]]:
-    row = ROWS[name]
-    run = run_of(row, folder)
-    posterior = Posterior(run.block(0, min(len(run), 64)))
-    replicas = min(posterior.replicas_at_once(row.batch_size), 4 * len(posterior.centers))
-    rows = torch.arange(replicas) % len(posterior.centers)
-    flat, data = posterior.centers[rows], posterior.minibatch(torch.arange(row.batch_size))
-    model, task, own = posterior.model, row.task, posterior.replicas
-    assert own is not None
+class Stopwatch:
+    """`compile_gradient`, and how long it took."""
 
-    def views(some: Tensor) -> dict[str, Tensor]:
-        parts = zip(posterior.names, some.split(posterior.sizes, -1), posterior.shapes, strict=True)
-        return {each: part.reshape(*some.shape[:-1], *shape) for each, part, shape in parts}
+    seconds = 0.0
 
-    def loss(one: Tensor) -> Tensor:
-        return task.loss(functional_call(model, views(one), (data.inputs,)), data.targets).mean()
-
-    def derived(some: Tensor) -> Tensor:
-        return vmap(grad(loss))(some)
-
-    def written(some: Tensor) -> Tensor:
-        found = own(views(some), data.inputs, data.targets, gradients=True)[1]
-        return torch.cat([found[each].flatten(1) for each in posterior.names], dim=1) / len(data.targets)
-
-    def by_posterior(some: Tensor) -> Tensor:
-        kept, posterior.replicas = posterior.replicas, None
-        try:
-            return posterior.loss_and_gradient(some, posterior.fixed_at(rows), data)[1]
-        finally:
-            posterior.replicas = kept
-
-    ways: dict[str, Callable[[Tensor], Tensor]] = {
-        "autograd": by_posterior, "vmap of grad, compiled": torch.compile(derived), "written out": written,
-        "written out, compiled": torch.compile(written),
-    }  # fmt: skip
-    expected, cells, usual = by_posterior(flat), [], 0.0
-    for way, action in ways.items():
+    def __call__(self, posterior: Posterior, replicas: int, examples: int) -> None:
         began = time.perf_counter()
-        off = float((action(flat) - expected).abs().max() / expected.abs().max())
-        first = time.perf_counter() - began
-        assert off < 1e-3, f"{name}, {way}: off by {off:.1e}"
-        taken = microseconds(lambda action=action: action(flat), replicas)
-        usual = usual or float(np.median(taken))
-        cells.append([
-            name, way, f"{np.median(taken):,.3g} ({min(taken):,.3g} to {max(taken):,.3g})",
-            f"{usual / np.median(taken):.1f}", f"{first:.0f}" if "compiled" in way else "-",
-        ])  # fmt: skip
-    return cells
+        compile_gradient(posterior, replicas, examples)
+        assert posterior.compiled, "nothing was compiled"
+        self.seconds += time.perf_counter() - began
+
+
+def measured(name: str, folder: Path, rounds: int) -> list[list[str]]:
+    row, draws = ROWS[name], ROW_DRAWS[name]
+    run = run_of(row, folder)
+    taken: dict[str, list[float]] = {way: [] for way in WAYS}
+    means: dict[str, float] = {}
+    first = 0.0
+    for number in range(1 + rounds):  # the first is not counted
+        for way in WAYS:
+            walk.compile_gradient = watch = Stopwatch()  # type: ignore[assignment]
+            began = time.perf_counter()
+            posterior = Posterior(run)
+            if way != "written out":
+                posterior.replicas = None
+            settings = Settings(
+                "sgld", step_size=row.step_size, n_beta=row.n_beta(posterior.examples), localization=row.localization,
+                burn_in=0, draws=draws, most_draws=draws, chains=CHAINS, batch_size=row.batch_size,
+            )  # fmt: skip
+            found = sample_posterior(
+                posterior, run.steps, settings, kernel=kernel_named("sgld"), seed=0, compile="compiled" in way
+            )
+            seconds = time.perf_counter() - began - watch.seconds
+            means[way] = float((found["loss"] - found["base_loss"]).mean())
+            if number:
+                taken[way].append(1e6 * seconds / (len(run) * CHAINS * draws))
+            elif "compiled" in way:
+                first = watch.seconds
+    assert np.allclose(list(means.values()), means["autograd"], rtol=1e-2), f"{name}: other losses, {means}"
+    usual = np.array(taken["autograd"])
+    return [
+        [
+            name, way, f"{np.median(each):,.3g} ({min(each):,.3g} to {max(each):,.3g})",
+            f"{np.median(usual / each):.2f} ({(usual / each).min():.2f} to {(usual / each).max():.2f})",
+            f"{first:.0f}" if "compiled" in way else "-",
+        ]
+        for way, each in taken.items()
+    ]  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
-        rows = [cells for name in NAMES for cells in measured(name, Path(scratch))]
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{scratch}/cache"
+        rows = [cells for name in ROW_DRAWS for cells in measured(name, Path(scratch), options.rounds)]
     for line in (HEADER, *rows):
         print(*line, sep=" | ")
     if options.write:
-        put_table("compile gain", HEADER, rows, "Processor time, one thread; medians of 5 rounds, minimum and maximum.")
+        note = f"Wall clock, all cores; medians of {options.rounds} alternating rounds, with minimum and maximum."
+        put_table("compile gain", HEADER, rows, note)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,8 @@ class Replicas(ABC):
     """The losses of many models of a task and their gradients in one go, written out instead of derived: subclass it.
 
     For sampling on a processor, where it saves most of the passes over memory that autograd makes. An object belongs
-    to one thread and may use its memory again at the next call.
+    to one thread and may use its memory again at the next call. Has it a true attribute `outruns_compiled`, it is used
+    with `--compile` too: benchmarks/compile_gain.py.
     """
 
     @abstractmethod

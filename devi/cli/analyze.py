@@ -66,6 +66,12 @@ def analyze(
         int | None, Option(help="Draws of each chain whose loss of every example is kept in analysis.h5")
     ] = None,
     dtype: Annotated[str | None, Option(help="Precision of sampling: float32, float64  [default: float32]")] = None,
+    compile_: Annotated[
+        bool,
+        Option(
+            "--compile", help="Compile the gradient that is sampled with: for jobs of minutes; needs a C++ compiler"
+        ),
+    ] = False,
     keep_masks: Annotated[bool, Option("--keep-masks", help="Keep the lottery-ticket masks, bit-packed")] = False,
     operating_point: Annotated[
         str, Option(help="strict, or exploratory: more transitions, more false alarms")
@@ -100,7 +106,7 @@ def analyze(
         "sampler": sampler, "chains": chains, "draws": draws, "step_size": step_size, "n_beta": n_beta,
         "localization": localization, "batch_size": batch_size, "burn_in": burn_in, "budget": budget,
         "restrict": restrict or None, "sample_on": sample_on, "observe": observe or None, "keep_losses": keep_losses,
-        "dtype": dtype,
+        "dtype": dtype, "compile": compile_ or None,
     }  # fmt: skip
     sampling = {key: value for key, value in sampling.items() if value is not None}
     if sampling:

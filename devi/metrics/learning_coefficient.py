@@ -104,6 +104,7 @@ def _sampled(
         progress=progress,
         observe=() if restriction else metric.observe,
         keep_losses=0 if restriction else metric.keep_losses,
+        compile=metric.compile,
     )
     # As far as the sampler is stable, or would be if it were sgld.
     length = 0.5 * settings.step_size * settings.n_beta if kernel.has_step_bias else 1 / settings.localization

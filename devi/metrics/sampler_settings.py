@@ -67,6 +67,7 @@ class SamplerSettings(Metric):
     seed: int = 0
     device: str = "cpu"
     dtype: Literal["float32", "float64"] = "float32"
+    compile: bool = False  # see `devi.sampling.compiling`: for long jobs
     trace_draws: Annotated[int, Field(ge=1)] = (
         250  # of each chain kept in llc_trace, evenly spaced; all count otherwise
     )

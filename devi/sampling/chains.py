@@ -65,6 +65,7 @@ def sample(
     sample_on: str = "train",
     observe: Sequence[str] = (),
     keep_losses: int = 0,
+    compile: bool = False,
     **given: Any,
 ) -> xr.Dataset:
     """Losses along the chains at every checkpoint; settings that are not given are chosen by `calibrate`.
@@ -73,6 +74,7 @@ def sample(
     restriction  the parameters that move, the others stay at w*: see `devi.sampling.restriction`
     sample_on    the data set whose loss is sampled with; observe: those whose losses are only looked at, see
                  `devi.sampling.data_sets`
+    compile      the gradient of a model that does not write it out: see `devi.sampling.compiling`
 
     loss                  (step, chain, draw)  loss on all training examples, or unbiased from a minibatch:
                                                L_B(w) − L_B(w*) + L_n(w*); burn-in already dropped
@@ -107,6 +109,7 @@ def sample(
         progress=progress,
         observe=observe,
         keep_losses=keep_losses,
+        compile=compile,
     )
 
 
@@ -121,6 +124,7 @@ def sample_posterior(
     progress: Progress = None,
     observe: Sequence[str] = (),
     keep_losses: int = 0,
+    compile: bool = False,
     enough: Callable[[xr.Dataset, Estimate], bool] = GOAL,
 ) -> xr.Dataset:
     """`sample` with every setting decided: draws double until they are enough or `most_draws` are taken."""
@@ -154,7 +158,7 @@ def sample_posterior(
         walkers = DevinterpWalkers(posterior, rows, keys, plan, keep=keep)
     else:
         own = prepared(kernel, settings)
-        walkers = Walkers(posterior, own, rows, keys, plan, memory_bytes=memory_bytes, keep=keep)
+        walkers = Walkers(posterior, own, rows, keys, plan, memory_bytes=memory_bytes, keep=keep, compile=compile)
     taken, more = 0, settings.draws
     while True:
         walk = walkers.advance(more, progress)

@@ -21,6 +21,7 @@ from torch.func import functional_call, vmap
 from devi.errors import DeviError
 from devi.memory import CACHED_ACTIVATIONS, saved_bytes
 from devi.sampling.batching import can_batch
+from devi.sampling.compiling import Gradient
 from devi.sampling.data_sets import data_set
 from devi.sampling.restriction import restricted
 from devi.sampling.threads import side_by_side
@@ -57,6 +58,7 @@ class Posterior:
         """
         self.task, self.sample_on, self.restriction = run.task, sample_on, restriction
         self.replicas: Replicas | None = None
+        self.compiled: dict[tuple[int, int], Gradient] = {}  # by the number of replicas and of examples
         data = data_set(run.task, sample_on)
         self.device, self.dtype = torch.device(device), dtype
         self.data = floats_as(data.to(self.device), dtype)
@@ -105,6 +107,9 @@ class Posterior:
         fixed  name -> (replica, ...): buffers and frozen parameters, see `fixed_at`
         data   inputs and targets, shared by all replicas (example, ...)
         """
+        action = self.compiled.get((len(flat), len(data.targets)))
+        if action is not None:
+            return action(flat, fixed, data.inputs, data.targets)
         if self.replicas is not None:
             return self._written_out(self.replicas, flat, fixed, data)
         flat = flat.detach().requires_grad_()

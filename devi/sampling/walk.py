@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from devi.sampling.chunk import Chunk
+from devi.sampling.compiling import compile_gradient
 from devi.sampling.forks import can_fork, in_forks
 from devi.sampling.kernels import Kernel
 from devi.sampling.posterior import Posterior
@@ -35,16 +36,20 @@ class Walkers(Parts[Chunk]):
         *,
         memory_bytes: int | None = None,
         keep: Callable[[], Watch | None] = lambda: None,
+        compile: bool = False,
     ) -> None:
         """rows (replica,): checkpoint of each, as a row of `posterior.centers`; keys: its (training step, chain).
 
-        keep  makes what is watched beside the loss, once for each chunk
+        keep     makes what is watched beside the loss, once for each chunk
+        compile  see `devi.sampling.compiling`
         """
         self.posterior = posterior
         self.threads = torch.get_num_threads() if posterior.device.type == "cpu" and posterior.batched else 1
         self.parts = []
         for part in _shares(len(rows), posterior.replicas_at_once(plan.batch_size, memory_bytes), self.threads):
             self.parts.append(Chunk(posterior, kernel, rows[part], keys[part], plan.rows(part), keep()))
+        for replicas in {len(part.center) for part in self.parts} if compile else ():
+            compile_gradient(posterior, replicas, plan.batch_size)
 
     def advance(self, draws: int, progress: Callable[[float], None] | None = None) -> Walk:
         """So many draws more, after burn-in the first time; everything since the start."""

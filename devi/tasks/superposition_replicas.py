@@ -33,6 +33,8 @@ MOST_FEATURES = 64  # sums take memory for each pair of features
 class SuperpositionReplicas(Replicas):
     """See `devi.task.Replicas`."""
 
+    outruns_compiled = True
+
     def __init__(self, importances: Tensor, *, relu: bool) -> None:
         self.importances, self.relu, self.scratch = importances.double(), relu, Scratch()
         self.root = self.importances.sqrt()
