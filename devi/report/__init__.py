@@ -6,15 +6,12 @@ Nothing here imports torch, and matplotlib and Altair are loaded by the first re
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from devi.report.document import transitions_document
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from devi.analysis import Analysis
 
 __all__ = ["transitions_document", "write", "write_index"]
@@ -29,34 +26,18 @@ def write(analysis: Analysis, directory: Path | str, *, figures: bool = True, pr
 
     figures  False leaves out the figures for papers, which take most of the time
     """
-    from devi.report import canvas
     from devi.report.document import write_document
-    from devi.report.evidence_figure import evidence
-    from devi.report.figures import FIGURES, available
+    from devi.report.drawing import drawn
     from devi.report.page import page
 
     tell = progress or (lambda what, share: None)
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     write_document(analysis, directory / "transitions.json")
+    tell("figures", 0.0)
+    pictures = drawn(analysis, directory / "figures" if figures else None, lambda share: tell("figures", share))
     path = directory / "report.html"
-
-    @cache
-    def figure(name: str) -> Figure:
-        drawn = FIGURES[name](analysis.trajectories, analysis.transitions)
-        canvas.settle(drawn)
-        return drawn
-
-    path.write_text(page(analysis, figure, figures=figures), encoding="utf-8")
-    names = available(analysis.trajectories) if figures else []
-    for done, name in enumerate(names):
-        tell("figures", done / len(names))
-        (directory / "figures").mkdir(exist_ok=True)
-        canvas.save(figure(name), directory / "figures" / name)
-    for one in analysis.transitions if figures else []:
-        if one.id in analysis.evidence:
-            (directory / "figures").mkdir(exist_ok=True)
-            canvas.save(evidence(analysis.evidence[one.id], one), directory / "figures" / f"evidence-{one.id}")
+    path.write_text(page(analysis, pictures, figures=figures), encoding="utf-8")
     tell("figures", 1.0)
     return path
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,10 +13,10 @@ import numpy as np
 import xarray as xr
 from markupsafe import Markup
 
-from devi.report.canvas import write_as
 from devi.report.charts import Spec, curve_chart, readings
 from devi.report.document import plain, records, skipped
-from devi.report.figures import FIGURES, available
+from devi.report.drawing import drawn
+from devi.report.figures import available
 from devi.report.geometry_charts import columns_chart, spectrum_bars, spectrum_map
 from devi.report.health_figure import diagnostics, trace_steps
 from devi.report.panels import Panel, not_drawn, panels
@@ -36,12 +35,8 @@ from devi.report.step_axis import StepAxis
 from devi.report.trace_chart import trace_chart
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from devi.analysis import Analysis
 
-FALLBACK_DOTS = 110  # of the pictures shown when scripts are off
-FALLBACK = ("overview", "feature_geometry", "fourier")
 FOURIER = {  # first curve of the panels that belong to the section on Fourier structure
     "restricted_loss",
     "excluded_loss",
@@ -62,12 +57,14 @@ class Chart(NamedTuple):
     readings: tuple[str, ...] = ()  # what is written above it, one text a checkpoint
 
 
-def page(analysis: Analysis, figure: Callable[[str], Figure] | None = None, *, figures: bool = True) -> str:
+def page(analysis: Analysis, pictures: Mapping[str, bytes] | None = None, *, figures: bool = True) -> str:
     """The whole page as text.
 
-    figure   gives one of FIGURES by name, for a caller that has drawn them
-    figures  whether the figures for papers lie beside it, to be linked to
+    pictures  name -> PNG, for readers without scripts; None: they are drawn
+    figures   whether the figures for papers lie beside it, to be linked to
     """
+    if pictures is None:
+        pictures = drawn(analysis, None, lambda share: None)
     trajectories, transitions = analysis.trajectories, records(analysis.transitions)
     charts = _charts(trajectories, transitions)
     everything = [chart for group in charts.values() for chart in group]
@@ -90,7 +87,7 @@ def page(analysis: Analysis, figure: Callable[[str], Figure] | None = None, *, f
         readings=for_script({chart.id: chart.readings for chart in everything if chart.readings}),
         step_list=for_script(trajectories["step"].values.tolist()),
         vega=vega() if everything else Markup(""),
-        pictures=_pictures(trajectories, figure or (lambda name: FIGURES[name](trajectories, transitions))),
+        pictures=[(name, data_uri(content)) for name, content in pictures.items()],
         figures=available(trajectories) if figures else [],
         scalars=_last_values(trajectories),
         flags=flag_counts(trajectories, analysis.flag_meanings),
@@ -224,14 +221,8 @@ def _charts(trajectories: xr.Dataset, transitions: list[dict[str, Any]]) -> dict
     return groups
 
 
-def _pictures(trajectories: xr.Dataset, figure: Callable[[str], Figure]) -> list[tuple[str, str]]:
-    """(name, data URI) of the pictures for readers without scripts."""
-    result = []
-    for name in [name for name in available(trajectories) if name in FALLBACK]:
-        buffer = io.BytesIO()
-        write_as(figure(name), ".png", buffer, dots=FALLBACK_DOTS)
-        result.append((name, "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")))
-    return result
+def data_uri(picture: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(picture).decode("ascii")
 
 
 def _last_values(trajectories: xr.Dataset) -> list[tuple[str, str]]:

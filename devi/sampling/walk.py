@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from devi.forks import can_fork, in_forks
 from devi.sampling.chunk import Chunk
 from devi.sampling.compiling import compile_gradient
-from devi.sampling.forks import can_fork, in_forks
 from devi.sampling.kernels import Kernel
 from devi.sampling.posterior import Posterior
 from devi.sampling.record import Parts, Plan, Walk
@@ -69,7 +69,8 @@ class Walkers(Parts[Chunk]):
         count = len(self.parts)
         if self.threads == 1 or count == 1:
             walks = [work(number, self.posterior) for number in range(count)]
-        elif not can_fork(with_autograd=self.posterior.replicas is None):
+        elif not (can_fork() and (self.posterior.replicas is not None or not torch.accelerator.is_available())):
+            # autograd has a thread for each accelerator, and refuses to go on in a fork without them
             walks = side_by_side(count, work, self.posterior.for_thread, threads=self.threads)
         else:
             walks = []

@@ -8,6 +8,7 @@ own data loaders it computes with one thread, because those of the parent do not
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import signal
 import sys
@@ -17,19 +18,20 @@ from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
-import torch
-
 Result = TypeVar("Result")
 Report = Callable[[float], None]
 
 
-def can_fork(*, with_autograd: bool) -> bool:
-    """On Linux, where the system's libraries outlive a fork, in a process that may have children.
+def can_fork() -> bool:
+    """On Linux, where the system's libraries outlive a fork, in a process that may have children."""
+    return sys.platform == "linux" and not multiprocessing.current_process().daemon
 
-    autograd has a thread for each accelerator, and refuses to go on without them.
-    """
-    may = sys.platform == "linux" and not multiprocessing.current_process().daemon
-    return may and not (with_autograd and torch.accelerator.is_available())
+
+def cores() -> int:
+    """How many processes may compute at once: the cores given to this one, or fewer if OMP_NUM_THREADS says so."""
+    given = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return min(given, int(asked)) if asked.isdecimal() and int(asked) else given
 
 
 def in_forks(
@@ -81,7 +83,8 @@ def in_forks(
 def _go(link: Connection, numbers: Sequence[int], work: Callable[[int, Report], Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal: the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    torch.set_num_threads(1)
+    if "torch" in sys.modules:  # the report's processes do without
+        sys.modules["torch"].set_num_threads(1)
 
     def send(*message: object) -> None:
         link.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from devi.errors import DeviError
+from devi.forks import can_fork, in_forks
 from devi.sampling import walk
-from devi.sampling.forks import can_fork, in_forks
 from devi.sampling.kernels import Kernel
 from devi.sampling.langevin import sgld
 from devi.sampling.posterior import Posterior
@@ -19,7 +19,7 @@ from devi.sampling.samplers import kernel_named
 from devi.sampling.walk import Walkers
 from tests.sampling.test_chains import superposition_run
 
-pytestmark = pytest.mark.skipif(not can_fork(with_autograd=False), reason="forks are for Linux")
+pytestmark = pytest.mark.skipif(not can_fork(), reason="forks are for Linux")
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +66,7 @@ def test_a_walk_gone_on_with_elsewhere_has_the_bits_of_one_walked_here(name, mon
     assert gradients == others
     for one, other in zip(here, elsewhere, strict=True):
         assert torch.equal(one, other)
-    monkeypatch.setattr(walk, "can_fork", lambda with_autograd: False)
+    monkeypatch.setattr(walk, "can_fork", lambda: False)
     for one, other in zip(here, walked(kernel_named(name), 9, 7, threads=2)[0], strict=True):
         assert torch.equal(one, other)
 
