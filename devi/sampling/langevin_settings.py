@@ -31,6 +31,7 @@ from devi.sampling.step_size import RELAXATION, chosen_step_size, regular_locali
 FIRST_LOOK = 500  # draws of the rehearsal, at most
 ERROR_TARGET = 0.015  # standard error as a share of the estimate, where that many draws can be afforded
 FEWEST_EFFECTIVE, FEWEST_DRAWS = 400, 200  # of all chains: fewer, and R-hat over many chains is noisy; of each chain
+MOST_CHAINS = 32
 MOST_STEPS, MOST_REPLICA_STEPS = 6000, 1.8e6
 # Whether the estimate moves with γ or nβ is asked within this work or this share of all gradients; of that a half at
 # first, the rest where it cannot be told.
@@ -42,8 +43,8 @@ def choose(choice: Choice, trial: Trial) -> Settings:
     posterior, kernel, seed = trial.posterior, trial.kernel, trial.seed
     n, n_beta = posterior.examples, choice["n_beta"]
     chains = int(choice("chains", lambda: (
-        max(4, min(16, FEW_REPLICAS // trial.checkpoints)),
-        "4 are enough for R-hat and an error between chains; up to 16 where checkpoints are few",
+        max(4, min(MOST_CHAINS, FEW_REPLICAS // trial.checkpoints)),
+        f"4 are enough for R-hat and an error between chains; up to {MOST_CHAINS} where checkpoints are few",
     )))  # fmt: skip
     replicas = chains * trial.checkpoints
     most = int(min(MOST_STEPS, MOST_REPLICA_STEPS / replicas))
@@ -79,7 +80,7 @@ def choose(choice: Choice, trial: Trial) -> Settings:
     most_draws = int(choice.get("draws", max(left, FEWEST_STEPS)))
     otherwise = "what is left" if left >= FEWEST_STEPS else "the fewest, for burn-in takes the rest"
     otherwise += f" of {steps} steps, for {replicas} replicas"
-    choice("draws", lambda: _draws(rehearsal.walk.told, chains, most_draws, otherwise))
+    choice("draws", lambda: _draws(rehearsal.walk.told, chains, choice["burn_in"], most_draws, otherwise))
     choice.why["unresolved"] = reason(moved)
     choice.why["calibration"] = f"{pilots.gradients:,} gradients"
     seconds = pilots.seconds / max(1, pilots.gradients)
@@ -98,7 +99,7 @@ def _batch_size(posterior: Posterior, n_beta: float, replicas: int, most: int) -
     return about, f"about nβ: all {n} examples for {replicas} replicas would take too long"
 
 
-def _draws(pilot: Pilot, chains: int, most: int, otherwise: str) -> tuple[float, str]:
+def _draws(pilot: Pilot, chains: int, burn_in: float, most: int, otherwise: str) -> tuple[float, str]:
     """Draws per chain: those that every pilot checkpoint needs by its effective draws, at most `most`."""
     excess = pilot.excess[0].numpy()  # (checkpoint, chain, draw)
     rate = rhat_and_ess(excess)[1] / (excess.shape[1] * excess.shape[2])  # effective draws per draw
@@ -110,6 +111,8 @@ def _draws(pilot: Pilot, chains: int, most: int, otherwise: str) -> tuple[float,
     draws, why = max(
         (for_error, f"a standard error of about {ERROR_TARGET:.1%} of the estimate"),
         (for_rhat, f"about {FEWEST_EFFECTIVE} effective draws of all chains"),
+        # Fewer, and their virial, and what the loss feels of a flat direction, is that of one place in it.
+        (burn_in / RELAXATION, "as many as steps in which a flat direction relaxes"),
         (FEWEST_DRAWS, "the fewest that are taken"),
     )
     return (int(draws), why) if draws < most else (most, otherwise)

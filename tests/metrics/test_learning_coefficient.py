@@ -149,6 +149,17 @@ def test_an_unadjusted_sampler_doubts_half_of_what_its_two_corrections_differ_by
     assert found["llc_se"].item() == pytest.approx(np.hypot(exact["llc_se"].item(), 0.5 * apart), rel=1e-12)
 
 
+def test_control_variates_far_from_what_the_step_correction_finds_are_not_believed():
+    """Both take off what the finite step adds: 0 and 0.8 of 5 ± 0.02, or 0 and 0.05."""
+    generator = np.random.default_rng(1)
+    stein = generator.standard_normal((1, 4, 2000, 1))
+    loss = (5 + 2 * stein[..., 0] + 0.2 * generator.standard_normal((1, 4, 2000))) / 100
+    near, far = (learning_coefficient(drawn([bias] * 4, loss=loss, stein=stein)) for bias in (0.05, 0.8))
+    assert near["llc"].item() == pytest.approx(5, abs=0.02)
+    assert far["llc"].item() == pytest.approx(far["llc_raw"].item() - 0.8, rel=1e-12)
+    assert far["llc_se"].item() > 0.02
+
+
 def test_a_chain_that_left_the_numbers_is_left_out_named_and_not_averaged_in():
     draws = drawn([0.0] * 4)
     clean = learning_coefficient(draws.isel(chain=[0, 2, 3]))

@@ -30,7 +30,7 @@ def test_a_step_size_of_0_stays_at_the_checkpoints_loss_exactly():
 
 @pytest.mark.parametrize("batch_size", [0, 100])
 def test_two_checkpoints_together_give_the_numbers_of_two_runs_of_one(batch_size):
-    run, settings = superposition_run(), {**FIXED, "batch_size": batch_size, "draws": 20}
+    run, settings = superposition_run(), {**FIXED, "batch_size": batch_size, "draws": 20, "chains": 5}
     together = sample(run, **settings)
     apart = xr.concat([sample(run.select([row]), **settings) for row in range(3)], dim="step")
     np.testing.assert_allclose(together["loss"], apart["loss"], rtol=2e-6)

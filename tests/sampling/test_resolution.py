@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from devi.known.monomials import Monomials
+from devi.known.monomials import Monomials, Product
 from devi.sampling.pilots import Pilots
 from devi.sampling.posterior import Posterior
 from devi.sampling.resolution import at_nearest, counted_move, moves, reason, variants
@@ -76,6 +76,19 @@ def test_a_move_counts_that_the_noise_could_hide_though_it_is_as_large_as_what_m
     assert not found.is_seen.any()
     assert not found.is_known.any()
     assert counted_move(noise, np.full(1, 3.0)).share.tolist() == [0.0]  # 7% at most
+
+
+def test_by_its_move_alone_a_good_estimate_of_one_crossing_is_not_told_from_a_bad_one_of_another():
+    """What an ideal sampler finds at the default nβ and a γ that sgld chooses: why both are flagged."""
+    n_beta, localization = 1000 / np.log(1000), 0.3
+    off, move = {}, {}
+    for powers, truth in (((2, 4), 1 / 4), ((2, 2), 1 / 2)):
+        exact = Product(powers).exact_at
+        here = exact(n_beta, localization)
+        off[powers] = here / truth - 1
+        move[powers] = max(exact(n_beta, localization / 2) / here - 1, 1 - exact(2 * n_beta, 2 * localization) / here)
+    assert off == pytest.approx({(2, 4): -0.08, (2, 2): -0.22}, abs=0.01)
+    assert move == pytest.approx({(2, 4): 0.035, (2, 2): 0.039}, abs=0.001)
 
 
 def test_each_checkpoint_takes_the_verdict_of_the_pilot_nearest_in_checkpoints_not_in_steps():
