@@ -39,8 +39,8 @@ SUPERPOSITION = Superposition(examples=1000)
 MLP = ModularAddition(embed=12, width=48)
 TRANSFORMER = ModularAddition(architecture="transformer", p=113, embed=128, width=512, train_fraction=0.3)
 ROWS = {
-    "superposition 6→2, batch 100": Row(SUPERPOSITION, 0.3, 100, 200, 100, 1e-4, 10.0, 200, 200, 200, 350),
-    "superposition 6→2, full 1000": Row(SUPERPOSITION, 0.3, 100, 200, 1000, 1e-4, 10.0, 200, 40, 100, 250),
+    "superposition 6→2, batch 100": Row(SUPERPOSITION, 0.3, 100, 200, 100, 1e-4, 10.0, 200, 400, 200, 350),
+    "superposition 6→2, full 1000": Row(SUPERPOSITION, 0.3, 100, 200, 1000, 1e-4, 10.0, 200, 400, 100, 250),
     "MLP p=53, batch 128": Row(MLP, 1e-2, 100, 200, 128, 1e-5, 100.0, 200, 200, 200, 25),
     "MLP p=53, full 1123": Row(MLP, 1e-2, 100, 200, 1123, 1e-5, 100.0, 60, 40, 100, 25),
     "transformer p=113, batch 256": Row(TRANSFORMER, 1e-3, 25, 100, 256, 1e-6, 100.0, 40, 20, 40, 3),

@@ -31,13 +31,15 @@ class Noise:
         return self.buffer[:, self.used - 1]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without a generator's own pickle, which takes as long as a hundred steps."""
+        """Numbers that are left, and no generator's own pickle, which takes as long as a hundred steps."""
         states = np.stack([generator.get_state().numpy() for generator in self.generators])
-        return {"states": states, "steps": self.steps, "buffer": self.buffer.cpu().numpy(), "used": self.used}
+        return {"states": states, "steps": self.steps, "used": self.used, "left": self.buffer[:, self.used :].numpy()}
 
     def __setstate__(self, kept: dict[str, Any]) -> None:
         self.generators = [torch.Generator().set_state(torch.from_numpy(state)) for state in kept["states"]]
-        self.buffer, self.steps, self.used = torch.from_numpy(kept["buffer"]), kept["steps"], kept["used"]
+        self.steps, self.used, left = kept["steps"], kept["used"], torch.from_numpy(kept["left"])
+        self.buffer = left.new_empty(len(left), self.steps, left.shape[2])
+        self.buffer[:, self.used :] = left
 
 
 def stream(seed: int, step: int, chain: int) -> int:
