@@ -10,7 +10,8 @@ chain), both of wall clock, devi's with everything it does and all cores. Peers 
 says otherwise: with two, and another process on the machine, they were 10 times slower. Nobody calibrates: settings
 are given. The longest rows are timed on fewer draws than they say, with all that devi does once per checkpoint.
 
-All run the module as devi ships it; for the transformer also as its papers write it, every position computed.
+All run the module as devi ships it; for the transformer also as its papers write it, every position computed. Where
+`--compile` has something to compile, devi also takes its turn with it, compilation not counted (compile_gain.py).
 That they sample the same: 4 chains of one checkpoint by each, whose learning coefficients must agree within errors.
 """
 
@@ -27,11 +28,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from compile_gain import Stopwatch
 from llc_peers import HERE, old_version
 from sampling_cases import CHAINS, ROWS, Row, run_of
 from tables import put_table
 
 from devi.checkpoints.reader import Run
+from devi.sampling import walk
 from devi.sampling.chains import sample_posterior
 from devi.sampling.posterior import Posterior
 from devi.sampling.samplers import kernel_named
@@ -40,7 +43,7 @@ from devi.sampling.settings import Settings
 SHORT = 20  # draws: more than a pass over the data in any row
 HEADER = (
     "work", "devi, µs per step and chain", "devinterp 1.3.2", "devinterp 2.0.1", "× 1.3.2", "× 2.0.1",
-    "× 1.3.2, plain module", "goal", "LLC: devi, 1.3.2, 2.0.1",
+    "× 1.3.2, plain module", "× 1.3.2, --compile", "goal", "LLC: devi, 1.3.2, 2.0.1",
 )  # fmt: skip
 
 
@@ -80,8 +83,9 @@ class Peer:
         self.child.wait()
 
 
-def sampled(row: Row, run: Run, seed: int, draws: int) -> tuple[float, np.ndarray]:
+def sampled(row: Row, run: Run, seed: int, draws: int, *, compile: bool = False) -> tuple[float, np.ndarray]:
     """Seconds of one step and chain, and λ̂ (checkpoint, chain) of the draws that are compared."""
+    walk.compile_gradient = watch = Stopwatch()  # type: ignore[assignment]
     began = time.perf_counter()
     posterior = Posterior(run)
     n_beta = row.n_beta(posterior.examples)
@@ -89,8 +93,8 @@ def sampled(row: Row, run: Run, seed: int, draws: int) -> tuple[float, np.ndarra
         "sgld", step_size=row.step_size, n_beta=n_beta, localization=row.localization, burn_in=0, draws=draws,
         most_draws=draws, chains=CHAINS, batch_size=row.batch_size,
     )  # fmt: skip
-    found = sample_posterior(posterior, run.steps, settings, kernel=kernel_named("sgld"), seed=seed)
-    seconds = time.perf_counter() - began
+    found = sample_posterior(posterior, run.steps, settings, kernel=kernel_named("sgld"), seed=seed, compile=compile)
+    seconds = time.perf_counter() - began - watch.seconds
     excess = (found["loss"] - found["base_loss"]).isel(draw=slice(row.compared)).mean("draw")
     return seconds / (len(run) * CHAINS * draws), n_beta * excess.transpose("step", "chain").values
 
@@ -118,15 +122,20 @@ def measured(name: str, peers: list[Peer], folder: Path, rounds: int) -> list[st
         if abs(chains.mean() - of_chains[0].mean()) > 5 * np.hypot(error, errors[0]):
             print(f"{name}: learning coefficients differ: {', '.join(map(shown, of_chains))}", file=sys.stderr)
     has_plain = "transformer" in name
-    times: list[list[float]] = [[], [], [], []]  # devi, 1.3.2, 2.0.1, 1.3.2 with the plain module
+    may_compile = not getattr(row.task.replicas(), "outruns_compiled", False)
+    # devi, 1.3.2, 2.0.1, 1.3.2 with the plain module, devi compiled
+    times: list[list[float]] = [[], [], [], [], []]
     for number in range(rounds):
         times[0].append(sampled(row, run, number, row.timed)[0])
         for own, peer in zip(times[1:], peers, strict=False):
             own.append(peer.step(name, row.peer_draws))
         if has_plain:
             times[3].append(peers[0].step(name, row.peer_draws, plain=True))
-    devi, *others = [np.array(each) for each in times]
+        if may_compile:
+            times[4].append(sampled(row, run, number, row.timed, compile=True)[0])
+    devi, *others, compiled = [np.array(each) for each in times]
     ratios = [spread(list(each / devi), 1) if len(each) else "-" for each in others]
+    ratios.append(spread(list(others[0] / compiled), 1) if len(compiled) else "-")
     return [
         name, *(spread(list(1e6 * each)) for each in (devi, *others[:2])), *ratios, f"{row.goal:g}",
         ", ".join(map(shown, of_chains)),
