@@ -38,7 +38,7 @@ from devi.training import make_optimizer, update
 FIGURE = Path(__file__).with_name("roofline.png")
 PASSES = 7  # over the parameters in a sampler's step: position read and written, center, gradient and noise (both)
 TRAINING_PASSES = 9  # weight, gradient, two moments, all read and written, and once more the weight
-SECONDS = 2.0  # about what the timed draws of a row take in a round
+SECONDS = 1.0  # about what the shorter of the two walks takes that are timed for a row in a round
 HEADER = (
     "task",
     "operations per step, MFLOP",
@@ -107,20 +107,24 @@ class Sampling:
 
     def __init__(self, row: Row, folder: Path) -> None:
         run = run_of(row, folder)
-        run = run.block(0, min(len(run), 8 if row.task is TRANSFORMER else 50))
+        run = run.block(0, min(len(run), 8 if row.task is TRANSFORMER else 100))
         posterior = Posterior(run)
         rows = torch.arange(len(run)).repeat_interleave(CHAINS)
         keys = [(int(step), chain) for step in run.steps for chain in range(CHAINS)]
         steps, pull = (torch.full((len(rows), 1), value) for value in (row.step_size, row.localization))
         plan = Plan(steps, row.n_beta(posterior.examples), pull, 0, row.batch_size, 0)
-        self.walkers, self.replicas = Walkers(posterior, kernel_named("sgld"), rows, keys, plan), len(rows)
-        self.walkers.advance(1)
+        self.new, self.replicas = lambda: Walkers(posterior, kernel_named("sgld"), rows, keys, plan), len(rows)
+
+    def walked(self, draws: int) -> float:
+        """Seconds of so many draws, with what comes before and after."""
+        walkers = self.new()
+        began = time.perf_counter()
+        walkers.advance(draws)
+        return time.perf_counter() - began
 
     def step(self, draws: int) -> float:
         """Seconds of one step and chain."""
-        began = time.perf_counter()
-        self.walkers.advance(draws)
-        return (time.perf_counter() - began) / (draws * self.replicas)
+        return (self.walked(3 * draws) - self.walked(draws)) / (2 * draws * self.replicas)
 
 
 def training(steps: int = 4) -> float:
@@ -172,7 +176,7 @@ def main() -> None:
     tops, memories = [], []
     with tempfile.TemporaryDirectory() as scratch:
         walks = {name: Sampling(row, Path(scratch)) for name, row in ROWS.items()}
-        draws = {name: max(2, int(SECONDS / (walk.step(2) * walk.replicas))) for name, walk in walks.items()}
+        draws = {name: max(2, int(SECONDS / walk.walked(20) * 20)) for name, walk in walks.items()}
         for _ in range(options.rounds):
             tops.append(peak())
             memories.append(bandwidth())
