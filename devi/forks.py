@@ -7,16 +7,19 @@ own data loaders it computes with one thread, because those of the parent do not
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import pickle
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
+
+from threadpoolctl import threadpool_limits
 
 Result = TypeVar("Result")
 Report = Callable[[float], None]
@@ -34,6 +37,29 @@ def cores() -> int:
     return min(given, int(asked)) if asked.isdecimal() and int(asked) else given
 
 
+def each(count: int, work: Callable[[int], Result], progress: Callable[[float], None]) -> list[Result]:
+    """`work(number)` for every number below `count`: on all cores, where a fork can be, else one after another.
+
+    progress  is told the share that is done
+    """
+    done = 0
+
+    def heard(number: int, share: float) -> None:
+        nonlocal done
+        done += 1
+        progress(done / count)
+
+    def told(number: int, report: Report) -> Result:
+        result = work(number)
+        report(1.0)
+        return result
+
+    processes = min(cores(), count)
+    if processes > 1 and can_fork():
+        return in_forks(count, told, processes=processes, progress=heard)
+    return [told(number, partial(heard, number)) for number in range(count)]
+
+
 def in_forks(
     count: int, work: Callable[[int, Report], Result], *, processes: int, progress: Callable[[int, float], None]
 ) -> list[Result]:
@@ -44,23 +70,32 @@ def in_forks(
     """
     context = multiprocessing.get_context("fork")
     found: dict[int, Result] = {}
+    ahead = iter(range(count))
     links: dict[Connection, Any] = {}
+
+    def go_on(link: Connection) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it ended: its link says so next
+            link.send(next(ahead, None))
+
+    # Before and not in the children: OpenBLAS makes threads when it is told how many, and they look for work all the time.
+    limits = threadpool_limits(1)
     try:
-        for first in range(processes):
-            mine, theirs = context.Pipe(duplex=False)
-            child = context.Process(target=_go, args=(theirs, range(first, count, processes), work), daemon=True)
+        for _ in range(processes):
+            mine, theirs = context.Pipe()
+            child = context.Process(target=_go, args=(theirs, work), daemon=True)
             with warnings.catch_warnings():  # Python 3.12 warns of other threads, of which none holds what is used here
                 warnings.simplefilter("ignore", DeprecationWarning)
                 child.start()
             links[mine] = child
             theirs.close()
+            go_on(mine)
         children = list(links.values())
         while links and len(found) < count:
             for link in wait(list(links)):
                 assert isinstance(link, Connection)
                 try:
                     kind, number, content = pickle.loads(link.recv_bytes())
-                except EOFError:
+                except (EOFError, ConnectionResetError):
                     links.pop(link).join()
                     continue
                 if kind == "error":
@@ -69,34 +104,42 @@ def in_forks(
                     progress(number, content)
                 else:
                     found[number] = content
+                    go_on(link)
     finally:
         for child in links.values():
             child.kill()  # has nothing left to do, or what it does is not wanted any more
+        limits.restore_original_limits()
     if len(found) < count:
         codes = [child.exitcode for child in children]
         if -signal.SIGKILL in codes:
-            raise MemoryError("a process that sampled was killed, as the system does where memory ends")
-        raise RuntimeError(f"a process that sampled ended before its work was done (exit codes {codes})")
+            raise MemoryError("a forked process was killed, as the system does where memory ends")
+        raise RuntimeError(f"a forked process ended before its work was done (exit codes {codes})")
     return [found[number] for number in range(count)]
 
 
-def _go(link: Connection, numbers: Sequence[int], work: Callable[[int, Report], Any]) -> None:
+def _go(link: Connection, work: Callable[[int, Report], Any]) -> None:
+    """In a forked process: work on the numbers that come, until none does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal: the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if "torch" in sys.modules:  # the report's processes do without
+    if "torch" in sys.modules:  # which may know of libraries that were linked into it
         sys.modules["torch"].set_num_threads(1)
 
     def send(*message: object) -> None:
         link.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
 
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone
+        while (number := link.recv()) is not None:
+            try:
+                result = work(number, partial(send, "share", number))
+            except Exception as error:
+                send("error", number, _portable(error))
+            else:
+                send("result", number, result)
+
+
+def _portable(error: Exception) -> Exception:
+    """The error, or its words where its class does not outlive a pickle."""
     try:
-        for number in numbers:
-            result = work(number, partial(send, "share", number))
-            send("result", number, result)
-    except BrokenPipeError:
-        pass  # the parent is gone
-    except Exception as error:
-        try:
-            send("error", number, error)
-        except (pickle.PicklingError, TypeError, AttributeError):
-            send("error", number, RuntimeError(f"{type(error).__name__}: {error}"))
+        return pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from devi import forks
 from devi.errors import DeviError
 from devi.forks import can_fork, in_forks
 from devi.sampling import walk
@@ -147,3 +148,28 @@ def _ended() -> list:
     for child in multiprocessing.active_children():
         child.join(10)
     return multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_each_piece_of_work_is_done_once_and_the_share_is_told(may, monkeypatch):
+    monkeypatch.setattr(forks, "can_fork", lambda: may)
+    monkeypatch.setattr(forks, "cores", lambda: 2)
+    heard = []
+    found = forks.each(4, lambda number: (number, os.getpid()), heard.append)
+    assert [number for number, _ in found] == [0, 1, 2, 3]
+    assert ({process for _, process in found} == {os.getpid()}) is not may
+    assert heard == [0.25, 0.5, 0.75, 1.0]
+    assert forks.each(0, lambda number: number, heard.append) == []
+
+
+def test_no_more_processes_than_are_asked_for(monkeypatch):
+    given = len(os.sched_getaffinity(0))
+    for asked, expected in (("1", 1), ("", given), ("0", given), ("many", given), ("999", given)):
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+        assert forks.cores() == expected
+
+
+def test_the_threads_of_this_process_are_as_many_as_before():
+    in_forks(2, lambda number, report: torch.get_num_threads(), processes=2, progress=quiet)
+    assert torch.get_num_threads() == 2
+    assert in_forks(1, lambda number, report: torch.get_num_threads(), processes=1, progress=quiet) == [1]

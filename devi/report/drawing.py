@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from devi.forks import can_fork, cores, in_forks
+from devi.forks import each
 from devi.report import canvas
 from devi.report.evidence_figure import evidence
 from devi.report.figures import FIGURES, available
@@ -28,19 +29,19 @@ def drawn(analysis: Analysis, folder: Path | None, progress: Callable[[float], N
     """
     trajectories, transitions = analysis.trajectories, analysis.transitions
     jobs: dict[str, Callable[[], Figure]] = {
-        name: lambda name=name: FIGURES[name](trajectories, transitions)  # type: ignore[misc]
+        name: partial(FIGURES[name], trajectories, transitions)
         for name in available(trajectories)
         if folder is not None or name in PICTURES
     }
     if folder is not None:
         jobs |= {
-            f"evidence-{one.id}": lambda one=one: evidence(analysis.evidence[one.id], one)  # type: ignore[misc]
+            f"evidence-{one.id}": partial(evidence, analysis.evidence[one.id], one)
             for one in transitions
             if one.id in analysis.evidence
         }
-    names, done = list(jobs), set()
+    names = list(jobs)
 
-    def draw(number: int, report: Callable[[float], None]) -> bytes:
+    def draw(number: int) -> bytes:
         name = names[number]
         figure = jobs[name]()
         canvas.settle(figure)
@@ -49,16 +50,7 @@ def drawn(analysis: Analysis, folder: Path | None, progress: Callable[[float], N
         picture = io.BytesIO()
         if name in PICTURES:
             canvas.write_as(figure, ".png", picture, dots=PICTURE_DOTS)
-        report(1.0)
         return picture.getvalue()
 
-    def heard(number: int, share: float) -> None:
-        done.add(number)
-        progress(len(done) / len(names))
-
-    processes = min(cores(), len(names))
-    if processes > 1 and can_fork():
-        found = in_forks(len(names), draw, processes=processes, progress=heard)
-    else:
-        found = [draw(number, lambda share, number=number: heard(number, share)) for number in range(len(names))]  # type: ignore[misc]
+    found = each(len(names), draw, progress)
     return {name: picture for name, picture in zip(names, found, strict=True) if picture}

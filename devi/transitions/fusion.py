@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from devi.errors import unknown_name
+from devi.forks import each
 from devi.transitions.confidence import confidence_of
 from devi.transitions.curves import Curve, curves_of
 from devi.transitions.descriptions import described
@@ -66,12 +67,12 @@ def detect(
         "seed": seed,
     }
     curves, skipped = curves_of(trajectories)
-    changes: list[Change] = []
-    bundles = bundles_of(curves)
-    for done, bundle in enumerate(bundles):
-        changes += changes_of(bundle, least_evidence=LEAST_EVIDENCE, seed=seed)
-        if progress is not None:
-            progress((done + 1) / len(bundles))
+    bundles = sorted(bundles_of(curves), key=len, reverse=True)  # those that take longest first
+
+    def work(number: int) -> list[Change]:
+        return changes_of(bundles[number], least_evidence=LEAST_EVIDENCE, seed=seed)
+
+    changes = [change for found in each(len(bundles), work, progress or (lambda share: None)) for change in found]
     searched = tuple(dict.fromkeys(curve.metric for curve in curves))
     pairs = []
     for event in events_of(changes):
