@@ -77,7 +77,7 @@ def in_forks(
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it ended: its link says so next
             link.send(next(ahead, None))
 
-    # Before and not in the children: OpenBLAS makes threads when it is told how many, and they look for work all the time.
+    # Not in the children: told how many threads, OpenBLAS makes them anew, and they look for work all the time.
     limits = threadpool_limits(1)
     try:
         for _ in range(processes):
