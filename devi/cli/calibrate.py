@@ -139,7 +139,7 @@ def chosen(settings: Settings) -> list[str]:
 def tried(settings: Settings, most: int | None) -> list[str]:
     """What was tried, one line each: those nearest to the chosen step size where there are too many for a screen."""
     if not settings.tried:
-        return ["tried: nothing, every setting was given"]
+        return ["tried: nothing, the step size was given"]
     rows = settings.tried
     if most is not None and len(rows) > most:
         near = [abs(math.log((row["step_size"] or 1e-300) / (settings.step_size or 1e-300))) for row in rows]

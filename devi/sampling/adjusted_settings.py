@@ -1,5 +1,7 @@
 """Settings of hmc and mala: nβ and γ by `devi.sampling.climb`, the step size adapted in burn-in by each chain.
 
+Where nβ is given nothing is climbed, and it is only asked whether the estimate stays at half γ and at twice both.
+
 γ to start from = Σw² / Σw⁴    directions without curvature move by as much as the weights are large
 """
 

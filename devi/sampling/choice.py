@@ -9,7 +9,7 @@ import numpy as np
 
 from devi.sampling.kernels import Kernel
 from devi.sampling.posterior import Posterior
-from devi.sampling.settings import CHOSEN, GIVEN, Settings
+from devi.sampling.settings import GIVEN, Settings
 
 # Work of all replicas together, in examples × (parameters + 500): what one processor core does in about a minute
 # (the 500 stands for the cost per example that does not come from parameters; measured on the two built-in tasks).
@@ -45,7 +45,6 @@ class Choice(dict[str, float]):
     def __init__(self, given: Mapping[str, float | None]) -> None:
         super().__init__({name: value for name, value in given.items() if value is not None})
         self.why = dict.fromkeys(self, GIVEN)
-        self.all_given = len(self) == len(CHOSEN)
 
     def __call__(self, name: str, choose: Callable[[], tuple[float, str]]) -> float:
         """The value of a setting: the one given, or what `choose` gives with its reason."""
