@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+FIRST_TRIED = 64  # pairs of nulls whose amplitudes are looked at before those of all
 LARGEST = 1.5  # of a curve's range: the amplitude of a null beside another
 TEN_TO_NINETY = 2 * np.log(9.0)  # a logistic goes from 10% to 90% while its argument grows by this much
 
@@ -117,30 +118,33 @@ class NullSearch:
     ) -> list[tuple[float, tuple[int, int]]]:
         """The `keep` best pairs that save more than `least`, with what they save, their price paid.
 
-        All pairs at once, but not two late sigmoids or bends: with r the correlation of i and j beside the fixed
-        columns and z_i² what i alone explains of chi², a pair explains z_i² + (z_j - r z_i)² / (1 - r²).
+        All pairs at once, but not two late sigmoids or bends: with m the inner products beside the fixed columns, j
+        explains (g_j - m_ij g_i / m_ii)² / (m_jj - m_ij² / m_ii) of chi² more than i alone.
         """
-        scale = 1 / np.sqrt(own)
-        z = g * scale
-        first, scaled = slice(self.first), seen * scale[:, None]
-        r = self.gram[first] * scale
-        r *= scale[first, None]
-        r -= scaled[first] @ scaled.T
-        rest = 1 - r * r
-        np.maximum(rest, 1e-12, out=rest)
-        saved = r * -z[first, None]
-        saved += z
-        saved *= saved
-        saved /= rest
+        first = slice(self.first)
+        a = g[first] / own[first]
         # The second is never the log trend, so all of them have one price.
-        saved += (z[first] ** 2 - self.single_price[first] - self.single_price[-1])[:, None]
-        i, j = np.divmod(np.flatnonzero(saved.ravel() > least), len(z))
-        once = i < j
-        i, j = i[once], j[once]
-        r, rest = r[i, j], rest[i, j]
-        small = np.abs(z[i] - r * z[j]) * scale[i] < self.bound * rest
-        small &= np.abs(z[j] - r * z[i]) * scale[j] < self.bound * rest
-        small &= rest > 1e-4
-        i, j = i[small], j[small]
-        best = np.argsort(saved[i, j])[: -keep - 1 : -1]
-        return [(float(saved[pair]), pair) for pair in zip(i[best].tolist(), j[best].tolist(), strict=True)]
+        alone = a * g[first] - self.single_price[first] - self.single_price[-1]
+        m = self.gram[first] - seen[first] @ seen.T
+        more = m * -a[:, None]
+        more += g
+        more *= more
+        rest = m * m
+        rest *= -1 / own[first, None]
+        rest += own
+        with np.errstate(divide="ignore", invalid="ignore"):  # i beside itself
+            more /= rest
+        more += alone[:, None]
+        places = np.flatnonzero(more > least)
+        for most in (FIRST_TRIED, len(places)):  # few of the best fail
+            best = places if len(places) <= most else places[np.argpartition(more.ravel()[places], -most)[-most:]]
+            i, j = np.divmod(best, len(g))
+            det, inner = own[i] * rest[i, j], m[i, j]
+            good = (i < j) & (det > 1e-4 * own[i] * own[j])
+            good &= np.abs(g[i] * own[j] - inner * g[j]) < self.bound * det
+            good &= np.abs(g[j] * own[i] - inner * g[i]) < self.bound * det
+            if len(best) == len(places) or good.sum() >= keep:
+                break
+        i, j = i[good], j[good]
+        order = np.argsort(more[i, j])[: -keep - 1 : -1]
+        return [(float(more[pair]), pair) for pair in zip(i[order].tolist(), j[order].tolist(), strict=True)]

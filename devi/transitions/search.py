@@ -99,20 +99,26 @@ def _gains(bundle: Bundle, fit: Shared, m: int, terms: int) -> np.ndarray:
     columns, search = columns_of(bundle, fit, m), bundle.searches[m]
     nulls = nulls_of(bundle, fit, m, keep=BETWEEN, terms=terms)
     shapes = sorted({shape for null in nulls for shape in null.columns})
-    every = np.concatenate([columns.T, search.rows[shapes], search.y[None]])
-    seen = every @ atoms.T  # once for all nulls: the atoms are many
+    q = np.linalg.qr(columns)[0].T
+    rows = np.concatenate([search.rows[shapes], search.y[None]])
+    rows -= (rows @ q.T) @ q
+    seen = np.concatenate([q, rows]) @ atoms.T  # once for all nulls: the atoms are many
+    inner = rows @ rows.T
+    beside = norms - np.einsum("ik,ik->k", seen[: len(q)], seen[: len(q)])  # of each atom what the columns leave
     least, plain = np.full(len(norms), np.inf), np.inf
     for null in nulls:
-        fixed = [*range(columns.shape[1]), *(columns.shape[1] + shapes.index(shape) for shape in null.columns)]
-        q, r = np.linalg.qr(every[fixed].T)
-        along = np.linalg.inv(r).T @ seen[fixed]
-        rest = search.y - q @ (q.T @ search.y)
-        onto = seen[-1] - (q.T @ search.y) @ along
-        power = norms - np.einsum("ik,ik->k", along, along)  # of each atom beside what is fitted already
-        gain = np.where(power < 1e-3, 0.0, onto**2 / np.maximum(power, 1e-12))
-        paid = float(rest @ rest) + null_price(null.columns) * bundle.price(m)
+        place = [shapes.index(shape) for shape in null.columns]
+        onto, power, rss = seen[-1], beside, float(inner[-1, -1])
+        if place:
+            some = seen[[len(q) + i for i in place]]
+            inverse = np.linalg.inv(inner[np.ix_(place, place)])
+            sizes = inverse @ inner[place, -1]
+            onto = onto - sizes @ some
+            power = power - np.einsum("ik,ik->k", some, inverse @ some)
+            rss -= float(sizes @ inner[place, -1])
+        paid = rss + null_price(null.columns) * bundle.price(m)
         plain = min(plain, paid)
-        least = np.minimum(least, paid - gain)
+        least = np.minimum(least, paid - onto * onto / np.where(power < 1e-3, np.inf, power))
     return plain - least - bundle.price(m)
 
 
