@@ -64,13 +64,9 @@ class Bundle:
         return max((curve.x for curve in self.curves), key=len)
 
     @cached_property
-    def atoms(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Of each curve the grid's atoms in units of the noise, (K, n), and their squared norms, (K,)."""
-        result = []
-        for curve, grid in zip(self.curves, self.grids, strict=True):
-            weighted = grid.atoms / curve.sigma
-            result.append((weighted, np.einsum("kn,kn->k", weighted, weighted)))
-        return result
+    def norms(self) -> list[np.ndarray]:
+        """Of each curve the squared norms of the grid's atoms in units of the noise, (K,)."""
+        return [grid.squares @ weight**2 for grid, weight in zip(self.grids, self.weights, strict=True)]
 
     @cached_property
     def weights(self) -> list[np.ndarray]:

@@ -86,9 +86,10 @@ def _found(bundle: Bundle, least_evidence: float) -> Weighed:
     for fit in {_outline(fit): fit for fit in fits}.values():
         fit = settled(bundle, fit, range(len(bundle.curves)))
         found = eliminated(bundle, narrowed(bundle, fit, waves.explaining(fit)), least_evidence)
-        again = exchanged(bundle, found.fit)  # what is gone now may have stood in the way
-        if again is not found.fit:
-            found = eliminated(bundle, again, least_evidence)
+        if len(found.fit.components) < len(fit.components):  # what is gone now may have stood in the way
+            again = exchanged(bundle, found.fit)
+            if again is not found.fit:
+                found = eliminated(bundle, again, least_evidence)
         still = waves.explaining(found.fit)
         results.append(eliminated(bundle, narrowed(bundle, found.fit, still), least_evidence) if still else found)
     return min(results, key=lambda found: cost(bundle, found.fit))

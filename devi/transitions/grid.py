@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -24,6 +24,10 @@ class Grid:
     atoms: np.ndarray
     kinds: tuple[Component, ...]
     shapes: np.ndarray  # (K,) the names of the kinds' shapes
+
+    @cached_property
+    def squares(self) -> np.ndarray:
+        return self.atoms**2
 
 
 @lru_cache(maxsize=32)

@@ -71,22 +71,24 @@ def _waves(x: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def _remembered(x: bytes, frequencies: bytes) -> np.ndarray:
-    return _waves(np.frombuffer(x), np.frombuffer(frequencies))
+def _remembered(x: bytes, frequencies: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """The waves, and their products with each other, (2, 2, frequency, n)."""
+    waves = _waves(np.frombuffer(x), np.frombuffer(frequencies))
+    return waves, waves[:, None] * waves
 
 
 def _gains(bundle: Bundle, m: int, frequencies: np.ndarray) -> np.ndarray:
     curve, search, weight = bundle.curves[m], bundle.searches[m], bundle.weights[m]
-    waves = _remembered(curve.x.tobytes(), frequencies.tobytes()) * weight
-    products = np.einsum("afn,bfn->abf", waves, waves)
+    waves, products = _remembered(curve.x.tobytes(), frequencies.tobytes())
+    products = products @ weight**2
     least = 1e-6 * products[0, 0] * products[1, 1]  # of the determinant: a wave that the null can draw gains nothing
     gains = np.zeros(len(frequencies))
     for null in search.best(weight[:, None], keep=4):
         q = np.linalg.qr(np.column_stack([weight, search.rows[list(null.columns)].T]))[0]
         rest = search.y - q @ (q.T @ search.y)
-        along = waves @ q
+        along = waves @ (q * weight[:, None])
         (cc, cs), (_, ss) = products - np.einsum("afk,bfk->abf", along, along)
-        gc, gs = waves @ rest
+        gc, gs = waves @ (rest * weight)
         gains = np.maximum(gains, (gc**2 * ss - 2 * gc * gs * cs + gs**2 * cc) / np.maximum(cc * ss - cs**2, least))
     return gains
 

@@ -27,6 +27,7 @@ FEWEST_STEPS = 3  # peaks of the speed: fewer are found one by one
 MOST = 10  # components of a bundle, spikes included
 PATIENCE = 1  # components that may be added without paying: two kinks can pay where one does not
 GAIN = 2.0  # of cost, below which a step is not taken
+HOPELESS = 0.3  # of what the best atom saves: an atom of another shape that saves less is not tried
 BETWEEN = 3  # nulls for which the next component is sought
 
 
@@ -95,14 +96,14 @@ def _grown(bundle: Bundle, terms: int, shapes: tuple[Shape, ...]) -> Shared:
 
 def _gains(bundle: Bundle, fit: Shared, m: int, terms: int) -> np.ndarray:
     """What each atom would save in curve m, its amplitude paid, (K,); negative where it saves nothing."""
-    atoms, norms = bundle.atoms[m]
+    atoms, norms, weight = bundle.grids[m].atoms, bundle.norms[m], bundle.weights[m]
     columns, search = columns_of(bundle, fit, m), bundle.searches[m]
     nulls = nulls_of(bundle, fit, m, keep=BETWEEN, terms=terms)
     shapes = sorted({shape for null in nulls for shape in null.columns})
     q = np.linalg.qr(columns)[0].T
     rows = np.concatenate([search.rows[shapes], search.y[None]])
     rows -= (rows @ q.T) @ q
-    seen = np.concatenate([q, rows]) @ atoms.T  # once for all nulls: the atoms are many
+    seen = (np.concatenate([q, rows]) * weight) @ atoms.T  # once for all nulls: the atoms are many
     inner = rows @ rows.T
     beside = norms - np.einsum("ik,ik->k", seen[: len(q)], seen[: len(q)])  # of each atom what the columns leave
     least, plain = np.full(len(norms), np.inf), np.inf
@@ -130,12 +131,14 @@ def _candidates(
     grid = bundle.grids[0]
     price = np.where(grid.shapes == "kink", 1, 2) * bundle.shared_price
     score = np.maximum(table, 0.0).sum(0) - price
-    result = []
-    for shape in shapes:
-        k = int(np.argmax(np.where(grid.shapes == shape, score, -np.inf)))
-        if grid.shapes[k] == shape and score[k] > 0:
-            result.append((grid.kinds[k], frozenset(np.flatnonzero(table[:, k] > 0).tolist())))
-    return result
+    score[~np.isin(grid.shapes, shapes)] = -np.inf
+    least = max(HOPELESS * np.max(score), 0.0)
+    best = [int(np.argmax(np.where(grid.shapes == shape, score, -np.inf))) for shape in shapes]
+    return [
+        (grid.kinds[k], frozenset(np.flatnonzero(table[:, k] > 0).tolist()))
+        for k, shape in zip(best, shapes, strict=True)
+        if score[k] > least and grid.shapes[k] == shape
+    ]
 
 
 def regrouped(bundle: Bundle, fit: Shared, *, terms: int = 2) -> Shared:
