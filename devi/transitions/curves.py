@@ -188,10 +188,12 @@ def _spread(y: np.ndarray) -> float:
 
 
 def running_median(y: np.ndarray, window: int) -> np.ndarray:
-    """Median over a centred window, (n,); at the ends the window shrinks on both sides alike."""
+    """Median over a centred window, (n,), of as much of it as lies within the curve."""
     half = window // 2
-    padded = np.concatenate([np.full(half, np.nan), y, np.full(half, np.nan)])
-    return np.nanmedian(np.lib.stride_tricks.sliding_window_view(padded, window), axis=1)
+    outside, place = np.full(half, np.inf), np.arange(len(y))
+    ordered = np.sort(np.lib.stride_tricks.sliding_window_view(np.concatenate([outside, y, outside]), window), axis=1)
+    count = 1 + np.minimum(place, half) + np.minimum(place[::-1], half)
+    return 0.5 * (ordered[place, (count - 1) // 2] + ordered[place, count // 2])
 
 
 def _hampel(y: np.ndarray) -> np.ndarray:

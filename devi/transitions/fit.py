@@ -77,12 +77,9 @@ class State(NamedTuple):
 def solve(rows: np.ndarray, target: np.ndarray) -> State:
     """Coefficients of one curve: rows (p, n) for target = y / sigma (n,)."""
     normal = rows @ rows.T
-    scale = 1 / np.sqrt(normal.diagonal())
-    both = scale[:, None] * scale
-    normal *= both
-    # A ridge of 1e-5 noise units keeps columns that coincide (a change beyond the data) from exploding.
-    normal.ravel()[:: len(rows) + 1] += 1e-10
-    inverse = solve_positive(normal, np.eye(len(rows))) * both
+    # A ridge of 1e-5 of each column's size keeps columns that coincide (a change beyond the data) from exploding.
+    normal.ravel()[:: len(rows) + 1] *= 1 + 1e-10
+    inverse = solve_positive(normal, np.eye(len(rows)))
     coefficients = inverse @ (rows @ target)
     # Once more on what is left: the normal equations lose half the digits.
     coefficients += inverse @ (rows @ (target - coefficients @ rows))

@@ -12,6 +12,8 @@ import numpy as np
 from devi.transitions.bundle import Bundle, Shared, joined, kept, settled, solved
 from devi.transitions.fit import Component, moved, solve_positive
 
+ARRIVED = 0.001  # of chi² that a step would gain: far below anything that decides
+
 
 def refined(bundle: Bundle, fit: Shared, iterations: int) -> Shared:
     """Centres and widths by damped Gauss-Newton steps over all curves at once."""
@@ -26,6 +28,8 @@ def refined(bundle: Bundle, fit: Shared, iterations: int) -> Shared:
             damped = normal.copy()
             damped.ravel()[:: len(gradient) + 1] += damping * normal.diagonal() + 1e-9
             step = solve_positive(damped, gradient)
+            if step @ gradient < ARRIVED and damping <= 1e-2:
+                return fit
             trial = solved(bundle, fit._replace(components=moved(bundle.x, fit.components, step)), touched)
             now = sum(trial.states[m].rss for m in touched)
             if now < total:
@@ -35,7 +39,7 @@ def refined(bundle: Bundle, fit: Shared, iterations: int) -> Shared:
             break
         gained, total = total - now, now
         fit, damping = trial, max(damping / 4, 1e-6)
-        if gained < 0.05:  # of chi²: far below anything that decides
+        if gained < 50 * ARRIVED:
             break
     return fit
 
@@ -73,10 +77,14 @@ def normal_of(bundle: Bundle, fit: Shared, curves: Iterable[int]) -> tuple[np.nd
     size = 2 * len(fit.components)
     normal, gradient = np.zeros((size, size)), np.zeros(size)
     for m in curves:
-        place = [row for k in fit.of(m) for row in (2 * k, 2 * k + 1)]
-        slopes = jacobian_of(bundle, fit, m)
-        normal[np.ix_(place, place)] += slopes @ slopes.T
-        gradient[place] += slopes @ fit.states[m].residual
+        own, slopes = fit.of(m), jacobian_of(bundle, fit, m)
+        if len(own) == len(fit.components):
+            normal += slopes @ slopes.T
+            gradient += slopes @ fit.states[m].residual
+        else:
+            place = [row for k in own for row in (2 * k, 2 * k + 1)]
+            normal[np.ix_(place, place)] += slopes @ slopes.T
+            gradient[place] += slopes @ fit.states[m].residual
     for k, one in enumerate(fit.components):
         if one.shape in ("kink", "spike"):  # a kink keeps its width, a spike its checkpoint
             fixed = 2 * k + (one.shape == "kink")
