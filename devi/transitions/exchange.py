@@ -27,7 +27,10 @@ def exchanged(bundle: Bundle, fit: Shared) -> Shared:
         for gone, new in _exchanges(fit):
             members = frozenset().union(*(fit.members[k] for k in gone))
             rest = kept(fit, [k for k in range(len(fit.components)) if k not in gone])
-            trial = refined(bundle, solved(bundle, joined(rest, new, members), members), 4)
+            trial = refined(bundle, solved(bundle, joined(rest, new, members), members), 2)
+            if cost(bundle, trial) > value + 10 * HOPEFUL:
+                continue
+            trial = refined(bundle, trial, 2)
             if cost(bundle, trial) > value + HOPEFUL:
                 continue
             trial = refined(bundle, settled(bundle, trial, sorted(members)), 8)
