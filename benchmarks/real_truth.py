@@ -11,8 +11,10 @@ spans overlap within a tenth, one to one. Reported ones of these labels that mat
 formation, instability, a feature that leaves, ...) have no rule and are counted apart.
 
 Null windows are the run up to half the beginning of its first truth and from twice the end of its last one on, where
-they have LEAST checkpoints: whatever is found there, searched by itself, is an alarm, though some of it (instabilities)
-did happen.
+they have LEAST checkpoints: whatever is found there, searched by itself, is an alarm. They end at half the step where a
+loss in nats first falls below LOSS_FLOOR: from there float32 decides the gradient, and Adam becomes unstable, comes to
+rest against the weight decay, or lets the weights turn, which are no null. `alarms_late` are those of the windows that
+do not end there.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from devi.transitions.transition import Transition
 
 FOLLOWED = ("feature_norm", "feature_dimensionality")  # of a feature that enters both rise
 LEAST = 20  # checkpoints of a null window
+LOSS_FLOOR = 1e-6  # nats
 RULED = re.compile(r"generalization|memorization|features? [^,]* enter")  # labels that have a rule
 
 
@@ -103,6 +106,7 @@ class Count(NamedTuple):
     midpoints: list[float]
     windows: int
     alarms: list[str]
+    alarms_late: int
 
 
 def counted(trajectories: xr.Dataset, found: list[Transition], *, is_twin: bool) -> Count:
@@ -111,7 +115,7 @@ def counted(trajectories: xr.Dataset, found: list[Transition], *, is_twin: bool)
     rest = [t for i, t in enumerate(found) if i not in pairs]
     ruled = [t for t in rest if RULED.match(t.label)]
     sure = [(found[i], true[j]) for i, j in pairs.items() if true[j].is_resolved]
-    windows = null_windows(trajectories, true)
+    windows, longer = null_windows(trajectories, true), null_windows(trajectories, true, floor=0.0)
     return Count(
         sum(truth.is_resolved for truth in true),
         len(sure),
@@ -121,23 +125,25 @@ def counted(trajectories: xr.Dataset, found: list[Transition], *, is_twin: bool)
         [float(abs(np.log10(t.midpoint / truth.middle))) for t, truth in sure],
         len(windows),
         [t.label for window in windows for t in find_transitions(window)],
+        sum(len(find_transitions(window)) for window in longer),
     )
 
 
-def null_windows(trajectories: xr.Dataset, true: list[Truth]) -> list[xr.Dataset]:
+def null_windows(trajectories: xr.Dataset, true: list[Truth], *, floor: float = LOSS_FLOOR) -> list[xr.Dataset]:
     """The run before its first truth and after its last one, as far as these are long enough to say anything."""
-    if not true:
-        return [trajectories]
     steps = trajectories["step"].values
-    early = steps <= 0.5 * min(truth.low for truth in true)
-    late = steps >= 2 * max(truth.high for truth in true)
+    loss = trajectories["train_loss"]
+    below = np.flatnonzero(loss.values < floor) if loss.attrs.get("units") == "nats" else []
+    last = 0.5 * steps[below[0]] if len(below) else np.inf
+    early = steps <= min(0.5 * min((truth.low for truth in true), default=np.inf), last)
+    late = (steps >= 2 * max((truth.high for truth in true), default=np.inf)) & (steps <= last)
     windows = [trajectories.isel(step=np.flatnonzero(part)) for part in (early, late)]
     return [window for window in windows if window.sizes["step"] >= LEAST]
 
 
 HEADER = [
     "case", "runs", "truths", "F1", "F1 if all else were false", "onset off, decades", "midpoint off, decades",
-    "null windows", "alarms per window", "of them",
+    "null windows", "alarms per window", "of them", "alarms with the stretch that float32 decides",
 ]  # fmt: skip
 
 
@@ -153,6 +159,7 @@ def row_of(case: str, counts: list[Count]) -> list[str]:
         case, str(len(counts)), str(true), _f1(true, found, false), _f1(true, found, false + others),
         f"{np.median(onsets):.3f}" if onsets else "-", f"{np.median(midpoints):.3f}" if midpoints else "-",
         str(windows), f"{len(alarms) / windows:.2f}" if windows else "-", kinds or "-",
+        str(sum(one.alarms_late for one in counts)),
     ]  # fmt: skip
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from devi.tables.table import Table
     from devi.transitions.transition import Detection
 
+DECLARED = {"se": "COLUMN", "units": "UNIT", "bounds": "LOW,HIGH", "monotone": "up or METRIC=down", "material": "SIZE"}
+
 
 def detect(
     file: Annotated[Path, Argument(help="CSV, TSV, JSON, JSONL, NPZ or netCDF: steps and one quantity a column")],
@@ -30,6 +32,22 @@ def detect(
     units: Annotated[
         list[str] | None,
         Option(metavar="METRIC=UNIT", help="nats, accuracy: changes below 0.02 of it are immaterial; repeatable"),
+    ] = None,
+    bounds: Annotated[
+        list[str] | None,
+        Option(
+            metavar="METRIC=LOW,HIGH", help="Values that a metric cannot leave: arriving there is no event; repeatable"
+        ),
+    ] = None,
+    monotone: Annotated[
+        list[str] | None,
+        Option(
+            metavar="METRIC=up|down", help="A metric that only rises, or only falls: no event the other way; repeatable"
+        ),
+    ] = None,
+    material: Annotated[
+        list[str] | None,
+        Option(metavar="METRIC=SIZE", help="A smaller change of the metric, in its unit, is none; repeatable"),
     ] = None,
     exogenous: Annotated[
         list[str] | None,
@@ -64,20 +82,18 @@ def detect(
     from devi.transitions.fusion import detect as search
 
     outside = interventions(exogenous or [])
-    pairs = {
-        option: dict(_pair(text, option) for text in given or []) for option, given in (("se", se), ("units", units))
-    }
+    declared = {"se": se, "units": units, "bounds": bounds, "monotone": monotone, "material": material}
+    pairs = {option: dict(_pair(text, option) for text in given or []) for option, given in declared.items()}
     if follow:
         from devi.cli.follow import follow as follow_file
 
         def read() -> Table:
-            return read_table(file, step=step, metrics=_names(metrics or []), errors=pairs["se"], growing=True)
+            growing = read_table(file, step=step, metrics=_names(metrics or []), errors=pairs["se"], growing=True)
+            return _declared(growing, pairs, file)
 
         follow_file(file, read, as_json=as_json, patience=patience)
         return
-    table = read_table(file, step=step, metrics=_names(metrics or []), errors=pairs["se"])
-    for metric, unit in pairs["units"].items():
-        _variable(table, metric, file).attrs["units"] = unit
+    table = _declared(read_table(file, step=step, metrics=_names(metrics or []), errors=pairs["se"]), pairs, file)
     with progress() as shown:
         for notice in table.notices:
             shown.note(notice)
@@ -166,8 +182,42 @@ def _names(given: list[str]) -> list[str]:
 def _pair(text: str, option: str) -> tuple[str, str]:
     key, equals, value = text.rpartition("=")
     if not equals or not key or not value:
-        raise DeviError(f"--{option} {text!r} is no pair; expected METRIC={'COLUMN' if option == 'se' else 'UNIT'}.")
+        raise DeviError(f"--{option} {text!r} is no pair; expected METRIC={DECLARED[option]}.")
     return key, value
+
+
+def _declared(table: Table, pairs: dict[str, dict[str, str]], file: Path) -> Table:
+    """The table with what the options say of its metrics as their attributes."""
+    for option, value_of in (("units", str), ("bounds", _bounds), ("monotone", _direction), ("material", _size)):
+        for metric, text in pairs[option].items():
+            _variable(table, metric, file).attrs[option] = value_of(text)
+    return table
+
+
+def _bounds(text: str) -> tuple[float, float]:
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        low = high = 0.0
+    if not low < high:
+        raise DeviError(f"--bounds {text!r} is no pair of numbers that increase; expected e.g. --bounds accuracy=0,1.")
+    return low, high
+
+
+def _direction(text: str) -> str:
+    if text not in ("up", "down"):
+        raise DeviError(f"--monotone {text!r} is no direction; expected METRIC=up or METRIC=down.")
+    return text
+
+
+def _size(text: str) -> float:
+    try:
+        size = float(text)
+    except ValueError:
+        size = -1.0
+    if not 0 <= size < float("inf"):
+        raise DeviError(f"--material {text!r} is no size; expected a number of 0 or more in the metric's unit.")
+    return size
 
 
 def _variable(table: Table, metric: str, file: Path) -> Any:

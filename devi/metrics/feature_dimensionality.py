@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 DRAWN_NUMBERS = 4096  # a checkpoint: larger geometries are not drawn, so not stored
 CHUNK_NUMBERS = 4 * 2**20  # of the Gram matrices (step, feature, feature) held at once
+MATERIAL = (
+    0.1  # a smaller change is none: a feature that is represented has norm 1; polygons differ by 0.07 in dimensionality
+)
 
 
 @dataclass(frozen=True)
@@ -68,19 +71,23 @@ class FeatureDimensionality(Metric):
         per = ("step", "feature")
         gate = {"gate": f"feature_norm >= {self.minimum_norm}"}
         data = {
-            "feature_norm": (per, norm, labels("1", "norm of a feature's direction", self.source)),
+            "feature_norm": (per, norm, labels("1", "norm of a feature's direction", self.source, material=MATERIAL)),
             "feature_dimensionality": (
                 per,
                 dimensionality,
-                labels("1", "dimensionality of a feature", self.source) | gate,
+                labels("1", "dimensionality of a feature", self.source, material=MATERIAL / 2) | gate,
             ),
             # Rounding of a difference of squares must not make it negative.
             "interference": (
                 per,
                 np.maximum(interference, 0),
-                labels("1", "interference on a feature", self.source) | gate,
+                labels("1", "interference on a feature", self.source, material=MATERIAL) | gate,
             ),
-            "dimensions_per_feature": ("step", hidden / total, labels("1", "dimensions per feature", self.source)),
+            "dimensions_per_feature": (
+                "step",
+                hidden / total,
+                labels("1", "dimensions per feature", self.source, material=MATERIAL / 2),
+            ),
             "features_represented": (
                 "step",
                 represented.sum(1).astype(float),

@@ -81,6 +81,13 @@ class Metric:
         return cls.name or snake_case(cls.__name__)
 
 
-def labels(units: str, long_name: str, source: str = "", *, detect: bool = True) -> dict[str, Any]:
-    """The attributes that every variable in a result carries. `detect=False`: not searched for transitions."""
-    return {"units": units, "long_name": long_name, "source": source} | ({} if detect else {"detect": 0})
+def labels(
+    units: str, long_name: str, source: str = "", *, detect: bool = True, material: float | None = None
+) -> dict[str, Any]:
+    """The attributes that every variable in a result carries.
+
+    detect    False: not searched for transitions
+    material  a smaller change is no change of structure, in the variable's unit
+    """
+    extra = ({} if detect else {"detect": 0}) | ({} if material is None else {"material": material})
+    return {"units": units, "long_name": long_name, "source": source} | extra

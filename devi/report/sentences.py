@@ -13,7 +13,7 @@ from devi.report.panels import information_of, is_unhealthy, units_of
 from devi.report.quantity import Reading, is_count, quantity, readings
 
 CHANGES_SHOWN = 5  # in one sentence; the table lists them all
-HAPPENED = {
+OF_TYPE = {
     "step": "one level gave way to another",
     "jump": "there was a jump from one checkpoint to the next",
     "ramp": "there was a steady climb or fall",
@@ -106,7 +106,7 @@ def sentence(trajectories: xr.Dataset, transition: dict[str, Any]) -> str:
     lead = told.partition(": ")[0].rstrip(".:")
     if not lead:
         named = str(transition.get("label") or "")
-        happened = HAPPENED.get(str(transition["type"]), f"there was a change of type {transition['type']}")
+        happened = OF_TYPE.get(str(transition["type"]), f"there was a change of type {transition['type']}")
         lead = f"{between} {happened}" + (f" ({named})" if named else "")
     elif onset not in lead and end not in lead:
         lead = f"{between}, {lead}"

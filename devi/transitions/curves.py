@@ -9,14 +9,15 @@ import numpy as np
 import xarray as xr
 
 from devi.errors import DeviError
-from devi.transitions.ranks import is_context
+from devi.transitions.noise import inflation, local_noise, running_median, without_outliers
+from devi.transitions.ranks import is_context, is_context_name
 from devi.transitions.transition import Skipped
 
 FEWEST = 10  # checkpoints with finite values; below it a curve cannot tell a change (3 parameters) from a trend (4)
 NOISE_FLOOR = 0.025  # of the range: what a smooth null is allowed to miss on a noise-free run before it counts
-MATERIAL = {"nats": 0.02, "accuracy": 0.02}  # smaller ranges are no structure; only for metrics that declare a unit
-MOST_CORRELATED = 0.8  # beyond that noise cannot be told from change
-LARGEST_GUESS = 4.0  # of the inflation; the residuals of a fit know better
+MATERIAL = {"nats": 0.02, "accuracy": 0.02}  # smaller changes are no structure; only for metrics that declare a unit
+MATERIAL_SHARE = {"squared error": 0.02}  # the same, of the values' median: no size of a squared error is known
+IMMATERIAL = "its range"  # begins the reason of a metric that stayed where it was
 DIAGNOSTICS = "llc_"  # llc_rhat, llc_ess, llc_headroom, …: about the sampler
 
 
@@ -99,7 +100,8 @@ def curves_of(trajectories: xr.Dataset) -> tuple[list[Curve], list[Skipped]]:
             curves += found
         if reason is not None:
             skipped.append(Skipped(name, reason))
-    if all(curve.context for curve in curves):  # nothing else was measured: then they speak for themselves
+    stayed = any(one.reason.startswith(IMMATERIAL) and not is_context_name(one.metric) for one in skipped)
+    if not stayed and all(curve.context for curve in curves):  # nothing else was measured: they speak for themselves
         curves = [replace(curve, context=False) for curve in curves]
     return curves, skipped
 
@@ -141,15 +143,15 @@ def _columns(
     size = max(float(np.max(np.abs(table[usable]))), 1e-300)
     if widest <= 1e-9 * size:
         return [], "constant"
-    floor = MATERIAL["accuracy"] if name.endswith("accuracy") else MATERIAL.get(str(variable.attrs.get("units")), 0.0)
+    floor = _material(name, variable, table[usable])
     if widest < floor:
-        return [], f"its range {widest:.2g} is below {floor:g}, too small to be a change of structure"
+        return [], f"{IMMATERIAL} {widest:.2g} is below {floor:g}, too small to be a change of structure"
     bounds = _bounds(name, variable, table[usable])
     searched = [j for j in range(table.shape[1]) if enough[j] and spreads[j] >= 0.1 * widest]
     curves = []
     for j in searched:
         keep = usable[:, j]
-        x, y = np.log10(steps[keep]), _hampel(table[keep, j])
+        x, y = np.log10(steps[keep]), without_outliers(table[keep, j])
         se = np.where(np.isfinite(errors[keep, j]), errors[keep, j], 0.0)
         sigma = np.sqrt(np.maximum(local_noise(x, y), se) ** 2 + (NOISE_FLOOR * widest) ** 2)
         curves.append(
@@ -162,7 +164,7 @@ def _columns(
                 spread=widest,
                 gated=variable.ndim == 2 and ("gate" in variable.attrs or not keep[np.argmax(steps > 0)]),
                 context=is_context(name, table[keep, j]),
-                inflation=_inflation(x, y, sigma),
+                inflation=inflation(x, y, sigma),
                 columns=len(searched),
                 material=floor,
                 bounds=bounds,
@@ -170,6 +172,14 @@ def _columns(
             )
         )
     return curves, None
+
+
+def _material(name: str, variable: xr.DataArray, values: np.ndarray) -> float:
+    """The declared materiality of a metric (attribute `material`), else that of its unit; 0 if it declares neither."""
+    if "material" in variable.attrs:
+        return float(variable.attrs["material"])
+    units = "accuracy" if name.endswith("accuracy") else str(variable.attrs.get("units"))
+    return max(MATERIAL.get(units, 0.0), MATERIAL_SHARE.get(units, 0.0) * float(np.median(np.abs(values))))
 
 
 def _bounds(name: str, variable: xr.DataArray, values: np.ndarray) -> tuple[float, float]:
@@ -185,61 +195,3 @@ def _bounds(name: str, variable: xr.DataArray, values: np.ndarray) -> tuple[floa
 def _spread(y: np.ndarray) -> float:
     """Range of the running median of five: single outliers do not widen it."""
     return float(np.ptp(running_median(y, 5)))
-
-
-def running_median(y: np.ndarray, window: int) -> np.ndarray:
-    """Median over a centred window, (n,), of as much of it as lies within the curve."""
-    half = window // 2
-    outside, place = np.full(half, np.inf), np.arange(len(y))
-    ordered = np.sort(np.lib.stride_tricks.sliding_window_view(np.concatenate([outside, y, outside]), window), axis=1)
-    count = 1 + np.minimum(place, half) + np.minimum(place[::-1], half)
-    return 0.5 * (ordered[place, (count - 1) // 2] + ordered[place, count // 2])
-
-
-def _hampel(y: np.ndarray) -> np.ndarray:
-    """Replace single points more than 5 robust deviations from the median of seven by that median."""
-    middle = running_median(y, 7)
-    distance = np.abs(y - middle)
-    spread = np.maximum(1.4826 * running_median(distance, 7), 1.4826 * np.median(distance))
-    out = distance > np.maximum(5 * spread, 1e-2 * np.ptp(middle))
-    # Two neighbours beyond the same side are a change, or a spike with a recovery: those are modelled, not removed.
-    lonely = out & ~np.concatenate([[False], out[:-1]]) & ~np.concatenate([out[1:], [False]])
-    lonely[[0, 1, -2, -1]] = False
-    return np.where(lonely, middle, y)
-
-
-def _chord(x: np.ndarray, y: np.ndarray, lag: int) -> np.ndarray:
-    """|y_i - chord of y_{i-lag} and y_{i+lag}| over its standard deviation for white unit noise, (n - 2 lag,)."""
-    b = (x[lag:-lag] - x[: -2 * lag]) / (x[2 * lag :] - x[: -2 * lag])
-    return np.abs(y[lag:-lag] - (1 - b) * y[: -2 * lag] - b * y[2 * lag :]) / np.sqrt(1 + b**2 + (1 - b) ** 2)
-
-
-def local_noise(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Standard deviation of the noise around each point, (n,), from the distance to the chord of its neighbours.
-
-    e_i = y_i - (a y_{i-1} + b y_{i+1}) has variance sigma² (1 + a² + b²) and does not see smooth change.
-    """
-    residual = _chord(x, y, 1)
-    window = min(31, 2 * (len(residual) // 2) - 1)
-    sigma = 1.4826 * running_median(residual, max(window, 3))
-    return np.concatenate([sigma[:1], sigma, sigma[-1:]])
-
-
-def _inflation(x: np.ndarray, y: np.ndarray, sigma: np.ndarray) -> float:
-    """A first guess of the noise's variance × autocorrelation time over sigma², from chords of lag 1, 2 and 3.
-
-    Noise of lag-one correlation rho has a chord of lag l of variance ∝ 3/2 - 2 rho^l + rho^(2 l) / 2: their ratios
-    give rho. What sigma already assumes beyond the local noise (a floor, a standard error) counts against it.
-    """
-    if len(x) < 30:  # too few chords to tell
-        return 1.0
-    sizes = [float(np.median(_chord(x, y, lag))) for lag in (1, 2, 3)]
-    if min(sizes) <= 0:
-        return 1.0
-    rho = np.arange(0.0, MOST_CORRELATED, 0.01)
-    chord = [1.5 - 2 * rho**lag + 0.5 * rho ** (2 * lag) for lag in (1, 2, 3)]
-    misfit = sum(np.abs(np.log(chord[0] / chord[k]) - 2 * np.log(sizes[0] / sizes[k])) for k in (1, 2))
-    best = int(np.argmin(misfit))
-    variance = (1.4826 * sizes[0]) ** 2 * 1.5 / chord[0][best]
-    time = (1 + rho[best]) / (1 - rho[best])
-    return float(np.clip(variance * time / np.median(sigma) ** 2, 1.0, LARGEST_GUESS))

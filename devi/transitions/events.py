@@ -22,7 +22,7 @@ from devi.transitions.fit import WIDEST
 FOLLOWS_WITHIN = 0.1  # decades: what only follows an event may lag it by so much
 FAINT = 0.2  # of the metric's range: a column that changes by less joins an event and makes none
 ARRIVED = 0.05  # of the distance between its bounds: where a metric has reached one
-CLEAR = 0.3  # of a metric's range: a change that nobody would overlook
+OBVIOUS = 0.3  # of a metric's range: a change that nobody would overlook
 SIGNAL = 2.5  # times the noise
 READJUSTMENT = 0.6  # of a column's largest change: smaller ones of the same column join an event or are dropped
 
@@ -167,7 +167,7 @@ def _undoes(first: Event, second: Event) -> bool:
 def against(event: Event, curves: Sequence[Curve]) -> tuple[str, ...]:
     """Metrics without a change in this event though one would have shown in at least one of their curves.
 
-    It would have if CLEAR of the metric's range stands SIGNAL out of the noise and checkpoints lie on both sides.
+    It would have if OBVIOUS of the metric's range stands SIGNAL out of the noise and checkpoints lie on both sides.
     """
     involved = {change.curve.metric for change in event.changes}
     able = (curve.metric for curve in curves if curve.metric not in involved and _would_show(curve, event))
@@ -177,4 +177,4 @@ def against(event: Event, curves: Sequence[Curve]) -> tuple[str, ...]:
 def _would_show(curve: Curve, event: Event) -> bool:
     noise = float(np.interp(event.centre, curve.x, curve.sigma)) * np.sqrt(curve.inflation)
     beside = min(np.sum(curve.x <= event.onset + 1e-9), np.sum(curve.x >= event.end - 1e-9))
-    return bool(beside >= FEWEST_BESIDE and CLEAR * curve.spread > SIGNAL * noise)
+    return bool(beside >= FEWEST_BESIDE and OBVIOUS * curve.spread > SIGNAL * noise)

@@ -37,8 +37,8 @@ def find_transitions(
     """The phase transitions in the curves of a run, by midpoint.
 
     trajectories     variables (step,) or (step, column) along increasing optimizer steps; `NAME_se` is the standard
-                     error of NAME; attributes read: units, detect (False: not searched), bounds (low, high),
-                     monotone ("up", "down")
+                     error of NAME; attributes read: units, detect (False: not searched), material (a smaller change
+                     is none, in the metric's unit), bounds (low, high), monotone ("up", "down")
     operating_point  "strict" (few false alarms) or "exploratory" (more finds)
     exogenous        step -> label of what was done to the run from outside, such as a drop of the learning rate
     Raises DeviError for steps that do not increase. `detect` says also what was skipped, and names the stages.

@@ -20,7 +20,7 @@ import xarray as xr
 
 from devi.transitions.detector import FEWEST_BESIDE, Change
 from devi.transitions.events import Event
-from devi.transitions.levels import levels, moved, supporters
+from devi.transitions.levels import levels, moved, sides, supporters
 from devi.transitions.polygons import polygons_turn
 from devi.transitions.ranks import CIRCUIT, telling_order
 from devi.transitions.transition import Kind
@@ -99,7 +99,7 @@ def _turn(event: Event, trajectories: xr.Dataset) -> str | None:
     if "polygon" not in trajectories or event.is_context:
         return None
     steps, labels = trajectories["step"].values.astype(float), trajectories["polygon"].values
-    before, after = labels[steps <= 10**event.onset], labels[steps >= 10**event.end]
+    before, after = (labels[places] for places in sides(steps, 10**event.onset, 10**event.end))
     return polygons_turn([*map(str, before[-BESIDE:])], [*map(str, after[:BESIDE])])
 
 

@@ -26,17 +26,18 @@ def around(steps: np.ndarray, onset: float, end: float) -> tuple[int, int] | Non
 
     steps  (n,) positive, those at which the curve has a value; onset, end in optimizer steps
     """
-    before, after = _sides(steps, onset, end)
+    before, after = sides(steps, onset, end)
     return (int(before[-1]), int(after[0])) if len(before) and len(after) else None
 
 
 def nearest(steps: np.ndarray, onset: float, end: float) -> tuple[int, int]:
     """As `around`; where the curve begins after the onset or ends before the end, its first or last checkpoint."""
-    before, after = _sides(steps, onset, end)
+    before, after = sides(steps, onset, end)
     return int(before[-1]) if len(before) else 0, int(after[0]) if len(after) else len(steps) - 1
 
 
-def _sides(steps: np.ndarray, onset: float, end: float) -> tuple[np.ndarray, np.ndarray]:
+def sides(steps: np.ndarray, onset: float, end: float) -> tuple[np.ndarray, np.ndarray]:
+    """Places of all checkpoints before a change, and of all after it."""
     tolerance = 1 + 1e-9  # dates went through log10 and back
     return np.flatnonzero(steps <= onset * tolerance), np.flatnonzero(steps * tolerance >= end)
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from devi.transitions.curves import local_noise, running_median
+from devi.transitions.noise import local_noise, running_median
 
 FLAT = 0.05  # of the range of the curve: half of the smallest change that the search weighs
 SHORTEST = 0.3  # decades

@@ -37,6 +37,10 @@ def is_context(metric: str, values: np.ndarray) -> bool:
     """Whether a metric only supports events. values: its finite values along the run, (n,)."""
     if metric.startswith("restricted_loss"):
         return bool(np.min(values) > CIRCUIT * values[0])
+    return is_context_name(metric)
+
+
+def is_context_name(metric: str) -> bool:
     return metric.startswith(CONTEXT_STARTS) or metric.endswith(CONTEXT_ENDS) or metric in CONTEXT_NAMES
 
 

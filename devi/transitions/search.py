@@ -22,7 +22,7 @@ from devi.transitions.fit import Component, Shape
 from devi.transitions.nulls import null_price
 from devi.transitions.refinement import refined, with_components
 
-CLEAR = 15.0  # times the noise: the range of curves whose speed is worth reading
+READABLE = 15.0  # times the noise: the range of curves whose speed is worth reading
 FEWEST_STEPS = 3  # peaks of the speed: fewer are found one by one
 MOST = 10  # components of a bundle, spikes included
 PATIENCE = 1  # components that may be added without paying: two kinks can pay where one does not
@@ -47,7 +47,7 @@ def starts(bundle: Bundle) -> list[Shared]:
 
 def _staircase(bundle: Bundle) -> list[Shared]:
     """A sigmoid at each peak of the curves' speed, fitted together on no null, if they are many: greed melts them."""
-    if np.median([curve.reach / np.median(curve.sigma) for curve in bundle.curves]) < CLEAR:
+    if np.median([curve.reach / np.median(curve.sigma) for curve in bundle.curves]) < READABLE:
         return []
     x = np.linspace(bundle.x[0], bundle.x[-1], 400)
     kernel = 0.03 / (x[1] - x[0])  # decades

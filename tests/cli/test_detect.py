@@ -67,6 +67,16 @@ def test_a_unit_that_is_declared_brings_its_materiality(here, capsys):
     assert "left out: a (its range 0.01 is below 0.02" in capsys.readouterr().out
 
 
+def test_what_is_declared_of_a_metric_is_heeded(here, capsys):
+    table(here / "declared.csv", a=0.1 * sigmoid(300, 0.3), b=sigmoid(300, 0.3))
+    assert command(["detect", "declared.csv", "--material", "a=0.2", "--bounds", "b=0,1"]) == 0
+    printed = capsys.readouterr().out
+    assert "left out: a (its range 0.1 is below 0.2" in printed
+    assert "1 transition " in printed
+    assert command(["detect", "declared.csv", "--monotone", "a=down", "--monotone", "b=down"]) == 0
+    assert "0 transitions" in capsys.readouterr().out
+
+
 def test_a_flat_run_has_no_transition_and_that_is_no_error(here, capsys):
     table(here / "flat.csv", a=np.random.default_rng(0).normal(size=len(STEPS)))
     assert command(["detect", "flat.csv"]) == 0
@@ -96,6 +106,10 @@ def test_a_gap_is_a_notice_and_does_not_spoil_the_json(here, capsys):
         (["--exogenous", "soon"], "--exogenous 'soon' is not STEP:LABEL; expected e.g. --exogenous 5000:lr/10"),
         (["--se", "train_loss"], "--se 'train_loss' is no pair; expected METRIC=COLUMN."),
         (["--units", "loss=nats"], "no column of curves.csv is called 'loss'. Did you mean 'train_loss'?"),
+        (["--bounds", "train_loss=1"], "--bounds '1' is no pair of numbers that increase; expected e.g. --bounds"),
+        (["--bounds", "train_loss"], "--bounds 'train_loss' is no pair; expected METRIC=LOW,HIGH."),
+        (["--monotone", "train_loss=sideways"], "--monotone 'sideways' is no direction; expected METRIC=up or METRIC="),
+        (["--material", "train_loss=-1"], "--material '-1' is no size; expected a number of 0 or more"),
         (["--operating-point", "strickt"], "no operating point is called 'strickt'. Did you mean 'strict'?"),
         (["--plot", "out.bmp"], "out.bmp ends in '.bmp'; expected .png, .svg, .pdf."),
     ],

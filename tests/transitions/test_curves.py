@@ -39,3 +39,27 @@ def test_columns_that_hardly_move_beside_the_others_are_not_counted():
     found, _ = curves_of(run(feature_norm=np.stack([sigmoid(400, 0.3), sigmoid(900, 0.3), 0.01 * X], axis=1)))
     assert [one.index for one in found] == [0, 1]
     assert [one.columns for one in found] == [2, 2]
+
+
+def test_a_change_below_what_the_metric_declares_material_is_none():
+    trajectories = run(feature_norm=0.01 * sigmoid(400, 0.3), other=sigmoid(400, 0.3))
+    trajectories["feature_norm"].attrs["material"] = 0.1
+    found, skipped = curves_of(trajectories)
+    assert [one.metric for one in found] == ["other"]
+    assert [one.reason for one in skipped] == ["its range 0.01 is below 0.1, too small to be a change of structure"]
+
+
+@pytest.mark.parametrize(("size", "searched"), [(0.05, True), (0.01, False)])
+def test_a_squared_error_must_move_by_a_fiftieth_of_itself(size, searched):
+    trajectories = run(test_loss=0.3 * (1 + size * sigmoid(400, 0.3)), other=sigmoid(400, 0.3))
+    trajectories["test_loss"].attrs["units"] = "squared error"
+    assert ("test_loss" in [one.metric for one in curves_of(trajectories)[0]]) == searched
+
+
+@pytest.mark.parametrize("others_stay", [True, False])
+def test_context_speaks_for_itself_only_where_nothing_else_was_measured(others_stay):
+    trajectories = run(weight_norm=sigmoid(400, 0.3), **({"test_loss": 1e-3 * X} if others_stay else {}))
+    for name in trajectories.data_vars:
+        trajectories[name].attrs["units"] = "nats" if name == "test_loss" else "1"
+    (norm,) = curves_of(trajectories)[0]
+    assert norm.context == others_stay

@@ -1,0 +1,66 @@
+"""Noise of a curve around its smooth course: its size at each point, its outliers, how much it is correlated."""
+
+from __future__ import annotations
+
+import numpy as np
+
+MOST_CORRELATED = 0.8  # beyond that noise cannot be told from change
+LARGEST_GUESS = 4.0  # of the inflation; the residuals of a fit know better
+
+
+def running_median(y: np.ndarray, window: int) -> np.ndarray:
+    """Median over a centred window, (n,), of as much of it as lies within the curve."""
+    half = window // 2
+    outside, place = np.full(half, np.inf), np.arange(len(y))
+    ordered = np.sort(np.lib.stride_tricks.sliding_window_view(np.concatenate([outside, y, outside]), window), axis=1)
+    count = 1 + np.minimum(place, half) + np.minimum(place[::-1], half)
+    return 0.5 * (ordered[place, (count - 1) // 2] + ordered[place, count // 2])
+
+
+def without_outliers(y: np.ndarray) -> np.ndarray:
+    """Replace single points more than 5 robust deviations from the median of seven by that median."""
+    middle = running_median(y, 7)
+    distance = np.abs(y - middle)
+    spread = np.maximum(1.4826 * running_median(distance, 7), 1.4826 * np.median(distance))
+    out = distance > np.maximum(5 * spread, 1e-2 * np.ptp(middle))
+    # Two neighbours beyond the same side are a change, or a spike with a recovery: those are modelled, not removed.
+    lonely = out & ~np.concatenate([[False], out[:-1]]) & ~np.concatenate([out[1:], [False]])
+    lonely[[0, 1, -2, -1]] = False
+    return np.where(lonely, middle, y)
+
+
+def _chord(x: np.ndarray, y: np.ndarray, lag: int) -> np.ndarray:
+    """|y_i - chord of y_{i-lag} and y_{i+lag}| over its standard deviation for white unit noise, (n - 2 lag,)."""
+    b = (x[lag:-lag] - x[: -2 * lag]) / (x[2 * lag :] - x[: -2 * lag])
+    return np.abs(y[lag:-lag] - (1 - b) * y[: -2 * lag] - b * y[2 * lag :]) / np.sqrt(1 + b**2 + (1 - b) ** 2)
+
+
+def local_noise(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Standard deviation of the noise around each point, (n,), from the distance to the chord of its neighbours.
+
+    e_i = y_i - (a y_{i-1} + b y_{i+1}) has variance sigma² (1 + a² + b²) and does not see smooth change.
+    """
+    residual = _chord(x, y, 1)
+    window = min(31, 2 * (len(residual) // 2) - 1)
+    sigma = 1.4826 * running_median(residual, max(window, 3))
+    return np.concatenate([sigma[:1], sigma, sigma[-1:]])
+
+
+def inflation(x: np.ndarray, y: np.ndarray, sigma: np.ndarray) -> float:
+    """A first guess of the noise's variance × autocorrelation time over sigma², from chords of lag 1, 2 and 3.
+
+    Noise of lag-one correlation rho has a chord of lag l of variance ∝ 3/2 - 2 rho^l + rho^(2 l) / 2: their ratios
+    give rho. What sigma already assumes beyond the local noise (a floor, a standard error) counts against it.
+    """
+    if len(x) < 30:  # too few chords to tell
+        return 1.0
+    sizes = [float(np.median(_chord(x, y, lag))) for lag in (1, 2, 3)]
+    if min(sizes) <= 0:
+        return 1.0
+    rho = np.arange(0.0, MOST_CORRELATED, 0.01)
+    chord = [1.5 - 2 * rho**lag + 0.5 * rho ** (2 * lag) for lag in (1, 2, 3)]
+    misfit = sum(np.abs(np.log(chord[0] / chord[k]) - 2 * np.log(sizes[0] / sizes[k])) for k in (1, 2))
+    best = int(np.argmin(misfit))
+    variance = (1.4826 * sizes[0]) ** 2 * 1.5 / chord[0][best]
+    time = (1 + rho[best]) / (1 - rho[best])
+    return float(np.clip(variance * time / np.median(sigma) ** 2, 1.0, LARGEST_GUESS))
