@@ -60,11 +60,11 @@ def place(model: nn.Module, values: Sequence[Tensor]) -> None:
 
 def displaced(names: Sequence[str] | None, samplers: Sequence[str], write: bool) -> None:
     chosen = named(names) if names else [case for case in cases() if not case.must_be_unresolved]
-    rows = []
     print(*HEADER, sep=" | ")
-    for case in chosen:
-        points = [case.point(), *(moved(case, e * max(case.truth, 1), seed) for seed, e in enumerate(EXCESS))]
-        for sampler in samplers:
+    for sampler in samplers:
+        rows = []
+        for case in chosen:
+            points = [case.point(), *(moved(case, e * max(case.truth, 1), seed) for seed, e in enumerate(EXCESS))]
             found = [LearningCoefficient(sampler=sampler).over(MemoryRun.of(case.task, [point])) for point in points]
             flags = [one["llc_flags"].item() for one in found]
             values = [one["llc"].item() for one in found]
@@ -76,5 +76,6 @@ def displaced(names: Sequence[str] | None, samplers: Sequence[str], write: bool)
                 str(sum(value < 0 for value in silent)),
             ])  # fmt: skip
             print(*rows[-1], sep=" | ", flush=True)
-    if write:
-        put_table("llc displaced", HEADER, rows, "Automatic settings; every point is a run of its own.")
+        if write:
+            note = "Automatic settings; every point is a run of its own."
+            put_table(f"llc displaced {sampler}", HEADER, rows, note)
