@@ -56,7 +56,9 @@ def each(count: int, work: Callable[[int], Result], progress: Callable[[float], 
 
     processes = min(cores(), count)
     if processes > 1 and can_fork():
-        return in_forks(count, told, processes=processes, progress=heard)
+        # Numpy's as well, and here: told how many threads, OpenBLAS makes them anew, and they look for work all the time.
+        with threadpool_limits(1):
+            return in_forks(count, told, processes=processes, progress=heard)
     return [told(number, partial(heard, number)) for number in range(count)]
 
 
@@ -77,8 +79,6 @@ def in_forks(
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it ended: its link says so next
             link.send(next(ahead, None))
 
-    # Not in the children: told how many threads, OpenBLAS makes them anew, and they look for work all the time.
-    limits = threadpool_limits(1)
     try:
         for _ in range(processes):
             mine, theirs = context.Pipe()
@@ -108,7 +108,6 @@ def in_forks(
     finally:
         for child in links.values():
             child.kill()  # has nothing left to do, or what it does is not wanted any more
-        limits.restore_original_limits()
     if len(found) < count:
         codes = [child.exitcode for child in children]
         if -signal.SIGKILL in codes:
