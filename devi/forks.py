@@ -56,7 +56,7 @@ def each(count: int, work: Callable[[int], Result], progress: Callable[[float], 
 
     processes = min(cores(), count)
     if processes > 1 and can_fork():
-        # Numpy's as well, and here: told how many threads, OpenBLAS makes them anew, and they look for work all the time.
+        # Numpy's too. Here: told how many, OpenBLAS makes its threads anew, and they look for work all the time.
         with threadpool_limits(1):
             return in_forks(count, told, processes=processes, progress=heard)
     return [told(number, partial(heard, number)) for number in range(count)]
