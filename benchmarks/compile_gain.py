@@ -34,11 +34,11 @@ class Stopwatch:
 
     seconds = 0.0
 
-    def __call__(self, posterior: Posterior, replicas: int, examples: int) -> None:
+    def __call__(self, posterior: Posterior, replicas: int, examples: int, *, threads: int) -> bool:
         began = time.perf_counter()
-        compile_gradient(posterior, replicas, examples)
-        assert posterior.compiled, "nothing was compiled"
+        assert compile_gradient(posterior, replicas, examples, threads=threads), "nothing was compiled"
         self.seconds += time.perf_counter() - began
+        return True
 
 
 def measured(name: str, folder: Path, rounds: int) -> list[list[str]]:

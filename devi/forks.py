@@ -13,13 +13,16 @@ import os
 import pickle
 import signal
 import sys
+import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
 from threadpoolctl import threadpool_limits
+
+from devi.errors import DeviError
 
 Result = TypeVar("Result")
 Report = Callable[[float], None]
@@ -73,31 +76,35 @@ def in_forks(
     context = multiprocessing.get_context("fork")
     found: dict[int, Result] = {}
     ahead = iter(range(count))
-    links: dict[Connection, Any] = {}
+    children: list[Any] = []
+    links: dict[Connection, Any] = {}  # to those that are at work
 
     def go_on(link: Connection) -> None:
+        number = next(ahead, None)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it ended: its link says so next
-            link.send(next(ahead, None))
+            link.send(number)
+        if number is None:
+            del links[link]
 
     try:
         for _ in range(processes):
             mine, theirs = context.Pipe()
-            child = context.Process(target=_go, args=(theirs, work), daemon=True)
+            # Its copies of our ends must go: as long as one is open, it would wait for us though we are gone.
+            child = context.Process(target=_go, args=(theirs, work, [*links, mine]), daemon=True)
             with warnings.catch_warnings():  # Python 3.12 warns of other threads, of which none holds what is used here
                 warnings.simplefilter("ignore", DeprecationWarning)
                 child.start()
             links[mine] = child
+            children.append(child)
             theirs.close()
             go_on(mine)
-        children = list(links.values())
-        while links and len(found) < count:
+        while len(found) < count:
             for link in wait(list(links)):
                 assert isinstance(link, Connection)
                 try:
                     kind, number, content = pickle.loads(link.recv_bytes())
                 except (EOFError, ConnectionResetError):
-                    links.pop(link).join()
-                    continue
+                    raise _ended(links[link]) from None
                 if kind == "error":
                     raise content
                 if kind == "share":
@@ -106,18 +113,25 @@ def in_forks(
                     found[number] = content
                     go_on(link)
     finally:
-        for child in links.values():
+        for child in children:
             child.kill()  # has nothing left to do, or what it does is not wanted any more
-    if len(found) < count:
-        codes = [child.exitcode for child in children]
-        if -signal.SIGKILL in codes:
-            raise MemoryError("a forked process was killed, as the system does where memory ends")
-        raise RuntimeError(f"a forked process ended before its work was done (exit codes {codes})")
+        for child in children:
+            child.join()
     return [found[number] for number in range(count)]
 
 
-def _go(link: Connection, work: Callable[[int, Report], Any]) -> None:
+def _ended(child: Any) -> Exception:
+    """What to say of a process that ended before its work was done."""
+    child.join()
+    if child.exitcode == -signal.SIGKILL:
+        return MemoryError("a forked process was killed, as the system does where memory ends")
+    return RuntimeError(f"a forked process ended before its work was done (exit code {child.exitcode})")
+
+
+def _go(link: Connection, work: Callable[[int, Report], Any], others: Sequence[Connection]) -> None:
     """In a forked process: work on the numbers that come, until none does."""
+    for other in others:
+        other.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal: the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if "torch" in sys.modules:  # which may know of libraries that were linked into it
@@ -131,6 +145,8 @@ def _go(link: Connection, work: Callable[[int, Report], Any]) -> None:
             try:
                 result = work(number, partial(send, "share", number))
             except Exception as error:
+                if not isinstance(error, DeviError):
+                    error.add_note("".join(traceback.format_exception(error)))  # a pickle keeps notes, no traceback
                 send("error", number, _portable(error))
             else:
                 send("result", number, result)
@@ -141,4 +157,4 @@ def _portable(error: Exception) -> Exception:
     try:
         return pickle.loads(pickle.dumps(error))
     except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
+        return RuntimeError("\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", [])]))

@@ -1,8 +1,11 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -120,7 +123,7 @@ def test_a_process_killed_by_the_system_is_memory_that_ended_so_that_the_block_i
 
 
 def test_a_process_that_ends_by_itself_is_told_of():
-    with pytest.raises(RuntimeError, match=r"ended before its work was done \(exit codes \[3\]\)"):
+    with pytest.raises(RuntimeError, match=r"ended before its work was done \(exit code 3\)"):
         in_forks(1, lambda number, report: os._exit(3), processes=1, progress=quiet)
 
 
@@ -173,3 +176,34 @@ def test_the_threads_of_this_process_are_as_many_as_before():
     in_forks(2, lambda number, report: torch.get_num_threads(), processes=2, progress=quiet)
     assert torch.get_num_threads() == 2
     assert in_forks(1, lambda number, report: torch.get_num_threads(), processes=1, progress=quiet) == [1]
+
+
+def test_children_of_a_killed_process_end():
+    script = (
+        "import os, time\n"
+        "from devi.forks import in_forks\n"
+        "def work(number, report):\n"
+        "    print(os.getpid(), flush=True)\n"
+        "    for _ in range(1000): time.sleep(0.05); report(0.5)\n"
+        "in_forks(2, work, processes=2, progress=lambda number, share: None)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    children = [int(parent.stdout.readline()) for _ in range(2)]
+    parent.kill()
+    assert parent.stdout.read() == ""  # only once nobody holds its end any more
+    parent.wait()
+    parent.stdout.close()
+    assert not any(Path(f"/proc/{child}/stat").exists() and is_running(child) for child in children)
+
+
+def is_running(process: int) -> bool:
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_the_place_of_a_fault_there_is_told_here():
+    def work(number, report):
+        return 1 / number
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        in_forks(1, work, processes=1, progress=quiet)
+    assert "return 1 / number" in caught.value.__notes__[0]

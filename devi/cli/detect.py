@@ -89,7 +89,11 @@ def detect(
 
         def read() -> Table:
             growing = read_table(file, step=step, metrics=_names(metrics or []), errors=pairs["se"], growing=True)
-            return _declared(growing, pairs, file)
+            known = {
+                option: {name: text for name, text in own.items() if name in growing.trajectories}
+                for option, own in pairs.items()
+            }  # others may come
+            return _declared(growing, known, file)
 
         follow_file(file, read, as_json=as_json, patience=patience)
         return

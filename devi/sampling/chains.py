@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -155,6 +156,8 @@ def sample_posterior(
 
     walkers: Walkers | DevinterpWalkers
     if kernel.name == "devinterp":
+        if compile:
+            warnings.warn("devinterp takes its own gradients; it samples as without --compile.", stacklevel=2)
         walkers = DevinterpWalkers(posterior, rows, keys, plan, keep=keep)
     else:
         own = prepared(kernel, settings)

@@ -62,7 +62,10 @@ class Chunk:
 
     def take_up(self, walk: Walk, changed: dict[str, Any]) -> None:
         """Stand where the same chunk stands after this walk, in another process."""
+        before = self.kept
         self.__dict__.update(changed)
+        if self.kept is not None and before is not None:
+            self.kept.take_up(before)
         self.excess = list(walk.excess.unbind(dim=1))
         visited = (part.unbind(dim=1) for part in (walk.loss_force, walk.distance, walk.force_force))
         self.visits = list(zip(*visited, strict=True))

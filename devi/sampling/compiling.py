@@ -25,10 +25,10 @@ TOLERANCE = 1e-3  # of the largest entry; what is fused is rounded otherwise
 _AWAY = 1e-2  # from w*, where a gradient may be nothing but rounding
 
 
-def compile_gradient(posterior: Posterior, replicas: int, examples: int) -> None:
-    """Compile `posterior.loss_and_gradient` for so many replicas and examples.
+def compile_gradient(posterior: Posterior, replicas: int, examples: int, *, threads: int) -> bool:
+    """Compile `posterior.loss_and_gradient` for so many replicas and examples, walked with so many threads of torch.
 
-    Warns, and leaves it as it is, where that cannot be done, comes to something else, or would be slower.
+    Whether it was done. Warns, and leaves it as it is, where it cannot be, comes to something else, or would be slower.
     """
     model = type(posterior.model).__name__
     if getattr(posterior.replicas, "outruns_compiled", False):
@@ -37,17 +37,17 @@ def compile_gradient(posterior: Posterior, replicas: int, examples: int) -> None
             " without --compile.",
             stacklevel=2,
         )
-        return
+        return False
     if not posterior.batched:
         warnings.warn(f"{model} is sampled one replica after another, and so is not compiled.", stacklevel=2)
-        return
+        return False
     rows = torch.arange(replicas, device=posterior.device) % len(posterior.centers)
     flat, fixed = posterior.centers[rows], posterior.fixed_at(rows)
     flat = flat + _AWAY * torch.randn(flat.shape, generator=torch.Generator().manual_seed(0)).to(flat)
     data = posterior.minibatch(torch.arange(examples, device=posterior.device))
-    threads = torch.get_num_threads()
+    before = torch.get_num_threads()
     try:
-        torch.set_num_threads(1)  # as everything walks
+        torch.set_num_threads(threads)  # with another number torch would compile again
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's about itself
             action = _compiled(posterior, flat, fixed, data.inputs, data.targets)
@@ -59,9 +59,9 @@ def compile_gradient(posterior: Posterior, replicas: int, examples: int) -> None
             " compiler and Python's headers; on Debian: apt install g++ python3-dev",
             stacklevel=2,
         )
-        return
+        return False
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
     derived = posterior.loss_and_gradient(flat, fixed, data)
     off = max(float((own - other).abs().max() / other.abs().max()) for own, other in zip(found, derived, strict=True))
     if not off <= TOLERANCE:
@@ -70,8 +70,9 @@ def compile_gradient(posterior: Posterior, replicas: int, examples: int) -> None
             " it is sampled as without --compile.",
             stacklevel=2,
         )
-        return
+        return False
     posterior.compiled[replicas, examples] = action
+    return True
 
 
 def _compiled(

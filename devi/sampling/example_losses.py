@@ -34,6 +34,10 @@ class ExampleLosses:
         self.data, self.most, self.at_once = data, most, at_once
         self.forget()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the data, which all parts share: see `Watch.take_up`."""
+        return {**self.__dict__, "data": None}
+
     def forget(self) -> None:
         self.spacing = 1
         self.draws: list[int] = []

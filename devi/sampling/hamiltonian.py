@@ -107,7 +107,7 @@ def _adapt(state: State, done: float, *, acceptance: float, at_last: float | Non
     if done >= 1:
         log = memory.log_average
     size = log.exp().to(state.step_size)
-    if at_last is not None and memory.window == len(WINDOWS):
+    if at_last is not None and (memory.window == len(WINDOWS) or done >= 1):
         size = torch.full_like(size, at_last)
     return state._replace(step_size=size, memory=memory)
 

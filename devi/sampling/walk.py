@@ -48,8 +48,11 @@ class Walkers(Parts[Chunk]):
         self.parts = []
         for part in _shares(len(rows), posterior.replicas_at_once(plan.batch_size, memory_bytes), self.threads):
             self.parts.append(Chunk(posterior, kernel, rows[part], keys[part], plan.rows(part), keep()))
-        for replicas in {len(part.center) for part in self.parts} if compile else ():
-            compile_gradient(posterior, replicas, plan.batch_size)
+        if compile:
+            threads = 1 if self.threads > 1 and len(self.parts) > 1 else torch.get_num_threads()
+            sizes = sorted({len(part.center) for part in self.parts})
+            # What cannot be compiled for one size cannot for another.
+            all(compile_gradient(posterior, size, plan.batch_size, threads=threads) for size in sizes)
 
     def advance(self, draws: int, progress: Callable[[float], None] | None = None) -> Walk:
         """So many draws more, after burn-in the first time; everything since the start."""

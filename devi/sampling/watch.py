@@ -7,6 +7,7 @@ examples   the loss of each example, see `devi.sampling.example_losses`
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +31,16 @@ class Watch:
         self.examples, self.observed = examples, dict(observed)
         self.at_once, self.visit_every = at_once, visit_every
         self.forget()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the data: each part of the replicas comes back from another process, and they share them."""
+        return {**self.__dict__, "observed": {}}
+
+    def take_up(self, before: Watch) -> None:
+        """Share the data with what this was before it was in another process."""
+        self.observed = before.observed
+        if self.examples is not None and before.examples is not None:
+            self.examples.data = before.examples.data
 
     def forget(self) -> None:
         self.losses: list[Tensor] = []  # each (replica, data set) float64

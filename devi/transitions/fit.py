@@ -78,7 +78,9 @@ def solve(rows: np.ndarray, target: np.ndarray) -> State:
     """Coefficients of one curve: rows (p, n) for target = y / sigma (n,)."""
     normal = rows @ rows.T
     # A ridge of 1e-5 of each column's size keeps columns that coincide (a change beyond the data) from exploding.
-    normal.ravel()[:: len(rows) + 1] *= 1 + 1e-10
+    diagonal = normal.ravel()[:: len(rows) + 1]
+    diagonal *= 1 + 1e-10
+    diagonal[diagonal == 0] = 1.0  # a change that this curve has no checkpoints for: its amplitude is 0
     inverse = solve_positive(normal, np.eye(len(rows)))
     coefficients = inverse @ (rows @ target)
     # Once more on what is left: the normal equations lose half the digits.

@@ -21,7 +21,7 @@ needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="there i
 @pytest.mark.parametrize("kind", [Batched, Attention])
 def test_a_compiled_gradient_is_the_derived_one_at_other_points_too(kind):
     posterior = Posterior(trained(kind))
-    compile_gradient(posterior, 2, EXAMPLES)
+    compile_gradient(posterior, 2, EXAMPLES, threads=1)
     compiled = posterior.compiled.copy()
     assert list(compiled) == [(2, EXAMPLES)]
     rows = torch.tensor([1, 0])
@@ -70,25 +70,25 @@ def test_a_compiled_gradient_that_is_another_one_is_not_used(monkeypatch):
     monkeypatch.setattr(compiling, "_compiled", wrong)
     posterior = Posterior(trained(Batched))
     with pytest.warns(UserWarning, match=r"Batched compiled has another loss or gradient, by 1\.0e-02 of the largest"):
-        compile_gradient(posterior, 2, EXAMPLES)
+        compile_gradient(posterior, 2, EXAMPLES, threads=1)
     assert not posterior.compiled
 
 
 def test_a_gradient_that_is_written_out_or_cannot_be_batched_is_left_as_it_is():
     posterior = Posterior(superposition_run())
     with pytest.warns(UserWarning, match="Superposition writes its gradient out, which is quicker"):
-        compile_gradient(posterior, 2, 10)
+        compile_gradient(posterior, 2, 10, threads=1)
     with pytest.warns(UserWarning, match="cannot be batched"):
         unbatched = Posterior(trained(Branching))
     with pytest.warns(UserWarning, match="is sampled one replica after another, and so is not compiled"):
-        compile_gradient(unbatched, 2, 10)
+        compile_gradient(unbatched, 2, 10, threads=1)
     assert not posterior.compiled
     assert not unbatched.compiled
 
 
 def test_the_metric_has_each_size_of_a_group_compiled_once(monkeypatch):
     asked = []
-    monkeypatch.setattr(walk, "compile_gradient", lambda posterior, *sizes: asked.append(sizes))
+    monkeypatch.setattr(walk, "compile_gradient", lambda posterior, *sizes, threads: not asked.append(sizes))
     metric = LearningCoefficient(step_size=1e-3, compile=True, **{**SHORT, "chains": 3})
     metric.over(trained(Batched))
     assert asked

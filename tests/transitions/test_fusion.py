@@ -333,3 +333,16 @@ def test_a_run_without_steps_is_an_error():
 def test_an_unknown_operating_point_names_the_known_ones():
     with pytest.raises(DeviError, match=r"no operating point is called 'strickt'. Did you mean 'strict'\?"):
         find_transitions(run(a=jump(400)), operating_point="strickt")
+
+
+def test_metrics_that_end_at_different_steps_are_searched_together():
+    """A change after the last checkpoint of another metric leaves that one without a row to fit it by."""
+    random = np.random.default_rng(0)
+    steps = np.unique(np.round(np.logspace(0, 4, 80))).astype(int)
+    x = np.log10(steps)
+    short = 1 / (1 + np.exp(-(x - 1) / 0.05)) + 0.01 * random.standard_normal(len(x))
+    short[x > 2] = np.nan
+    long = 1 / (1 + np.exp(-(x - 3.3) / 0.01)) + 0.01 * random.standard_normal(len(x))
+    data = xr.Dataset({"aa": ("step", short), "bb": ("step", long)}, coords={"step": steps})
+    found = [transition.midpoint for transition in detect(data).transitions]
+    assert np.allclose(np.log10(found), [1.0, 3.3], atol=0.05)
