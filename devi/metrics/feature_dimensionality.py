@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
 DRAWN_NUMBERS = 4096  # a checkpoint: larger geometries are not drawn, so not stored
 CHUNK_NUMBERS = 4 * 2**20  # of the Gram matrices (step, feature, feature) held at once
-MATERIAL = (
-    0.1  # a smaller change is none: a feature that is represented has norm 1; polygons differ by 0.07 in dimensionality
-)
+# A smaller change is none: a feature that is represented has norm 1; polygons differ by 0.07 in dimensionality.
+MATERIAL = 0.1
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def compile_gradient(posterior: Posterior, replicas: int, examples: int, *, thre
             stacklevel=2,
         )
         return False
-    posterior.compiled[replicas, examples] = action
+    posterior.compiled[replicas, examples, threads] = action
     return True
 
 

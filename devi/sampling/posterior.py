@@ -58,7 +58,7 @@ class Posterior:
         """
         self.task, self.sample_on, self.restriction = run.task, sample_on, restriction
         self.replicas: Replicas | None = None
-        self.compiled: dict[tuple[int, int], Gradient] = {}  # by the number of replicas and of examples
+        self.compiled: dict[tuple[int, int, int], Gradient] = {}  # by the number of replicas, examples and threads
         data = data_set(run.task, sample_on)
         self.device, self.dtype = torch.device(device), dtype
         self.data = floats_as(data.to(self.device), dtype)
@@ -107,7 +107,7 @@ class Posterior:
         fixed  name -> (replica, ...): buffers and frozen parameters, see `fixed_at`
         data   inputs and targets, shared by all replicas (example, ...)
         """
-        action = self.compiled.get((len(flat), len(data.targets)))
+        action = self.compiled.get((len(flat), len(data.targets), torch.get_num_threads()))
         if action is not None:
             return action(flat, fixed, data.inputs, data.targets)
         if self.replicas is not None:

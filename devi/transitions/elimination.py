@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from devi.transitions.bundle import LARGEST_SHARE, Bundle, Shared, curve_cost, dates, observed, settled, solved
+from devi.transitions.bundle import LARGEST_SHARE, Bundle, Shared, curve_cost, dates, kept, observed, settled, solved
 from devi.transitions.fit import WIDEST, gap_at
 from devi.transitions.grid import SLOW
 from devi.transitions.refinement import without
@@ -116,5 +116,5 @@ def narrowed(bundle: Bundle, fit: Shared, still: set[int]) -> Shared:
     """The fit in which the curves `still` move with nothing."""
     members = tuple(one - still for one in fit.members)
     keep = [k for k, one in enumerate(members) if one]
-    rest = fit._replace(components=tuple(fit.components[k] for k in keep), members=tuple(members[k] for k in keep))
+    rest = kept(fit._replace(members=members), keep)
     return settled(bundle, solved(bundle, rest, still), sorted(still))

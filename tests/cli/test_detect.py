@@ -137,3 +137,24 @@ def test_a_growing_file_is_followed_until_it_rests(here, capsys, monkeypatch):
     (line,) = capsys.readouterr().out.splitlines()
     assert "a changed: a 0 → 1" in line
     assert "steps after its end)" in line
+
+
+def test_what_is_declared_of_a_metric_that_is_not_in_the_growing_file_yet_waits_for_it(here, capsys, monkeypatch):
+    from devi.cli import follow
+
+    monkeypatch.setattr(follow, "WAIT", 0.0)
+    rows = [{"step": int(step), "a": float(step > 400)} for step in STEPS]
+    for row in rows[20:]:
+        row["val"] = 1.0
+    lines = [json.dumps(row) + "\n" for row in rows]
+    path = here / "log.jsonl"
+    path.write_text("")
+
+    def grow(seconds):
+        with path.open("a") as file:
+            file.write("".join(lines[:8]))
+        del lines[:8]
+
+    monkeypatch.setattr(follow.time, "sleep", grow)
+    assert command(["detect", "log.jsonl", "--follow", "--patience", "0", "--material", "val=0.1"]) == 0
+    assert "a changed: a 0 → 1" in capsys.readouterr().out

@@ -20,13 +20,12 @@ needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="there i
 @pytest.mark.slow  # exact, no false alarms: a compilation takes seconds
 @pytest.mark.parametrize("kind", [Batched, Attention])
 def test_a_compiled_gradient_is_the_derived_one_at_other_points_too(kind):
-    posterior = Posterior(trained(kind))
-    compile_gradient(posterior, 2, EXAMPLES, threads=1)
-    compiled = posterior.compiled.copy()
-    assert list(compiled) == [(2, EXAMPLES)]
+    posterior, threads = Posterior(trained(kind)), torch.get_num_threads()
+    assert compile_gradient(posterior, 2, EXAMPLES, threads=threads)
+    action = posterior.compiled[2, EXAMPLES, threads]
     rows = torch.tensor([1, 0])
     flat, fixed = posterior.centers[rows] * 1.1, posterior.fixed_at(rows)
-    found = posterior.loss_and_gradient(flat, fixed, posterior.data)
+    found = action(flat, fixed, posterior.data.inputs, posterior.data.targets)
     posterior.compiled.clear()
     for own, other in zip(found, posterior.loss_and_gradient(flat, fixed, posterior.data), strict=True):
         torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-6)
@@ -34,12 +33,21 @@ def test_a_compiled_gradient_is_the_derived_one_at_other_points_too(kind):
 
 @needs_compiler
 @pytest.mark.slow  # exact, no false alarms: a compilation takes seconds
-def test_compiled_chains_walk_as_the_others_do():
+def test_compiled_chains_walk_as_the_others_do(monkeypatch):
+    taken, compiled = [], compiling._compiled
+
+    def counted(*given):
+        action = compiled(*given)
+        return lambda *now: (taken.append(len(now[0])), action(*now))[1]
+
+    monkeypatch.setattr(compiling, "_compiled", counted)
+    monkeypatch.setattr(walk, "can_fork", lambda: False)  # what another process takes cannot be counted
     run, kernel = trained(Batched), kernel_named("sgld")
     one, other = (
         sample_posterior(Posterior(run), run.steps, SETTINGS, kernel=kernel, seed=0, compile=compile)
         for compile in (False, True)
     )
+    assert len(taken) > SETTINGS.draws
     torch.testing.assert_close(
         torch.from_numpy(one["loss"].values), torch.from_numpy(other["loss"].values), rtol=1e-4, atol=1e-6
     )

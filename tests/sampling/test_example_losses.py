@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from devi.errors import DeviError
 from devi.known.regression import Regression
 from devi.sampling.example_losses import ExampleLosses, check_size, encoding, rounded
 from devi.sampling.posterior import Posterior
+from devi.sampling.watch import Watch
 from devi.task import Batch
 
 
@@ -78,3 +81,14 @@ def test_a_rounded_file_takes_less_than_70_percent_and_reads_back_the_same(tmp_p
             np.testing.assert_array_equal(back["example_loss"], some)
         sizes.append(path.stat().st_size)
     assert sizes[1] < 0.7 * sizes[0]
+
+
+def test_data_are_not_sent_along_with_what_was_watched_and_are_shared_again():
+    data = Batch(torch.zeros(10_000, 100), torch.zeros(10_000))
+    before = Watch(examples=ExampleLosses(data, 5, 10), observed={"test": data}, at_once=10, visit_every=1)
+    sent = pickle.dumps(before)
+    assert len(sent) < 10_000
+    after = pickle.loads(sent)
+    after.take_up(before)
+    assert after.observed["test"] is data
+    assert after.examples.data is data

@@ -102,3 +102,14 @@ def test_a_step_size_that_was_given_is_taken_once_the_widths_are_learnt():
         state = kernel.adapt(state, (number + 1) / 100)
     assert torch.equal(state.step_size, torch.full((4, 1), 0.5, dtype=torch.float64))
     assert 0.5 < float(state.memory.widths.median()) * 201**0.5 < 1.5
+
+
+@pytest.mark.parametrize("burn_in", [1, 2, 3])
+def test_a_step_size_that_was_given_is_taken_after_the_shortest_burn_in_too(burn_in):
+    potential, position = quadratic([1.0, 1.0]), normal(4, 2)
+    kernel, target = with_step_at_last(hmc, 0.123), Target(0 * position, 1.0, 1.0)
+    state = start(kernel, potential, position, 0.123)
+    for number in range(burn_in):
+        state = kernel.step(state, potential, target, normal(4, 4, seed=number), 0.3)
+        state = kernel.adapt(state, (number + 1) / burn_in)
+    assert torch.equal(state.step_size, torch.full((4, 1), 0.123, dtype=torch.float64))
