@@ -1,11 +1,11 @@
 import multiprocessing
 import os
+import select
 import signal
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -188,22 +188,10 @@ def test_children_of_a_killed_process_end():
         "in_forks(2, work, processes=2, progress=lambda number, share: None)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    children = [int(parent.stdout.readline()) for _ in range(2)]
+    children = [os.pidfd_open(int(parent.stdout.readline())) for _ in range(2)]
     parent.kill()
-    assert parent.stdout.read() == ""  # only once nobody holds its end any more
     parent.wait()
     parent.stdout.close()
-    assert not any(Path(f"/proc/{child}/stat").exists() and is_running(child) for child in children)
-
-
-def is_running(process: int) -> bool:
-    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-
-
-def test_the_place_of_a_fault_there_is_told_here():
-    def work(number, report):
-        return 1 / number
-
-    with pytest.raises(ZeroDivisionError) as caught:
-        in_forks(1, work, processes=1, progress=quiet)
-    assert "return 1 / number" in caught.value.__notes__[0]
+    for child in children:  # readable once the process has ended; left alone, it would work for 50 s
+        assert select.select([child], [], [], 20)[0] == [child]
+        os.close(child)
