@@ -6,6 +6,7 @@ Frequencies are k = 1 … ⌊p/2⌋; the angular frequency is w_k = 2πk/p. For 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -22,12 +23,14 @@ def all_frequencies(p: int) -> np.ndarray:
 
 def waves(p: int, frequencies: Sequence[int] | np.ndarray) -> np.ndarray:
     """cos w_k s and sin w_k s over the residues s, each of length 1, (p, wave); two a frequency, one if k = p/2."""
-    columns = [np.zeros((p, 0))]
-    for k in frequencies:
-        angle = 2 * np.pi * k * np.arange(p) / p
-        pair = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-        columns.append(pair[:, :1] if 2 * k == p else pair)
-    table = np.concatenate(columns, axis=1)
+    return np.concatenate([np.zeros((p, 0)), *(_wave(p, int(k)) for k in frequencies)], axis=1)
+
+
+@cache
+def _wave(p: int, k: int) -> np.ndarray:
+    angle = 2 * np.pi * k * np.arange(p) / p
+    pair = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    table = pair[:, :1] if 2 * k == p else pair
     return table / np.linalg.norm(table, axis=0)
 
 

@@ -70,26 +70,35 @@ def test_without_key_frequencies_nothing_is_excluded_and_the_mean_is_kept():
     assert found["logit_variance_share"] == 0
 
 
+def basis_of(waves):
+    found = torch.linalg.svd(waves, full_matrices=False)
+    return found.U[:, found.S > 1e-9]  # the sine of k = p/2 is 0
+
+
 @pytest.mark.parametrize("operation", ["add", "subtract"])
 @pytest.mark.parametrize(("p", "keys", "classes"), [(11, (2, 3), 11), (8, (1, 4), 8), (7, (2,), 8)])
-def test_measures_are_those_of_an_explicit_projection_of_all_pairs(operation, p, keys, classes):
+@pytest.mark.parametrize("scale", [2, 3000])  # the exponentials of the larger logits' parts are 0 by themselves
+def test_measures_are_those_of_an_explicit_projection_of_all_pairs(operation, p, keys, classes, scale):
     task = ModularAddition(p=p, operation=operation)
     residues = residues_of(task)
     a, b = residues.inputs.double().T
     s = a + b if operation == "add" else a - b
     waves = torch.stack([wave(2 * torch.pi * k * s / p) for k in keys for wave in (torch.cos, torch.sin)], dim=1)
-    logits = 2 * noise(residues, classes, seed=p).double() + 0.3 * torch.arange(classes)
-    basis = torch.linalg.svd(waves, full_matrices=False)
-    basis = basis.U[:, basis.S > 1e-9]  # the sine of k = p/2 is 0
+    logits = scale * noise(residues, classes, seed=p).double() + 0.3 * torch.arange(classes)
+    basis = basis_of(waves)
     kept = basis @ (basis.T @ logits)
     restricted = kept + (logits - kept).mean(0)
     train, targets = residues.train, residues.targets
     found = progress(logits, residues, keys)
     for name, where in (("", targets >= 0), ("_train", train), ("_test", residues.test)):
         expected = float(F.cross_entropy(restricted[where], targets[where]))
-        assert found[f"restricted_loss{name}"] == pytest.approx(expected, abs=1e-9)
+        assert found[f"restricted_loss{name}"] == pytest.approx(expected, abs=1e-9, rel=1e-9)
     excluded = float(F.cross_entropy((logits - kept)[train], targets[train]))
-    assert found["excluded_loss"] == pytest.approx(excluded, abs=1e-9)
+    assert found["excluded_loss"] == pytest.approx(excluded, abs=1e-9, rel=1e-9)
+    for k in keys:
+        one = basis_of(waves[:, [2 * keys.index(k), 2 * keys.index(k) + 1]])
+        expected = float(F.cross_entropy((logits - one @ (one.T @ logits))[train], targets[train]))
+        assert found["excluded_loss_by_frequency"][k - 1] == pytest.approx(expected, abs=1e-9, rel=1e-9)
     centred = (logits - logits.mean(0))[:, :p]
     centred = centred - centred.mean(1, keepdim=True)
     share = (basis @ (basis.T @ centred)).square().sum() / centred.square().sum()
