@@ -1,13 +1,15 @@
 """Are the transitions of real training runs found, and nothing else? python benchmarks/real_runs.py [--quick] [--write]
 
-Trains the built-in tasks, by default seeds 0 to 4, analyzes every run as `devi analyze` does, and holds the reported
-transitions against dates that rules read off the curves:
+Trains the built-in tasks and those of examples/, by default seeds 0 to 4, analyzes every run as `devi analyze` does,
+and holds the reported transitions against dates that rules read off the curves:
 
   superposition    a feature of final norm > 0.5 enters where its norm crosses half its final value, from the fifth
                    checkpoint on. Matched one to one with transitions whose [onset / 1.1, end · 1.1] holds the date and
                    whose support names the feature.
   modular addition 'generalization' must overlap the 10-90% rise of test accuracy, 'memorization' that of train
                    accuracy; the twins (no weight decay, shuffled labels) must report no generalization.
+  examples         every truth of real_truth.py that is due is found, and nothing of which it knows is false; with one
+                   layer instead of two, no induction heads.
 Every span must be at most one decade.
 
 A second table gives F1, errors of onset and midpoint and alarms in null windows, against the truths of real_truth.py.
@@ -22,7 +24,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from real_truth import HEADER, Count, counted, row_of
+from real_truth import HEADER, Count, counted, has_rule, matches, row_of, truths
 from scipy.optimize import linear_sum_assignment
 from tables import put_table
 
@@ -106,6 +108,23 @@ def judge_superposition(analysis: Analysis) -> list[object]:
     ]
 
 
+def judge_columns(analysis: Analysis) -> list[object]:
+    true, found = truths(analysis.trajectories, is_twin=False), analysis.transitions
+    pairs = matches(found, true)
+    missed = [f"{one.label}@{one.middle:.0f}" for j, one in enumerate(true) if one.is_due and j not in pairs.values()]
+    loose = [t for i, t in enumerate(found) if i not in pairs]
+    width = widest(analysis)
+    verdict = "pass" if not missed and not any(map(has_rule, loose)) and width <= 1 else "FAIL"
+    return [
+        " ".join(f"{one.label}@{one.middle:.0f}" + "(slow or early)" * (not one.is_due) for one in true) or "none",
+        len(pairs),
+        " ".join(missed) or "-",
+        " ".join(described(t) for t in loose) or "-",
+        f"{width:.2f}",
+        verdict,
+    ]
+
+
 def judge_grokking(analysis: Analysis) -> list[object]:
     truth = {"generalization": rise(analysis, "test_accuracy")}
     memorized = rise(analysis, "train_accuracy")
@@ -170,6 +189,7 @@ def described(transition) -> str:
     return f"[{transition.label} {transition.onset:.0f}-{transition.end:.0f} p={transition.confidence:.2f}]"
 
 
+EXAMPLES = Path(__file__).parent.parent / "examples"
 CASES = [
     ("superposition", "superposition", None, {}, judge_superposition),
     ("superposition-tight", "superposition", "tight", {}, judge_superposition),
@@ -178,6 +198,12 @@ CASES = [
     ("mlp-no-decay", "modular_addition", None, {"weight_decay": 0.0}, judge_twin),
     ("mlp-shuffled", "modular_addition", None, {"shuffle_labels": True}, judge_twin),
     ("transformer-no-decay", "modular_addition", "p43", {"weight_decay": 0.0}, judge_twin),
+    ("deep-linear", f"{EXAMPLES}/deep_linear.py:DeepLinear", None, {}, judge_columns),
+    ("deep-linear-three", f"{EXAMPLES}/deep_linear.py:DeepLinear", "three", {}, judge_columns),
+    ("matrix-completion", f"{EXAMPLES}/deep_linear.py:DeepLinear", "completion", {}, judge_columns),
+    ("digit-addition", f"{EXAMPLES}/digit_addition.py:DigitAddition", None, {}, judge_columns),
+    ("induction", f"{EXAMPLES}/induction.py:Induction", None, {}, judge_columns),
+    ("induction-one-layer", f"{EXAMPLES}/induction.py:Induction", None, {"layers": 1}, judge_columns),
 ]
 
 

@@ -1,14 +1,21 @@
 """What really happens in a training run, read off its curves by rule, and how near reported transitions come to it.
 
-A truth is the 10-90% rise of one quantity; one that begins before the fifth checkpoint may be found and need not be:
+A truth is the 10-90% way of one quantity from its first to its furthest value:
 
-  superposition     the norm of each feature that ends above 0.5
-  modular addition  test accuracy ('generalization') and train accuracy ('memorization'), of runs that generalize;
+  superposition     up, the norm of each feature that ends above 0.5
+  modular addition  up, test accuracy ('generalization') and train accuracy ('memorization'), of runs that generalize;
                     of twins (no weight decay, shuffled labels) train accuracy only
+  deep linear       up, the strength of each mode; matrix completion: likewise
+  digit addition    down, the loss of each digit
+  induction         up, the prefix matching of the best head, where it ends above 0.3: of one layer it does not
 
-A reported transition matches the truth of its label (a feature: its support says that the feature goes up) if their
-spans overlap within a tenth, one to one. Reported ones of these labels that match none are false; other labels (circuit
-formation, instability, a feature that leaves, ...) have no rule and are counted apart.
+One that begins before the fifth checkpoint, or takes more than the decade that a transition may take, may be found and
+need not be.
+
+A reported transition matches the truth of its label, or of a column that its support names with that direction (any
+column for induction), if their spans overlap within a tenth, one to one. Reported ones with such a label or such a
+column that match none are false; others (circuit formation, instability, a feature that leaves, ...) have no rule and
+are counted apart.
 
 Null windows are the run up to half the beginning of its first truth and from twice the end of its last one on, where
 they have LEAST checkpoints: whatever is found there, searched by itself, is an alarm. They end at half the step where a
@@ -29,7 +36,10 @@ from scipy.optimize import linear_sum_assignment
 from devi.transitions.fusion import find_transitions
 from devi.transitions.transition import Transition
 
-FOLLOWED = ("feature_norm", "feature_dimensionality")  # of a feature that enters both rise
+COLUMNS = {"feature_norm": "up", "mode_strength": "up", "digit_loss": "down"}  # whose columns have a truth each
+ALSO = {"feature_norm": ("feature_dimensionality",)}  # that moves with it
+HEADS = "prefix_matching"  # of which the best column has one
+PRESENT = {"feature_norm": 0.5, "mode_strength": 0.0, HEADS: 0.3}  # at the end: a column that ends lower has none
 LEAST = 20  # checkpoints of a null window
 LOSS_FLOOR = 1e-6  # nats
 RULED = re.compile(r"generalization|memorization|features? [^,]* enter")  # labels that have a rule
@@ -38,36 +48,50 @@ RULED = re.compile(r"generalization|memorization|features? [^,]* enter")  # labe
 class Truth(NamedTuple):
     """low, middle, high: steps at which 10, 50 and 90% of the way are first done; label as devi would call it.
 
-    is_resolved  whether four checkpoints or more lie before it
+    metric, index, direction  of the column that moves, any of them if index is None; metric is None: by label
+    is_due  whether four checkpoints or more lie before it, and it takes no more than a decade
     """
 
     label: str
-    feature: int | None
+    metric: str | None
+    index: int | None
+    direction: str
     low: float
     middle: float
     high: float
-    is_resolved: bool
+    is_due: bool
 
 
 def truths(trajectories: xr.Dataset, *, is_twin: bool) -> list[Truth]:
     """In the order of time."""
-    if "feature_norm" in trajectories:
-        norms = trajectories["feature_norm"].values  # (step, feature)
-        there = np.flatnonzero(norms[-1] > 0.5).tolist()
-        found = [_rise(f"feature {k} enters", k, trajectories, norms[:, k]) for k in there]
+    columns = next((metric for metric in COLUMNS if metric in trajectories), None)
+    if columns is not None:
+        table = trajectories[columns].values  # (step, column)
+        there = [k for k in range(table.shape[1]) if table[-1, k] > PRESENT.get(columns, -np.inf)]
+        found = [_way(columns, k, COLUMNS[columns], trajectories, table[:, k]) for k in there]
+    elif HEADS in trajectories:
+        best = trajectories[HEADS].values.max(1)
+        found = [_way(HEADS, None, "up", trajectories, best)] if best[-1] > PRESENT[HEADS] else []
     else:
         named = {"memorization": "train_accuracy"} | ({} if is_twin else {"generalization": "test_accuracy"})
-        found = [_rise(label, None, trajectories, trajectories[metric].values) for label, metric in named.items()]
+        found = [
+            _way(None, None, "up", trajectories, trajectories[metric].values, label=label)
+            for label, metric in named.items()
+        ]
     return sorted(found, key=lambda truth: truth.middle)
 
 
-def _rise(label: str, feature: int | None, trajectories: xr.Dataset, values: np.ndarray) -> Truth:
-    """The rise from the first to the largest value."""
+def _way(
+    metric: str | None, index: int | None, direction: str, trajectories: xr.Dataset, values: np.ndarray, label: str = ""
+) -> Truth:
+    """From the first to the furthest value."""
     steps = trajectories["step"].values.astype(float)
-    share = (values - values[0]) / (values.max() - values[0])
+    furthest = values.max() if direction == "up" else values.min()
+    share = (values - values[0]) / (furthest - values[0])
     places = {part: int(np.argmax(share >= part)) for part in (0.1, 0.5, 0.9)}
     low, middle, high = (_crossing(steps, share, i, part) for part, i in places.items())
-    return Truth(label, feature, low, middle, high, is_resolved=places[0.1] >= 4)
+    label = label or (metric if index is None else f"{metric} {index}")
+    return Truth(label, metric, index, direction, low, middle, high, places[0.1] >= 4 and high <= 10 * low)
 
 
 def _crossing(steps: np.ndarray, share: np.ndarray, i: int, part: float) -> float:
@@ -89,10 +113,18 @@ def matches(found: list[Transition], true: list[Truth]) -> dict[int, int]:
 
 def _fits(t: Transition, one: Truth) -> bool:
     overlap = t.onset <= 1.1 * one.high and t.end >= one.low / 1.1
-    if one.feature is None:
+    if one.metric is None:
         return overlap and t.label == one.label
-    of_feature = [s for s in t.support if s.index == one.feature and s.metric in FOLLOWED]
-    return overlap and any(s.direction == "up" for s in of_feature)
+    metrics = (one.metric, *ALSO.get(one.metric, ()))
+    moves = [s.direction for s in t.support if s.metric in metrics and one.index in (None, s.index)]
+    return overlap and one.direction in moves
+
+
+def has_rule(t: Transition) -> bool:
+    """Whether it says something of which a rule knows if it is true."""
+    columns = {**COLUMNS, HEADS: "up"}
+    del columns["feature_norm"]  # those have their labels: a feature may also readjust
+    return bool(RULED.match(t.label)) or any(columns.get(s.metric) == s.direction for s in t.support)
 
 
 class Count(NamedTuple):
@@ -113,11 +145,11 @@ def counted(trajectories: xr.Dataset, found: list[Transition], *, is_twin: bool)
     true = truths(trajectories, is_twin=is_twin)
     pairs = matches(found, true)
     rest = [t for i, t in enumerate(found) if i not in pairs]
-    ruled = [t for t in rest if RULED.match(t.label)]
-    sure = [(found[i], true[j]) for i, j in pairs.items() if true[j].is_resolved]
+    ruled = [t for t in rest if has_rule(t)]
+    sure = [(found[i], true[j]) for i, j in pairs.items() if true[j].is_due]
     windows, longer = null_windows(trajectories, true), null_windows(trajectories, true, floor=0.0)
     return Count(
-        sum(truth.is_resolved for truth in true),
+        sum(truth.is_due for truth in true),
         len(sure),
         len(ruled),
         len(rest) - len(ruled),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import xarray as xr
@@ -20,13 +20,18 @@ if TYPE_CHECKING:
 class Metric:
     """Subclass it (as a frozen dataclass if it has settings) and write `at`, or `over` for whole blocks at once.
 
-    A class that only defines `at` needs nothing else; `name`, `units`, `long_name` and `source` label the result.
+    A class that only defines `at` needs nothing else. `name`, `units`, `long_name`, `source` and `dims` label the
+    result; `material`, `bounds` and `monotone` tell the search for transitions what is known of it.
     """
 
     name: ClassVar[str] = ""
     units: ClassVar[str] = "1"
     long_name: ClassVar[str] = ""
     source: ClassVar[str] = ""
+    dims: ClassVar[tuple[str, ...]] = ()  # of the array that `at` returns, one name an axis: ("head",)
+    material: ClassVar[float | None] = None  # a smaller change is no change of structure, in `units`
+    bounds: ClassVar[tuple[float, float] | None] = None  # values it cannot leave
+    monotone: ClassVar[Literal["up", "down"] | None] = None  # it only rises, only falls
     gives: ClassVar[tuple[str, ...]] = ()  # variables that `over` returns, for `devi metrics`; () means (name,)
     whole_run: ClassVar[bool] = False  # True: `over` sees the run in one piece rather than block by block
     progresses: ClassVar[bool] = (
@@ -56,8 +61,15 @@ class Metric:
         data = {}
         for name in rows[0]:
             values = np.asarray([np.asarray(row[name], dtype=float) for row in rows])
-            dims = ("step", *(f"{name}_axis{axis}" for axis in range(values.ndim - 1)))
-            data[name] = (dims, values, labels(self.units, self.long_name or name, self.source))
+            axes = (self.dims or [f"{name}_axis{axis}" for axis in range(values.ndim - 1)]) if values.ndim > 1 else ()
+            if len(axes) != values.ndim - 1:
+                raise DeviError(
+                    f"metric {type(self).__name__}: at() gave an array of shape {values.shape[1:]}, and dims ="
+                    f" {tuple(axes)}; expected one name for each of its axes."
+                )
+            known = {"material": self.material, "bounds": self.bounds, "monotone": self.monotone}
+            given = {key: value for key, value in known.items() if value is not None}
+            data[name] = (("step", *axes), values, labels(self.units, self.long_name or name, self.source) | given)
         return xr.Dataset(data, coords={"step": run.steps})
 
     def resolved(self, run: Run) -> Self:

@@ -14,7 +14,10 @@ from devi.transitions.ranks import is_context, is_context_name
 from devi.transitions.transition import Skipped
 
 FEWEST = 10  # checkpoints with finite values; below it a curve cannot tell a change (3 parameters) from a trend (4)
+ROUNDING = 1e-6  # of the values: a smaller change may be float32's rounding
 NOISE_FLOOR = 0.025  # of the range: what a smooth null is allowed to miss on a noise-free run before it counts
+SMALLEST_SHARE = 0.1  # of what its changes are measured against: a smaller one is none
+SMALL_COLUMN = 0.2  # of the largest column's range: what the changes of a smaller column are measured against
 MATERIAL = {"nats": 0.02, "accuracy": 0.02}  # smaller changes are no structure; only for metrics that declare a unit
 MATERIAL_SHARE = {"squared error": 0.02}  # the same, of the values' median: no size of a squared error is known
 IMMATERIAL = "its range"  # begins the reason of a metric that stayed where it was
@@ -23,7 +26,8 @@ DIAGNOSTICS = "llc_"  # llc_rhat, llc_ess, llc_headroom, …: about the sampler
 
 @dataclass(frozen=True)
 class Curve:
-    """x = log10(step) (n,), values y (n,), noise sigma (n,) in y's unit, spread = range of the metric.
+    """x = log10(step) (n,), values y (n,), noise sigma (n,) in y's unit, spread = the range
+    that its changes are measured against.
 
     inflation  variance × autocorrelation time of the noise, in units of sigma²: what a mean over many points feels
     columns    searched beside it as one metric: the log of their number is taken off the evidence (Bonferroni)
@@ -137,23 +141,23 @@ def _columns(
     if not enough.any():
         most = int(usable.sum(0).max(initial=0))
         return [], f"{most} checkpoints with a finite value after step 0; at least {FEWEST} are needed"
-    # Columns share a unit, so what is small in one is measured against the largest of them.
     spreads = [_spread(table[usable[:, j], j]) if enough[j] else 0.0 for j in range(table.shape[1])]
     widest = max(spreads)
     size = max(float(np.max(np.abs(table[usable]))), 1e-300)
-    if widest <= 1e-9 * size:
+    if widest <= ROUNDING * size:
         return [], "constant"
     floor = _material(name, variable, table[usable])
     if widest < floor:
         return [], f"{IMMATERIAL} {widest:.2g} is below {floor:g}, too small to be a change of structure"
     bounds = _bounds(name, variable, table[usable])
-    searched = [j for j in range(table.shape[1]) if enough[j] and spreads[j] >= 0.1 * widest]
+    scales = [_scale(spread, widest, variable.attrs.get("material")) for spread in spreads]
+    searched = [j for j, spread in enumerate(spreads) if enough[j] and spread >= SMALLEST_SHARE * scales[j]]
     curves = []
     for j in searched:
         keep = usable[:, j]
         x, y = np.log10(steps[keep]), without_outliers(table[keep, j])
         se = np.where(np.isfinite(errors[keep, j]), errors[keep, j], 0.0)
-        sigma = np.sqrt(np.maximum(local_noise(x, y), se) ** 2 + (NOISE_FLOOR * widest) ** 2)
+        sigma = np.sqrt(np.maximum(local_noise(x, y), se) ** 2 + (NOISE_FLOOR * scales[j]) ** 2)
         curves.append(
             Curve(
                 metric=name,
@@ -161,7 +165,7 @@ def _columns(
                 x=x,
                 y=y,
                 sigma=sigma,
-                spread=widest,
+                spread=scales[j],
                 gated=variable.ndim == 2 and ("gate" in variable.attrs or not keep[np.argmax(steps > 0)]),
                 context=is_context(name, table[keep, j]),
                 inflation=inflation(x, y, sigma),
@@ -172,6 +176,15 @@ def _columns(
             )
         )
     return curves, None
+
+
+def _scale(own: float, widest: float, material: float | None) -> float:
+    """What a column's changes are measured against: its own range, but no less than makes its smallest change material.
+
+    Columns share a unit. Where nothing says what is material in it, SMALL_COLUMN of the largest column's range will do.
+    """
+    least = SMALL_COLUMN * widest if material is None else float(material) / SMALLEST_SHARE
+    return min(max(own, least), widest)
 
 
 def _material(name: str, variable: xr.DataArray, values: np.ndarray) -> float:

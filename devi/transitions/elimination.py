@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from devi.transitions.bundle import LARGEST_SHARE, Bundle, Shared, curve_cost, dates, kept, observed, settled, solved
+from devi.transitions.curves import SMALLEST_SHARE
 from devi.transitions.fit import WIDEST, gap_at
 from devi.transitions.grid import SLOW
 from devi.transitions.refinement import without
 from devi.transitions.search import regrouped
 
-SMALLEST_SHARE = 0.1  # of the curve's range
 SMALLEST_SIGNAL = 2.5  # times the noise
 TOO_WIDE = 0.97 * WIDEST  # a width this near its bound was stopped by it: the change is slower than a transition
 

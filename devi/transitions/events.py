@@ -21,6 +21,7 @@ from devi.transitions.fit import WIDEST
 
 FOLLOWS_WITHIN = 0.1  # decades: what only follows an event may lag it by so much
 FAINT = 0.2  # of the metric's range: a column that changes by less joins an event and makes none
+AT_ONCE = 0.25  # of the narrower one's width: two columns whose midpoints are nearer move together
 ARRIVED = 0.05  # of the distance between its bounds: where a metric has reached one
 OBVIOUS = 0.3  # of a metric's range: a change that nobody would overlook
 SIGNAL = 2.5  # times the noise
@@ -128,13 +129,13 @@ def _together(event: Event, change: Change, *, slack: float) -> bool:
 
 
 def _apart(event: Event, change: Change) -> bool:
-    """Whether another column of the same metric already moves here, at a date that the checkpoints tell apart."""
-    return any(
-        one.curve.metric == change.curve.metric
-        and one.curve.index != change.curve.index
-        and abs(one.centre - change.centre) > min(one.gap, change.gap)
-        for one in event.changes
-    )
+    """Whether another column of the same metric already moves here, at a date that can be told apart from this one."""
+    others = (one for one in event.changes if one.curve.metric == change.curve.metric)
+    first = next((one for one in others if one.curve.index != change.curve.index), None)  # the clearest of them
+    if first is None:
+        return False
+    at_once = max(min(first.gap, change.gap), AT_ONCE * min(first.width, change.width))
+    return abs(first.centre - change.centre) > at_once
 
 
 def _overlap(event: Event, change: Change) -> bool:

@@ -1,7 +1,7 @@
 """What an event is called: its type and its label.
 
     generalization      test accuracy closes at least half of what it lacked to 1, about as much as training accuracy
-    memorization        the training set is learned and the test set is not, or only in part
+    memorization        the training set is learned and the test set is not, or in smaller part
     circuit formation   the restricted loss falls to half or less while test accuracy does not rise
     instability         the training loss spikes and nothing is learned
     overfitting         test loss rises and nothing is learned
@@ -28,6 +28,7 @@ from devi.transitions.words import column_of, listed, name_of
 
 CLEAR = 0.3  # of the range: an accuracy that moves less has not been learned
 LEARNED = 0.5  # of what test accuracy lacked to 1: a network that gains less has not understood the task
+ALIKE = 0.75  # of what training accuracy gains: a test accuracy that gains more than that learns with it
 SPIKE = 10.0  # times the loss before: an instability; smooth training does not raise its loss so far
 ENTERS = 0.4  # of the range: a smaller rise of a norm is a readjustment
 BESIDE = 5  # checkpoints, of which most must show a polygon
@@ -83,6 +84,7 @@ def named(event: Event, kind: Kind, trajectories: xr.Dataset) -> str:
         return turn
     memorizes = train >= CLEAR or ("train_accuracy" not in trajectories and _falls(event, "train_loss") >= CLEAR)
     improves = train < CLEAR and (_moves(event, "test_loss", up=False) or _moves(event, "test_accuracy", up=True))
+    improves |= 0 < _gained(event, "test_accuracy") >= ALIKE * _gained(event, "train_accuracy")
     tested = "test_loss" in trajectories or "test_accuracy" in trajectories  # one that stays where it was says most
     if memorizes and tested and not improves and kind not in ("transient", "overfit_rise"):
         return "memorization"
@@ -141,6 +143,11 @@ def _learned(event: Event, accuracy: str) -> float:
         return 0.0
     rises = (moved(event, one) / one.curve.spread for one in supporters(event) if one.curve.metric == accuracy)
     return max([0.0, *rises])
+
+
+def _gained(event: Event, accuracy: str) -> float:
+    """How much of an accuracy is gained here, in its unit, 0 if it does not rise."""
+    return max([0.0, *(moved(event, one) for one in supporters(event) if one.curve.metric == accuracy)])
 
 
 def _closed(event: Event) -> float:

@@ -41,11 +41,14 @@ def column_of(variable: xr.DataArray, position: int) -> Column:
 
 
 def name_of(curve: Curve, trajectories: xr.Dataset) -> str:
-    """test loss · LLC · norm of feature 0 · excluded loss of frequency 6 · ticket density of embed.weight."""
+    """test loss · LLC · norm of feature 0 · ticket density of embed.weight; mode strength 0 if it has no word for what
+    its columns are."""
     word = METRICS.get(curve.metric, curve.metric.replace("_", " "))
     if curve.index is None:
         return word
     column = column_of(trajectories[curve.metric], curve.index)
+    if column.dimension == f"{curve.metric}_axis0":
+        return f"{word} {column.name}"
     is_name = column.dimension in ("parameter", "restriction")
     return f"{word} of {column.name if is_name else f'{column.dimension} {column.name}'}"
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 from devi.errors import DeviError
 from devi.metrics.metric import Metric, labels
@@ -37,6 +38,34 @@ def test_arrays_and_several_values_by_name(run):
     result = Several().over(run)
     assert result["columns"].shape == (4, 6)
     assert result["largest"].shape == (4,)
+
+
+def test_what_a_metric_declares_is_with_its_values_even_after_they_were_saved(run, tmp_path):
+    class Share(Metric):
+        dims = ("feature",)
+        bounds = (0.0, 1.0)
+        material = 0.1
+        monotone = "up"
+
+        def at(self, model, task):
+            return model.W.norm(dim=0).clamp(0, 1).numpy()
+
+    result = Share().over(run)
+    assert result["share"].dims == ("step", "feature")
+    result.to_netcdf(tmp_path / "share.nc", engine="h5netcdf")
+    known = xr.load_dataset(tmp_path / "share.nc", engine="h5netcdf")["share"].attrs
+    assert (known["material"], *known["bounds"], known["monotone"]) == (0.1, 0.0, 1.0, "up")
+
+
+def test_an_axis_without_a_name_is_told(run):
+    class Flat(Metric):
+        dims = ("feature",)
+
+        def at(self, model, task):
+            return model.W.numpy()
+
+    with pytest.raises(DeviError, match=r"shape \(2, 6\), and dims = \('feature',\)"):
+        Flat().over(run)
 
 
 def test_gradients_are_off_and_can_be_opened(run):

@@ -36,7 +36,7 @@ def test_correlated_noise_is_guessed_before_anything_is_fitted(rho, low, high):
 
 
 def test_columns_that_hardly_move_beside_the_others_are_not_counted():
-    found, _ = curves_of(run(feature_norm=np.stack([sigmoid(400, 0.3), sigmoid(900, 0.3), 0.01 * X], axis=1)))
+    found, _ = curves_of(run(feature_norm=np.stack([sigmoid(400, 0.3), sigmoid(900, 0.3), 0.004 * X], axis=1)))
     assert [one.index for one in found] == [0, 1]
     assert [one.columns for one in found] == [2, 2]
 

@@ -111,10 +111,23 @@ def test_two_features_that_enter_together_share_one_transition():
     assert one.label == "features 0 and 1 enter"
 
 
-@pytest.mark.parametrize(("size", "count"), [(0.15, 1), (0.5, 2)])
-def test_a_column_that_changes_by_less_than_a_fifth_of_the_range_makes_no_event(size, count):
-    found = find_transitions(run(norm=np.stack([sigmoid(100, 0.3), size * sigmoid(1500, 0.3)], axis=1)))
-    assert len(found) == count
+@pytest.mark.parametrize(
+    ("size", "material", "count"), [(0.03, None, 1), (0.06, None, 2), (0.06, 0.1, 1), (0.03, 0.005, 2), (0.15, 0.1, 1)]
+)
+def test_a_small_column_makes_an_event_where_it_is_material(size, material, count):
+    """Undeclared, a twenty-fifth of the largest column's range is; of a declared size, twice that."""
+    curves = run(norm=np.stack([sigmoid(100, 0.3), size * sigmoid(1500, 0.3)], axis=1))
+    if material is not None:
+        curves["norm"].attrs["material"] = material
+    assert len(find_transitions(curves)) == count
+
+
+def test_the_modes_of_a_deep_linear_network_are_all_found_in_one_metric():
+    values, dates = (10, 5, 2.5, 1.2, 0.6), (80, 140, 250, 500, 950)
+    modes = np.stack([value * sigmoid(date, 0.15) for value, date in zip(values, dates, strict=True)], axis=1)
+    found = find_transitions(run(mode_strength=modes))
+    assert [[support.index for support in one.support] for one in found] == [[0], [1], [2], [3], [4]]
+    assert [one.midpoint for one in found] == pytest.approx(dates, rel=0.02)
 
 
 @pytest.mark.parametrize(("unit", "count"), [("nats", 1), ("1", 2)])

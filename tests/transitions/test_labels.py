@@ -31,6 +31,12 @@ def test_both_sets_learned_at_once_is_generalization():
     assert labels(train_accuracy=LEARNS, test_accuracy=0.02 + 0.95 * sigmoid(33, 0.3)) == ["generalization"]
 
 
+def test_a_test_set_learned_as_far_as_the_training_set_is_no_memorization():
+    """Fresh data at every step: nothing can be memorized."""
+    half = 0.45 * sigmoid(800, 0.1)
+    assert labels(train_accuracy=half, test_accuracy=half) == ["test accuracy and train accuracy"]
+
+
 def test_the_second_half_of_the_test_set_is_generalization_too():
     both = 0.02 + 0.4 * sigmoid(33, 0.3) + 0.57 * sigmoid(1500, 0.3)
     assert labels(train_accuracy=LEARNS, test_accuracy=both) == ["memorization", "generalization"]
