@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from devi.errors import DeviError
+from devi.errors import DeviError, unknown_name
 
 if TYPE_CHECKING:
     from devi.tables.table import Table
@@ -79,11 +79,15 @@ def detect(
     from devi.cli.progress import progress
     from devi.report.document import document
     from devi.tables.table import read_table
+    from devi.transitions.fusion import OPERATING_POINTS
     from devi.transitions.fusion import detect as search
 
     outside = interventions(exogenous or [])
     declared = {"se": se, "units": units, "bounds": bounds, "monotone": monotone, "material": material}
     pairs = {option: dict(_pair(text, option) for text in given or []) for option, given in declared.items()}
+    _agree(file, follow=follow, patience=patience, drawn=plot is not None or evidence is not None)
+    if operating_point not in OPERATING_POINTS:  # now, not once the file has rows
+        raise unknown_name("operating point", operating_point, OPERATING_POINTS)
     if follow:
         from devi.cli.follow import follow as follow_file
 
@@ -95,7 +99,7 @@ def detect(
             }  # others may come
             return _declared(growing, known, file)
 
-        follow_file(file, read, as_json=as_json, patience=patience)
+        follow_file(file, read, operating_point=operating_point, exogenous=outside, as_json=as_json, patience=patience)
         return
     table = _declared(read_table(file, step=step, metrics=_names(metrics or []), errors=pairs["se"]), pairs, file)
     with progress() as shown:
@@ -121,6 +125,17 @@ def detect(
     print("\n".join(lines(file, table, found, skipped)))
     for path in files:
         print(f"figure: {path}")
+
+
+def _agree(file: Path, *, follow: bool, patience: float | None, drawn: bool) -> None:
+    """Raises DeviError for options that say nothing together."""
+    if follow and drawn:
+        raise DeviError(
+            f"--follow tells transitions as they come and draws none; expected no --plot or --evidence with it. Once"
+            f" {file.name} is whole: devi detect {file} --plot curves.png"
+        )
+    if patience is not None and not follow:
+        raise DeviError(f"--patience {patience:g} says how long to wait for a file to grow; it needs --follow.")
 
 
 def interventions(texts: list[str]) -> dict[int, str]:
@@ -225,8 +240,6 @@ def _size(text: str) -> float:
 
 
 def _variable(table: Table, metric: str, file: Path) -> Any:
-    from devi.errors import unknown_name
-
     if metric not in table.trajectories:
         raise unknown_name(f"column of {file.name}", metric, map(str, table.trajectories.data_vars))
     return table.trajectories[metric]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,20 +17,27 @@ if TYPE_CHECKING:
 WAIT = 2.0  # seconds between two looks at the file
 
 
-def follow(file: Path, read: Callable[[], Table], *, as_json: bool, patience: float | None, wait: float = WAIT) -> None:
+def follow(
+    file: Path,
+    read: Callable[[], Table],
+    *,
+    operating_point: str,
+    exogenous: Mapping[int, str],
+    as_json: bool,
+    patience: float | None,
+) -> None:
     """Print each transition as it becomes certain, one line (or JSON document) each, until Ctrl-C.
 
     read      the table as it stands now
     patience  seconds without growth after which to stop; None: never
     """
-    for one in certain(file, read, patience=patience, wait=wait):
+    from devi.transitions.live import Follower
+
+    for one in certain(file, read, Follower(operating_point, exogenous), patience=patience):
         print(json.dumps(document(one), ensure_ascii=False) if as_json else line(one), flush=True)
 
 
-def certain(file: Path, read: Callable[[], Table], *, patience: float | None, wait: float) -> Iterator[Certain]:
-    from devi.transitions.live import Follower
-
-    follower = Follower()
+def certain(file: Path, read: Callable[[], Table], follower: Follower, *, patience: float | None) -> Iterator[Certain]:
     size, grown = -1, time.monotonic()
     while True:
         now = file.stat().st_size if file.exists() else -1
@@ -39,7 +46,7 @@ def certain(file: Path, read: Callable[[], Table], *, patience: float | None, wa
             yield from _looked(follower, file, read)
         elif patience is not None and time.monotonic() - grown > patience:
             return
-        time.sleep(wait)
+        time.sleep(WAIT)
 
 
 def _looked(follower: Follower, file: Path, read: Callable[[], Table]) -> Iterator[Certain]:
@@ -54,9 +61,10 @@ def _looked(follower: Follower, file: Path, read: Callable[[], Table]) -> Iterat
 
 
 def line(one: Certain) -> str:
+    declared = f", coincides with {one.transition.exogenous}" if one.transition.exogenous else ""
     return (
         f"step {one.step:,.0f}: {one.transition.description}"
-        f" (confidence {one.transition.confidence:.2f}, certain {one.delay:,.0f} steps after its end)"
+        f" (confidence {one.transition.confidence:.2f}, certain {one.delay:,.0f} steps after its end{declared})"
     )
 
 

@@ -1,13 +1,15 @@
 """Live: transitions reported while a run goes on, once they are certain, with how late that is.
 
-A transition is certain when two looks in a row find it, each with the confidence of the strict point, with four
+A transition is certain when two looks in a row find it, each with the confidence of the operating point, with four
 checkpoints or more behind it, and with midpoints inside each other's intervals. A look costs as much as an analysis of
 the curves so far, so there is one each time the run has grown by a tenth of itself: 24 a decade.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -32,9 +34,13 @@ class Certain:
 
 
 class Follower:
-    """Looks at growing curves: `look(trajectories)` returns what has become certain since the last look."""
+    """Looks at growing curves: `look(trajectories)` returns what has become certain since the last look.
 
-    def __init__(self) -> None:
+    operating_point, exogenous  as of `detect`
+    """
+
+    def __init__(self, operating_point: str = "strict", exogenous: Mapping[int, str] | None = None) -> None:
+        self._find = partial(detect, operating_point=operating_point, exogenous=exogenous)
         self._last = 0.0
         self._seen: list[Transition] = []
         self._told: list[Transition] = []
@@ -46,7 +52,7 @@ class Follower:
     def look(self, trajectories: xr.Dataset) -> list[Certain]:
         step = float(trajectories["step"].values[-1])
         self._last = step
-        found = [one for one in detect(trajectories).transitions if one.resolvable]
+        found = [one for one in self._find(trajectories).transitions if one.resolvable]
         sure = [one for one in found if any(_same(one, other) for other in self._seen)]
         new = [one for one in sure if not any(_same(one, other) for other in self._told)]
         self._seen = found
@@ -63,11 +69,12 @@ class Watch:
             for one in watch(step, train_loss=loss, test_accuracy=accuracy):
                 print(one.transition.description, one.delay)
 
-    `watch.is_dense` asks for more checkpoints: true from a transition on until the run is DENSE times as long.
+    operating_point and exogenous are those of `detect`. `watch.is_dense` asks for more checkpoints: true from a
+    transition on until the run is DENSE times as long.
     """
 
-    def __init__(self) -> None:
-        self._follower = Follower()
+    def __init__(self, operating_point: str = "strict", exogenous: Mapping[int, str] | None = None) -> None:
+        self._follower = Follower(operating_point, exogenous)
         self._rows: list[tuple[int, dict[str, float]]] = []
         self._dense_until = 0.0
 

@@ -111,6 +111,12 @@ def test_a_gap_is_a_notice_and_does_not_spoil_the_json(here, capsys):
         (["--monotone", "train_loss=sideways"], "--monotone 'sideways' is no direction; expected METRIC=up or METRIC="),
         (["--material", "train_loss=-1"], "--material '-1' is no size; expected a number of 0 or more"),
         (["--operating-point", "strickt"], "no operating point is called 'strickt'. Did you mean 'strict'?"),
+        (["--follow", "--operating-point", "strickt"], "no operating point is called 'strickt'."),
+        (
+            ["--follow", "--plot", "out.png"],
+            "--follow tells transitions as they come and draws none; expected no --plot",
+        ),
+        (["--patience", "5"], "--patience 5 says how long to wait for a file to grow; it needs --follow."),
         (["--plot", "out.bmp"], "out.bmp ends in '.bmp'; expected .png, .svg, .pdf."),
     ],
 )
@@ -119,42 +125,48 @@ def test_a_wrong_option_is_said_in_one_line(curves, capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
-def test_a_growing_file_is_followed_until_it_rests(here, capsys, monkeypatch):
+@pytest.fixture
+def growing(here, monkeypatch):
+    """growing(path, lines): the file has eight more of these lines each time that somebody waits for it."""
     from devi.cli import follow
 
-    monkeypatch.setattr(follow, "WAIT", 0.0)
-    rows = [f"{step},{value}\n" for step, value in zip(STEPS, (STEPS > 400).astype(float), strict=True)]
-    path = here / "log.csv"
-    path.write_text("step,a\n")
+    def grows(path, lines):
+        def grow(seconds):
+            with path.open("a") as file:
+                file.write("".join(lines[:8]))
+            del lines[:8]
 
-    def grow(seconds):
-        with path.open("a") as file:
-            file.write("".join(rows[:8]))
-        del rows[:8]
+        monkeypatch.setattr(follow, "WAIT", 0.0)
+        monkeypatch.setattr(follow.time, "sleep", grow)
 
-    monkeypatch.setattr(follow.time, "sleep", grow)
+    return grows
+
+
+def steps_and_jump(here):
+    (here / "log.csv").write_text("step,a\n")
+    values = (STEPS > 400).astype(float)
+    return here / "log.csv", [f"{step},{value}\n" for step, value in zip(STEPS, values, strict=True)]
+
+
+def test_a_growing_file_is_followed_until_it_rests(here, capsys, growing):
+    growing(*steps_and_jump(here))
     assert command(["detect", "log.csv", "--follow", "--patience", "0"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
     assert "a changed: a 0 → 1" in line
     assert "steps after its end)" in line
 
 
-def test_what_is_declared_of_a_metric_that_is_not_in_the_growing_file_yet_waits_for_it(here, capsys, monkeypatch):
-    from devi.cli import follow
+def test_what_was_done_from_outside_is_said_of_a_growing_file_too(here, capsys, growing):
+    growing(*steps_and_jump(here))
+    assert command(["detect", "log.csv", "--follow", "--patience", "0", "--exogenous", "400:lr/10"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].endswith("steps after its end, coincides with lr/10)")
 
-    monkeypatch.setattr(follow, "WAIT", 0.0)
+
+def test_what_is_declared_of_a_metric_that_is_not_in_the_growing_file_yet_waits_for_it(here, capsys, growing):
     rows = [{"step": int(step), "a": float(step > 400)} for step in STEPS]
     for row in rows[20:]:
         row["val"] = 1.0
-    lines = [json.dumps(row) + "\n" for row in rows]
-    path = here / "log.jsonl"
-    path.write_text("")
-
-    def grow(seconds):
-        with path.open("a") as file:
-            file.write("".join(lines[:8]))
-        del lines[:8]
-
-    monkeypatch.setattr(follow.time, "sleep", grow)
+    (here / "log.jsonl").write_text("")
+    growing(here / "log.jsonl", [json.dumps(row) + "\n" for row in rows])
     assert command(["detect", "log.jsonl", "--follow", "--patience", "0", "--material", "val=0.1"]) == 0
     assert "a changed: a 0 → 1" in capsys.readouterr().out

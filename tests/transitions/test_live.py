@@ -48,3 +48,13 @@ def test_a_loop_watches_itself_in_one_line_and_is_asked_for_more_checkpoints():
     assert dense[0] == told[0].step
     assert dense[-1] < 2 * told[0].step
     assert watch.trajectories["test_accuracy"].shape == X.shape
+
+
+@pytest.mark.parametrize(("point", "count"), [("strict", 0), ("exploratory", 1)])
+def test_the_operating_point_is_that_of_the_search(point, count):
+    """Of a weight norm that moves alone only the exploratory one speaks."""
+    noise = 0.02 * np.random.default_rng(0).normal(size=(2, len(X)))
+    curves = run(weight_norm=sigmoid(300, 0.3) + noise[0], test_loss=1 + noise[1])
+    follower = Follower(point)
+    looks = [follower.look(curves.isel(step=slice(0, end))) for end in (len(X) - 1, len(X))]
+    assert len([one for found in looks for one in found]) == count
