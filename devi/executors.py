@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any, Protocol
 
 from devi.errors import DeviError
+from devi.forks import cores
 from devi.plugins import import_files, imported_files
 
 
@@ -33,7 +34,7 @@ class Processes:
 
     def __init__(self, workers: int) -> None:
         if workers < 1:
-            raise DeviError(f"workers must be 1 or more, got {workers}. Try: --workers {multiprocessing.cpu_count()}")
+            raise DeviError(f"workers must be 1 or more, got {workers}. Try: --workers {cores()}")
         self.workers = workers
 
     def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
@@ -42,7 +43,7 @@ class Processes:
             self.workers,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_prepare_worker,
-            initargs=(imported_files(), max(1, multiprocessing.cpu_count() // self.workers)),
+            initargs=(imported_files(), max(1, cores() // self.workers)),
         )
         others = set(multiprocessing.active_children())
         try:
