@@ -7,13 +7,14 @@ A truth is the 10-90% way of one quantity from its first to its furthest value:
                     of twins (no weight decay, shuffled labels) train accuracy only
   deep linear       up, the strength of each mode; matrix completion: likewise
   digit addition    down, the loss of each digit
-  induction         up, the prefix matching of the best head, where it ends above 0.3: of one layer it does not
+  induction         up, the prefix matching of the best head, where it ends above 0.3; of one layer it does not, which
+                    learns what tokens there are in a block, and then it is, down, the training loss
 
-One that begins before the fifth checkpoint, or takes more than the decade that a transition may take, may be found and
-need not be.
+Columns half of whose way is done at the same step, within SAME, are one truth. One that begins before the fifth
+checkpoint, or takes more than the decade that a transition may take, may be found and need not be.
 
-A reported transition matches the truth of its label, or of a column that its support names with that direction (any
-column for induction), if their spans overlap within a tenth, one to one. Reported ones with such a label or such a
+A reported transition matches the truth of its label, or of columns that its support all names with that direction (any
+of them for induction), if their spans overlap within a tenth, one to one. Reported ones with such a label or such a
 column that match none are false; others (circuit formation, instability, a feature that leaves, ...) have no rule and
 are counted apart.
 
@@ -40,6 +41,7 @@ COLUMNS = {"feature_norm": "up", "mode_strength": "up", "digit_loss": "down"}  #
 ALSO = {"feature_norm": ("feature_dimensionality",)}  # that moves with it
 HEADS = "prefix_matching"  # of which the best column has one
 PRESENT = {"feature_norm": 0.5, "mode_strength": 0.0, HEADS: 0.3}  # at the end: a column that ends lower has none
+SAME = 1.05
 LEAST = 20  # checkpoints of a null window
 LOSS_FLOOR = 1e-6  # nats
 RULED = re.compile(r"generalization|memorization|features? [^,]* enter")  # labels that have a rule
@@ -48,13 +50,13 @@ RULED = re.compile(r"generalization|memorization|features? [^,]* enter")  # labe
 class Truth(NamedTuple):
     """low, middle, high: steps at which 10, 50 and 90% of the way are first done; label as devi would call it.
 
-    metric, index, direction  of the column that moves, any of them if index is None; metric is None: by label
+    metric, columns, direction  of what moves; any of its columns if that is empty; metric is None: by label
     is_due  whether four checkpoints or more lie before it, and it takes no more than a decade
     """
 
     label: str
     metric: str | None
-    index: int | None
+    columns: tuple[int, ...]
     direction: str
     low: float
     middle: float
@@ -68,21 +70,30 @@ def truths(trajectories: xr.Dataset, *, is_twin: bool) -> list[Truth]:
     if columns is not None:
         table = trajectories[columns].values  # (step, column)
         there = [k for k in range(table.shape[1]) if table[-1, k] > PRESENT.get(columns, -np.inf)]
-        found = [_way(columns, k, COLUMNS[columns], trajectories, table[:, k]) for k in there]
+        found = [_way(columns, (k,), COLUMNS[columns], trajectories, table[:, k]) for k in there]
     elif HEADS in trajectories:
         best = trajectories[HEADS].values.max(1)
-        found = [_way(HEADS, None, "up", trajectories, best)] if best[-1] > PRESENT[HEADS] else []
+        found = [
+            _way(HEADS, (), "up", trajectories, best)
+            if best[-1] > PRESENT[HEADS]
+            else _way("train_loss", (), "down", trajectories, trajectories["train_loss"].values)
+        ]
     else:
         named = {"memorization": "train_accuracy"} | ({} if is_twin else {"generalization": "test_accuracy"})
         found = [
-            _way(None, None, "up", trajectories, trajectories[metric].values, label=label)
+            _way(None, (), "up", trajectories, trajectories[metric].values, label=label)
             for label, metric in named.items()
         ]
-    return sorted(found, key=lambda truth: truth.middle)
+    return _together(found)
 
 
 def _way(
-    metric: str | None, index: int | None, direction: str, trajectories: xr.Dataset, values: np.ndarray, label: str = ""
+    metric: str | None,
+    columns: tuple[int, ...],
+    direction: str,
+    trajectories: xr.Dataset,
+    values: np.ndarray,
+    label: str = "",
 ) -> Truth:
     """From the first to the furthest value."""
     steps = trajectories["step"].values.astype(float)
@@ -90,8 +101,23 @@ def _way(
     share = (values - values[0]) / (furthest - values[0])
     places = {part: int(np.argmax(share >= part)) for part in (0.1, 0.5, 0.9)}
     low, middle, high = (_crossing(steps, share, i, part) for part, i in places.items())
-    label = label or (metric if index is None else f"{metric} {index}")
-    return Truth(label, metric, index, direction, low, middle, high, places[0.1] >= 4 and high <= 10 * low)
+    is_due = places[0.1] >= 4 and high <= 10 * low
+    return Truth(label or str(metric), metric, columns, direction, low, middle, high, is_due)
+
+
+def _together(found: list[Truth]) -> list[Truth]:
+    """Columns that move at once as one truth: from the first of them to the last."""
+    result: list[Truth] = []
+    for one in sorted(found, key=lambda truth: truth.middle):
+        last = result[-1] if result else None
+        if last is not None and one.columns and last.columns and one.middle <= SAME * last.middle:
+            low, high = min(last.low, one.low), max(last.high, one.high)
+            result[-1] = last._replace(
+                columns=(*last.columns, *one.columns), low=low, high=high, is_due=last.is_due and one.is_due
+            )
+        else:
+            result.append(one)
+    return [one._replace(label=" ".join([one.label, *map(str, one.columns)])) for one in result]
 
 
 def _crossing(steps: np.ndarray, share: np.ndarray, i: int, part: float) -> float:
@@ -116,8 +142,8 @@ def _fits(t: Transition, one: Truth) -> bool:
     if one.metric is None:
         return overlap and t.label == one.label
     metrics = (one.metric, *ALSO.get(one.metric, ()))
-    moves = [s.direction for s in t.support if s.metric in metrics and one.index in (None, s.index)]
-    return overlap and one.direction in moves
+    moves = {s.index for s in t.support if s.metric in metrics and s.direction == one.direction}
+    return overlap and bool(moves) and moves.issuperset(one.columns)
 
 
 def has_rule(t: Transition) -> bool:

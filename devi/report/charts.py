@@ -21,6 +21,8 @@ HEIGHT = 170
 DIGITS = 5  # significant digits that are written into the page
 READINGS_LIMIT = 8  # curves whose values are written out above a chart
 AT_STEP = "datum.t == step"
+# '~g' alone writes 0.000001 out, over the title
+NUMBER = "abs(datum.value) < 0.001 && datum.value ? format(datum.value, '.3~e') : format(datum.value, '.4~g')"
 CONFIG = {
     "font": "system-ui, Segoe UI, Liberation Sans, DejaVu Sans, sans-serif",
     "view": {"stroke": None},
@@ -129,7 +131,7 @@ def y_axis(panel: Panel) -> alt.Y:
     # The heading names the quantity; a title on two lines would push this chart out of line with the others.
     title = panel.label if len(panel.label) <= 28 else panel.units if panel.has_units else ""
     marks = alt.Axis(
-        title=title, labelExpr="format(datum.value, '.4~g')", titleLimit=HEIGHT + 20, gridOpacity=0.5, minExtent=54,
+        title=title, labelExpr=NUMBER, titleLimit=HEIGHT + 20, gridOpacity=0.5, minExtent=54,
         maxExtent=54, **ticks,
     )  # fmt: skip
     return alt.Y("v:Q", scale=scale, axis=marks)

@@ -41,13 +41,15 @@ def column_of(variable: xr.DataArray, position: int) -> Column:
 
 
 def name_of(curve: Curve, trajectories: xr.Dataset) -> str:
-    """test loss · LLC · norm of feature 0 · ticket density of embed.weight; mode strength 0 if it has no word for what
-    its columns are."""
+    """test loss · LLC · norm of feature 0 · ticket density of embed.weight.
+
+    mode strength 0, where what its columns are has no word or is said already.
+    """
     word = METRICS.get(curve.metric, curve.metric.replace("_", " "))
     if curve.index is None:
         return word
     column = column_of(trajectories[curve.metric], curve.index)
-    if column.dimension == f"{curve.metric}_axis0":
+    if column.dimension == f"{curve.metric}_axis0" or column.dimension in word.split():
         return f"{word} {column.name}"
     is_name = column.dimension in ("parameter", "restriction")
     return f"{word} of {column.name if is_name else f'{column.dimension} {column.name}'}"
