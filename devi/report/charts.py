@@ -18,6 +18,7 @@ from devi.report.sentences import value_text
 from devi.report.step_axis import TITLE, StepAxis
 
 HEIGHT = 170
+ROW = 520  # pixels that a row of a legend may take: two charts stand side by side
 DIGITS = 5  # significant digits that are written into the page
 READINGS_LIMIT = 8  # curves whose values are written out above a chart
 AT_STEP = "datum.t == step"
@@ -43,13 +44,7 @@ def curve_chart(
     styles = [palette.style(index) for index in range(len(labels))]
     several = len(labels) > 1
     data = Data()
-    legend = (
-        alt.Legend(
-            title=panel.legend or None, orient="top", columns=10, symbolType="stroke", symbolSize=500, symbolOpacity=1
-        )
-        if several
-        else None
-    )
+    legend = legend_of(panel) if several else None
     colour = alt.Color(
         "s:N", scale=alt.Scale(domain=labels, range=[look.colour for look in styles]), sort=None, legend=legend
     )
@@ -76,6 +71,19 @@ def curve_chart(
     layers.append(now.mark_point(size=36, filled=True, opacity=1).encode(x=x, y=y, color=colour))
     layers.extend(probe(data, axis, steps))
     return finished(layers, data, steps)
+
+
+def legend_of(panel: Panel) -> alt.Legend:
+    """As many names a row as fit beside each other."""
+    columns = max(1, int(ROW / (45 + 6 * max(len(series.label) for series in panel.series))))
+    return alt.Legend(
+        title=panel.legend or None,
+        orient="top",
+        columns=columns,
+        symbolType="stroke",
+        symbolSize=500,
+        symbolOpacity=1,
+    )
 
 
 class Data:

@@ -32,12 +32,8 @@ class Style(NamedTuple):
 
 
 def style(index: int) -> Style:
-    """The style of the index-th series of a chart: 7 colours, and another dash each time they start again."""
-    return Style(
-        CYCLE[index % len(CYCLE)],
-        DASHES[(index + index // len(CYCLE)) % len(DASHES)],
-        MARKERS[index % len(MARKERS)],
-    )
+    """The style of the index-th series of a chart: 7 colours and 4 dashes, 28 pairs before one comes again."""
+    return Style(CYCLE[index % len(CYCLE)], DASHES[index % len(DASHES)], MARKERS[index % len(MARKERS)])
 
 
 def line(index: int) -> dict[str, Any]:
