@@ -17,6 +17,7 @@ FEWEST = 10  # checkpoints with finite values; below it a curve cannot tell a ch
 ROUNDING = 1e-6  # of the values: a smaller change may be float32's rounding
 NOISE_FLOOR = 0.025  # of the range: what a smooth null is allowed to miss on a noise-free run before it counts
 SMALLEST_SHARE = 0.1  # of what its changes are measured against: a smaller one is none
+CLEAR = 40.0  # times its noise: correlated noise alone has a range of two dozen
 SMALL_COLUMN = 0.2  # of the largest column's range: what the changes of a smaller column are measured against
 MATERIAL = {"nats": 0.02, "accuracy": 0.02}  # smaller changes are no structure; only for metrics that declare a unit
 MATERIAL_SHARE = {"squared error": 0.02}  # the same, of the values' median: no size of a squared error is known
@@ -150,14 +151,17 @@ def _columns(
     if widest < floor:
         return [], f"{IMMATERIAL} {widest:.2g} is below {floor:g}, too small to be a change of structure"
     bounds = _bounds(name, variable, table[usable])
-    scales = [_scale(spread, widest, variable.attrs.get("material")) for spread in spreads]
-    searched = [j for j, spread in enumerate(spreads) if enough[j] and spread >= SMALLEST_SHARE * scales[j]]
     curves = []
-    for j in searched:
+    for j in np.flatnonzero(enough).tolist():
         keep = usable[:, j]
         x, y = np.log10(steps[keep]), without_outliers(table[keep, j])
         se = np.where(np.isfinite(errors[keep, j]), errors[keep, j], 0.0)
-        sigma = np.sqrt(np.maximum(local_noise(x, y), se) ** 2 + (NOISE_FLOOR * scales[j]) ** 2)
+        noise = np.maximum(local_noise(x, y), se)
+        is_clear = spreads[j] > CLEAR * float(np.median(noise))
+        scale = _scale(spreads[j], widest, variable.attrs.get("material")) if is_clear else widest
+        if spreads[j] < SMALLEST_SHARE * scale:
+            continue
+        sigma = np.sqrt(noise**2 + (NOISE_FLOOR * scale) ** 2)
         curves.append(
             Curve(
                 metric=name,
@@ -165,23 +169,23 @@ def _columns(
                 x=x,
                 y=y,
                 sigma=sigma,
-                spread=scales[j],
+                spread=scale,
                 gated=variable.ndim == 2 and ("gate" in variable.attrs or not keep[np.argmax(steps > 0)]),
                 context=is_context(name, table[keep, j]),
                 inflation=inflation(x, y, sigma),
-                columns=len(searched),
                 material=floor,
                 bounds=bounds,
                 monotone={"up": 1, "down": -1}.get(str(variable.attrs.get("monotone", "")), 0),
             )
         )
-    return curves, None
+    return [replace(curve, columns=len(curves)) for curve in curves], None
 
 
 def _scale(own: float, widest: float, material: float | None) -> float:
-    """What a column's changes are measured against: its own range, but no less than makes its smallest change material.
+    """What the changes of a column that stands clear of its noise are measured against: its own range, but no less than
+    makes its smallest change material. Those of another one: the largest column's range, for all share a unit.
 
-    Columns share a unit. Where nothing says what is material in it, SMALL_COLUMN of the largest column's range will do.
+    Where nothing says what is material in that unit, SMALL_COLUMN of the largest column's range will do.
     """
     least = SMALL_COLUMN * widest if material is None else float(material) / SMALLEST_SHARE
     return min(max(own, least), widest)

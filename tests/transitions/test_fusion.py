@@ -122,6 +122,20 @@ def test_a_small_column_makes_an_event_where_it_is_material(size, material, coun
     assert len(find_transitions(curves)) == count
 
 
+@pytest.mark.slow
+def test_small_columns_of_noise_beside_one_that_moves_are_no_events():
+    """6 runs of 59 null columns with noise of lag-one correlation 0.8 and a slow trend: no alarm, so a rate below 1%
+    a column with 97% confidence."""
+    for seed in range(6):
+        random = np.random.default_rng(seed)
+        noise = random.normal(size=(len(X), 60))
+        for i in range(1, len(X)):
+            noise[i] = 0.8 * noise[i - 1] + 0.6 * noise[i]
+        columns = 0.02 * noise + np.linspace(0, 0.1, 60) * np.exp(-STEPS / 300)[:, None]
+        columns[:, 0] += sigmoid(300, 0.3)
+        assert [one.support[0].index for one in find_transitions(run(m=columns))] == [0]
+
+
 def test_the_modes_of_a_deep_linear_network_are_all_found_in_one_metric():
     values, dates = (10, 5, 2.5, 1.2, 0.6), (80, 140, 250, 500, 950)
     modes = np.stack([value * sigmoid(date, 0.15) for value, date in zip(values, dates, strict=True)], axis=1)
