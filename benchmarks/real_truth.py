@@ -42,6 +42,7 @@ ALSO = {"feature_norm": ("feature_dimensionality",)}  # that moves with it
 HEADS = "prefix_matching"  # of which the best column has one
 PRESENT = {"feature_norm": 0.5, "mode_strength": 0.0, HEADS: 0.3}  # at the end: a column that ends lower has none
 SAME = 1.05
+SLOW = 10.0  # times: what takes longer is no transition
 LEAST = 20  # checkpoints of a null window
 LOSS_FLOOR = 1e-6  # nats
 RULED = re.compile(r"generalization|memorization|features? [^,]* enter")  # labels that have a rule
@@ -70,6 +71,7 @@ def truths(trajectories: xr.Dataset, *, is_twin: bool) -> list[Truth]:
     if columns is not None:
         table = trajectories[columns].values  # (step, column)
         there = [k for k in range(table.shape[1]) if table[-1, k] > PRESENT.get(columns, -np.inf)]
+        there = [k for k in there if (table[-1, k] > table[0, k]) == (COLUMNS[columns] == "up")]
         found = [_way(columns, (k,), COLUMNS[columns], trajectories, table[:, k]) for k in there]
     elif HEADS in trajectories:
         best = trajectories[HEADS].values.max(1)
@@ -101,7 +103,7 @@ def _way(
     share = (values - values[0]) / (furthest - values[0])
     places = {part: int(np.argmax(share >= part)) for part in (0.1, 0.5, 0.9)}
     low, middle, high = (_crossing(steps, share, i, part) for part, i in places.items())
-    is_due = places[0.1] >= 4 and high <= 10 * low
+    is_due = places[0.1] >= 4 and high <= SLOW * low
     return Truth(label or str(metric), metric, columns, direction, low, middle, high, is_due)
 
 
@@ -112,9 +114,8 @@ def _together(found: list[Truth]) -> list[Truth]:
         last = result[-1] if result else None
         if last is not None and one.columns and last.columns and one.middle <= SAME * last.middle:
             low, high = min(last.low, one.low), max(last.high, one.high)
-            result[-1] = last._replace(
-                columns=(*last.columns, *one.columns), low=low, high=high, is_due=last.is_due and one.is_due
-            )
+            is_due = last.is_due and one.is_due and high <= SLOW * low
+            result[-1] = last._replace(columns=(*last.columns, *one.columns), low=low, high=high, is_due=is_due)
         else:
             result.append(one)
     return [one._replace(label=" ".join([one.label, *map(str, one.columns)])) for one in result]
@@ -141,16 +142,23 @@ def _fits(t: Transition, one: Truth) -> bool:
     overlap = t.onset <= 1.1 * one.high and t.end >= one.low / 1.1
     if one.metric is None:
         return overlap and t.label == one.label
+    if one.metric == "train_loss" and _forms_heads(t):
+        return False
     metrics = (one.metric, *ALSO.get(one.metric, ()))
     moves = {s.index for s in t.support if s.metric in metrics and s.direction == one.direction}
-    return overlap and bool(moves) and moves.issuperset(one.columns)
+    # A feature that enters makes others readjust; modes and digits do not.
+    is_exact = one.metric in ALSO or not one.columns or moves == set(one.columns)
+    return overlap and bool(moves) and moves.issuperset(one.columns) and is_exact
+
+
+def _forms_heads(t: Transition) -> bool:
+    return any(s.metric == HEADS and s.direction == "up" for s in t.support)
 
 
 def has_rule(t: Transition) -> bool:
     """Whether it says something of which a rule knows if it is true."""
-    columns = {**COLUMNS, HEADS: "up"}
-    del columns["feature_norm"]  # those have their labels: a feature may also readjust
-    return bool(RULED.match(t.label)) or any(columns.get(s.metric) == s.direction for s in t.support)
+    ruled = {metric: way for metric, way in COLUMNS.items() if metric not in ALSO}  # features have their labels
+    return bool(RULED.match(t.label)) or _forms_heads(t) or any(ruled.get(s.metric) == s.direction for s in t.support)
 
 
 class Count(NamedTuple):

@@ -228,7 +228,13 @@ def _merged(results: list[xr.Dataset], names: list[str], whole: Run) -> xr.Datas
                     f"metrics {owner[str(variable)]} and {name} both give '{variable}'; rename one of them."
                 )
             owner[str(variable)] = name
-        merged = merged.merge(result.assign_coords(step=whole.steps), combine_attrs="drop_conflicts")
+        try:
+            merged = merged.merge(result.assign_coords(step=whole.steps), combine_attrs="drop_conflicts")
+        except ValueError as error:
+            raise DeviError(
+                f"metric {name} gives dimensions {dict(result.sizes)}, others {dict(merged.sizes)}, and one name cannot"
+                f" have two lengths ({str(error)[:160]}). Give its axis another name."
+            ) from None
     for variable, values in whole.scalars.data_vars.items():
         if variable not in merged:
             merged[variable] = values

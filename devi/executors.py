@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any, Protocol
 
 from devi.errors import DeviError
-from devi.forks import cores
+from devi.forks import cores, given_cores
 from devi.plugins import import_files, imported_files
 
 
@@ -34,7 +34,7 @@ class Processes:
 
     def __init__(self, workers: int) -> None:
         if workers < 1:
-            raise DeviError(f"workers must be 1 or more, got {workers}. Try: --workers {cores()}")
+            raise DeviError(f"workers must be 1 or more, got {workers}. Try: --workers {given_cores()}")
         self.workers = workers
 
     def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:

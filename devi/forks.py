@@ -33,11 +33,15 @@ def can_fork() -> bool:
     return sys.platform == "linux" and not multiprocessing.current_process().daemon
 
 
+def given_cores() -> int:
+    """The cores that this process may compute on."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 def cores() -> int:
-    """How many processes may compute at once: the cores given to this one, or fewer if OMP_NUM_THREADS says so."""
-    given = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    """How many forks may compute at once in place of threads: those cores, or fewer if OMP_NUM_THREADS says so."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    return min(given, int(asked)) if asked.isdecimal() and int(asked) else given
+    return min(given_cores(), int(asked)) if asked.isdecimal() and int(asked) else given_cores()
 
 
 def each(count: int, work: Callable[[int], Result], progress: Callable[[float], None]) -> list[Result]:

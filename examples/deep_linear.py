@@ -46,7 +46,8 @@ class ModeStrength(Metric):
 class DeepLinear(Task):
     """A product of matrices fits another matrix, all of its entries or the part of them that is `seen`.
 
-    Saxe et al. 2014, arXiv:1312.6120: from a small start mode k is learned around 1 / (learning rate · its value).
+    Saxe et al. 2014, arXiv:1312.6120: of two factors a mode of value s grows by exp(2 η s) a step, where η is the
+    learning rate of the summed loss, so that it is learned at a time in inverse proportion to s.
     """
 
     size: int = 20
@@ -55,7 +56,7 @@ class DeepLinear(Task):
     seen: float = 1.0  # share of the entries; below 1 it is matrix completion, and there is a test split
     init_scale: float = 1e-3
     optimizer: str = "SGD"
-    learning_rate: float = 4.0  # of the mean over entries: 0.01 of their sum
+    learning_rate: float = 4.0  # of the mean over 400 entries: 0.01 of their sum
     steps: int = 4000
     checkpoints: str = "log:400"
     seed: int = 0

@@ -64,10 +64,10 @@ class AttentionOnly(nn.Module):
 
 
 class PrefixMatching(Metric):
-    """Of each head (layer by layer): attention to the tokens that followed earlier copies of the present one."""
+    """Of each head, layer by layer: attention to the tokens behind earlier copies of the present one."""
 
     name = "prefix_matching"
-    long_name = "attention to what followed the token before"
+    long_name = "prefix-matching score"
     source = "Olsson et al. 2022, arXiv:2209.11895"
     dims = ("head",)
     bounds = (0.0, 1.0)
@@ -81,10 +81,10 @@ class PrefixMatching(Metric):
         return share[..., known].mean(-1).T.flatten().numpy()
 
 
-class ContextScore(Metric):
-    """Loss at the last four positions minus that at positions 2 to 5: how much is learned from the context."""
+class InContextLearning(Metric):
+    """Loss at the last four positions minus that at positions 2 to 5 (Olsson et al.: at token 500 minus token 50)."""
 
-    name = "context_score"
+    name = "in_context_learning_score"
     units = "nats"
     long_name = "in-context learning score"
     source = "Olsson et al. 2022, arXiv:2209.11895"
@@ -134,4 +134,4 @@ class Induction(Task):
         return F.cross_entropy(outputs.movedim(-1, 1), targets, reduction="none").mean(-1)
 
     def metrics(self):
-        return ("losses", "norms", PrefixMatching(), ContextScore(), "llc")
+        return ("losses", "norms", PrefixMatching(), InContextLearning(), "llc")

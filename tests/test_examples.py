@@ -19,7 +19,7 @@ def test_a_deep_linear_network_learns_its_modes_one_by_one(tmp_path):
     object.__setattr__(task, "metrics", lambda: deep.metrics(task)[:-1])  # without the learning coefficient
     found = analyze(train(task, tmp_path / "run")).transitions
     assert [[s.index for s in one.support if s.metric == "mode_strength"] for one in found] == [[0], [1]]
-    # 0.64 of the mean over 64 entries is 0.01 of their sum: a mode of value s grows by exp(0.01 s) a step
+    # 0.64 of the mean over 64 entries is 0.01 of their sum: a mode of value s grows by exp(0.02 s) a step
     assert found[1].midpoint / found[0].midpoint == pytest.approx(4, rel=0.2)
 
 

@@ -37,14 +37,14 @@ def doctor(
     """
     from devi.cli.progress import progress
     from devi.executors import executor_for
-    from devi.forks import cores
+    from devi.forks import given_cores
     from devi.known.cases import cases, named
     from devi.known.checkup import CASES, examined
     from devi.metrics.learning_coefficient import LearningCoefficient
 
     chosen = cases() if case == ["all"] else named(case or CASES)
     metric = LearningCoefficient(seed=seed) if sampler is None else LearningCoefficient(sampler, seed=seed)
-    workers = min(cores(), len(chosen)) if workers is None else workers
+    workers = min(given_cores(), len(chosen)) if workers is None else workers
     executor = executor_for(workers)
     widths = (max(len(one.name) for one in chosen), 5, 17, 6, 17, 7, 7)
     began = time.perf_counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -30,7 +31,7 @@ class Metric:
     source: ClassVar[str] = ""
     dims: ClassVar[tuple[str, ...]] = ()  # of the array that `at` returns, one name an axis: ("head",)
     material: ClassVar[float | None] = None  # a smaller change is no change of structure, in `units`
-    bounds: ClassVar[tuple[float, float] | None] = None  # values it cannot leave
+    bounds: ClassVar[tuple[float, float] | None] = None  # values it cannot leave; may be infinite
     monotone: ClassVar[Literal["up", "down"] | None] = None  # it only rises, only falls
     gives: ClassVar[tuple[str, ...]] = ()  # variables that `over` returns, for `devi metrics`; () means (name,)
     whole_run: ClassVar[bool] = False  # True: `over` sees the run in one piece rather than block by block
@@ -61,16 +62,34 @@ class Metric:
         data = {}
         for name in rows[0]:
             values = np.asarray([np.asarray(row[name], dtype=float) for row in rows])
-            axes = (self.dims or [f"{name}_axis{axis}" for axis in range(values.ndim - 1)]) if values.ndim > 1 else ()
-            if len(axes) != values.ndim - 1:
-                raise DeviError(
-                    f"metric {type(self).__name__}: at() gave an array of shape {values.shape[1:]}, and dims ="
-                    f" {tuple(axes)}; expected one name for each of its axes."
-                )
-            known = {"material": self.material, "bounds": self.bounds, "monotone": self.monotone}
-            given = {key: value for key, value in known.items() if value is not None}
-            data[name] = (("step", *axes), values, labels(self.units, self.long_name or name, self.source) | given)
+            axes: Sequence[str] = [f"{name}_axis{axis}" for axis in range(values.ndim - 1)]
+            attributes = labels(self.units, self.long_name or name, self.source)
+            if name == self.label():  # of several by name nothing is declared
+                axes = self._axes(values.shape[1:]) if self.dims and axes else axes
+                attributes |= self._known()
+            data[name] = (("step", *axes), values, attributes)
         return xr.Dataset(data, coords={"step": run.steps})
+
+    def _axes(self, shape: tuple[int, ...]) -> tuple[str, ...]:
+        if len(self.dims) != len(shape) or {"step", self.label()} & set(self.dims):
+            raise DeviError(
+                f"metric {type(self).__name__}: at() gave an array of shape {shape}, and dims = {self.dims}; expected"
+                f" one name for each of its axes, other than 'step' and '{self.label()}'."
+            )
+        return self.dims
+
+    def _known(self) -> dict[str, Any]:
+        """What the class declares, as attributes; bounds as CF's valid_min and valid_max."""
+        low, high = self.bounds or (-np.inf, np.inf)
+        material = 0.0 if self.material is None else self.material
+        if not (low < high and 0 <= material < np.inf and self.monotone in (None, "up", "down")):
+            raise DeviError(
+                f"metric {type(self).__name__}: bounds = {self.bounds}, material = {self.material}, monotone ="
+                f" {self.monotone!r}; expected (low, high) that increase, a size of 0 or more, 'up' or 'down'."
+            )
+        known = {"valid_min": low, "valid_max": high} if self.bounds else {}
+        known |= {"material": material} if material else {}
+        return known | ({"monotone": self.monotone} if self.monotone else {})
 
     def resolved(self, run: Run) -> Self:
         """This metric with every setting that the whole run must decide filled in (`None` means: not yet).

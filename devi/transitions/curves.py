@@ -9,15 +9,14 @@ import numpy as np
 import xarray as xr
 
 from devi.errors import DeviError
-from devi.transitions.noise import inflation, local_noise, running_median, without_outliers
+from devi.transitions.noise import inflation, local_noise, roughness, running_median, without_outliers
 from devi.transitions.ranks import is_context, is_context_name
 from devi.transitions.transition import Skipped
 
 FEWEST = 10  # checkpoints with finite values; below it a curve cannot tell a change (3 parameters) from a trend (4)
-ROUNDING = 1e-6  # of the values: a smaller change may be float32's rounding
 NOISE_FLOOR = 0.025  # of the range: what a smooth null is allowed to miss on a noise-free run before it counts
 SMALLEST_SHARE = 0.1  # of what its changes are measured against: a smaller one is none
-CLEAR = 40.0  # times its noise: correlated noise alone has a range of two dozen
+CLEAR = 40.0  # times its roughness: that of noise, correlated or smoothed, is a range of one to two dozen
 SMALL_COLUMN = 0.2  # of the largest column's range: what the changes of a smaller column are measured against
 MATERIAL = {"nats": 0.02, "accuracy": 0.02}  # smaller changes are no structure; only for metrics that declare a unit
 MATERIAL_SHARE = {"squared error": 0.02}  # the same, of the values' median: no size of a squared error is known
@@ -145,7 +144,7 @@ def _columns(
     spreads = [_spread(table[usable[:, j], j]) if enough[j] else 0.0 for j in range(table.shape[1])]
     widest = max(spreads)
     size = max(float(np.max(np.abs(table[usable]))), 1e-300)
-    if widest <= ROUNDING * size:
+    if widest <= 1e-9 * size:
         return [], "constant"
     floor = _material(name, variable, table[usable])
     if widest < floor:
@@ -157,7 +156,7 @@ def _columns(
         x, y = np.log10(steps[keep]), without_outliers(table[keep, j])
         se = np.where(np.isfinite(errors[keep, j]), errors[keep, j], 0.0)
         noise = np.maximum(local_noise(x, y), se)
-        is_clear = spreads[j] > CLEAR * float(np.median(noise))
+        is_clear = spreads[j] > CLEAR * max(float(np.median(se)), roughness(x, y))
         scale = _scale(spreads[j], widest, variable.attrs.get("material")) if is_clear else widest
         if spreads[j] < SMALLEST_SHARE * scale:
             continue
@@ -185,9 +184,9 @@ def _scale(own: float, widest: float, material: float | None) -> float:
     """What the changes of a column that stands clear of its noise are measured against: its own range, but no less than
     makes its smallest change material. Those of another one: the largest column's range, for all share a unit.
 
-    Where nothing says what is material in that unit, SMALL_COLUMN of the largest column's range will do.
+    Where the metric itself does not declare what is material, SMALL_COLUMN of the largest column's range will do.
     """
-    least = SMALL_COLUMN * widest if material is None else float(material) / SMALLEST_SHARE
+    least = float(material) / SMALLEST_SHARE if material else SMALL_COLUMN * widest
     return min(max(own, least), widest)
 
 
@@ -200,10 +199,15 @@ def _material(name: str, variable: xr.DataArray, values: np.ndarray) -> float:
 
 
 def _bounds(name: str, variable: xr.DataArray, values: np.ndarray) -> tuple[float, float]:
-    """The declared bounds of a metric (attribute `bounds`), those of an accuracy by its name (in per cent if it is)."""
+    """The declared bounds of a metric (attribute `bounds`, or CF's valid_min and valid_max).
+
+    Those of an accuracy by its name, in per cent if it is.
+    """
     declared = np.atleast_1d(variable.attrs.get("bounds", ()))
     if len(declared) == 2:
         return float(declared[0]), float(declared[1])
+    if "valid_min" in variable.attrs and "valid_max" in variable.attrs:
+        return float(variable.attrs["valid_min"]), float(variable.attrs["valid_max"])
     if name.endswith("accuracy"):
         return 0.0, 1.0 if np.max(values) <= 1.5 else 100.0
     return -np.inf, np.inf

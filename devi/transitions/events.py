@@ -2,10 +2,10 @@
 
 The clearest change starts an event; others join the nearest event whose 10-90% span holds their midpoint, or whose
 midpoint lies in theirs. Two columns of one metric (two features) share an event only if their midpoints fall between
-the same checkpoints: features that enter at distinguishable dates stay two transitions. A bend of a column makes no
-event, nor does one where a bounded metric arrives at its bound, nor a change without evidence of its own, which a fit
-gave to a curve because others have it. Context (ranks.py) comes last and joins what overlaps it, so that one change is
-not reported twice.
+the same checkpoints, or nearer together than AT_ONCE of the time that either takes: else they stay two transitions. A
+bend of a column makes no event, nor does one where a bounded metric arrives at its bound, nor a change without evidence
+of its own, which a fit gave to a curve because others have it. Context (ranks.py) comes last and joins what overlaps
+it, so that one change is not reported twice.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from devi.transitions.detector import FEWEST_BESIDE, Change
 from devi.transitions.fit import WIDEST
 
 FOLLOWS_WITHIN = 0.1  # decades: what only follows an event may lag it by so much
-FAINT = 0.2  # of the metric's range: a column that changes by less joins an event and makes none
+FAINT = 0.2  # of what its changes are measured against: a column that changes by less joins an event and makes none
 AT_ONCE = 0.25  # of the narrower one's width: two columns whose midpoints are nearer move together
 ARRIVED = 0.05  # of the distance between its bounds: where a metric has reached one
-OBVIOUS = 0.3  # of a metric's range: a change that nobody would overlook
+OBVIOUS = 0.3  # of what its changes are measured against: a change that nobody would overlook
 SIGNAL = 2.5  # times the noise
 READJUSTMENT = 0.6  # of a column's largest change: smaller ones of the same column join an event or are dropped
 

@@ -46,6 +46,15 @@ def local_noise(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.concatenate([sigma[:1], sigma, sigma[-1:]])
 
 
+def roughness(x: np.ndarray, y: np.ndarray) -> float:
+    """Standard deviation of what is no smooth course, at whichever lag there is most of it: of smoothed noise as well.
+
+    Half of the points decide: a change that takes fewer of them than that does not count.
+    """
+    lags = [lag for lag in (1, 3, 7) if 2 * lag < len(x)]
+    return 1.4826 * max(float(np.median(_chord(x, y, lag))) for lag in lags)
+
+
 def inflation(x: np.ndarray, y: np.ndarray, sigma: np.ndarray) -> float:
     """A first guess of the noise's variance × autocorrelation time over sigma², from chords of lag 1, 2 and 3.
 

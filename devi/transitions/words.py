@@ -49,10 +49,11 @@ def name_of(curve: Curve, trajectories: xr.Dataset) -> str:
     if curve.index is None:
         return word
     column = column_of(trajectories[curve.metric], curve.index)
-    if column.dimension == f"{curve.metric}_axis0" or column.dimension in word.split():
+    if column.dimension in ("parameter", "restriction"):
+        return f"{word} of {column.name}"
+    if column.dimension in (f"{curve.metric}_axis0", word.split()[0]):
         return f"{word} {column.name}"
-    is_name = column.dimension in ("parameter", "restriction")
-    return f"{word} of {column.name if is_name else f'{column.dimension} {column.name}'}"
+    return f"{word} of {column.dimension} {column.name}"
 
 
 def listed(words: Sequence[str]) -> str:

@@ -3,10 +3,14 @@ import pytest
 import torch
 import xarray as xr
 
+from devi.analysis import analyze
 from devi.errors import DeviError
 from devi.metrics.metric import Metric, labels
 from devi.tasks.superposition import Superposition
 from devi.training import train
+from devi.transitions.curves import curves_of
+
+QUICK = {"llc": {"draws": 10, "chains": 2, "burn_in": 5, "step_size": 1e-4, "n_beta": 10.0, "localization": 10.0}}
 
 
 @pytest.fixture
@@ -40,32 +44,63 @@ def test_arrays_and_several_values_by_name(run):
     assert result["largest"].shape == (4,)
 
 
-def test_what_a_metric_declares_is_with_its_values_even_after_they_were_saved(run, tmp_path):
-    class Share(Metric):
-        dims = ("feature",)
-        bounds = (0.0, 1.0)
-        material = 0.1
-        monotone = "up"
+class Share(Metric):
+    dims = ("feature",)
+    bounds = (0.0, 1.0)
+    material = 0.1
+    monotone = "up"
 
-        def at(self, model, task):
-            return model.W.norm(dim=0).clamp(0, 1).numpy()
+    def at(self, model, task):
+        return model.W.norm(dim=0).clamp(0, 1).numpy()
 
+
+def test_what_a_metric_declares_is_with_its_values_however_often_they_are_saved(run, tmp_path):
     result = Share().over(run)
     assert result["share"].dims == ("step", "feature")
-    result.to_netcdf(tmp_path / "share.nc", engine="h5netcdf")
-    known = xr.load_dataset(tmp_path / "share.nc", engine="h5netcdf")["share"].attrs
-    assert (known["material"], *known["bounds"], known["monotone"]) == (0.1, 0.0, 1.0, "up")
+    for name in ("once.nc", "twice.nc"):
+        result.to_netcdf(tmp_path / name, engine="h5netcdf")
+        result = xr.load_dataset(tmp_path / name, engine="h5netcdf")
+    known = result["share"].attrs
+    assert (known["material"], known["valid_min"], known["valid_max"], known["monotone"]) == (0.1, 0.0, 1.0, "up")
+    result["share"].values[:] = np.linspace(0, 1, 4)[:, None]
+    steps = np.geomspace(1, 100, 30)
+    curves, _ = curves_of(xr.Dataset({"share": ("step", np.linspace(0, 1, 30), known)}, coords={"step": steps}))
+    assert (curves[0].bounds, curves[0].material, curves[0].monotone) == ((0.0, 1.0), 0.1, 1)
 
 
-def test_an_axis_without_a_name_is_told(run):
+def test_an_analysis_with_declared_metrics_is_taken_up_from_its_cache(run, tmp_path):
+    first, second = (analyze(run, metrics=[Share()], settings=QUICK, cache=tmp_path / "cache") for _ in range(2))
+    second.save(tmp_path)
+    assert first.trajectories["share"].identical(second.trajectories["share"])
+
+
+@pytest.mark.parametrize("dims", [("feature",), ("step", "feature"), ("flat", "feature")])
+def test_an_axis_without_a_usable_name_is_told(run, dims):
     class Flat(Metric):
-        dims = ("feature",)
-
         def at(self, model, task):
             return model.W.numpy()
 
-    with pytest.raises(DeviError, match=r"shape \(2, 6\), and dims = \('feature',\)"):
+    Flat.dims = dims
+    with pytest.raises(DeviError, match=r"metric Flat: at\(\) gave an array of shape \(2, 6\), and dims = "):
         Flat().over(run)
+
+
+@pytest.mark.parametrize("declared", [{"bounds": (1, 0)}, {"monotone": "increasing"}, {"material": -1.0}])
+def test_what_cannot_be_meant_is_told(run, declared):
+    wrong = type("Wrong", (Norm,), declared)
+    with pytest.raises(DeviError, match=r"metric Wrong: bounds = .*expected \(low, high\) that increase"):
+        wrong().over(run)
+
+
+def test_two_axes_of_one_name_and_two_lengths_are_told(run):
+    class Rows(Metric):
+        dims = ("feature",)
+
+        def at(self, model, task):
+            return model.W.norm(dim=1).numpy()
+
+    with pytest.raises(DeviError, match="one name cannot have two lengths"):
+        analyze(run, metrics=[Share(), Rows()], settings=QUICK)
 
 
 def test_gradients_are_off_and_can_be_opened(run):

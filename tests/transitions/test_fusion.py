@@ -123,17 +123,32 @@ def test_a_small_column_makes_an_event_where_it_is_material(size, material, coun
 
 
 @pytest.mark.slow
-def test_small_columns_of_noise_beside_one_that_moves_are_no_events():
-    """6 runs of 59 null columns with noise of lag-one correlation 0.8 and a slow trend: no alarm, so a rate below 1%
-    a column with 97% confidence."""
-    for seed in range(6):
-        random = np.random.default_rng(seed)
-        noise = random.normal(size=(len(X), 60))
+@pytest.mark.parametrize("smoothed", [False, True])
+def test_small_columns_of_noise_beside_one_that_moves_are_no_events(smoothed):
+    """4 runs of 39 null columns each, of correlated noise (0.8) and a slow trend, or of noise that was smoothed, which
+    has a far larger range than the distance between neighbours shows: no alarm."""
+    window = np.hanning(9)[1:-1]
+    for seed in range(4):
+        noise = np.random.default_rng(seed).normal(size=(len(X), 40))
         for i in range(1, len(X)):
             noise[i] = 0.8 * noise[i - 1] + 0.6 * noise[i]
-        columns = 0.02 * noise + np.linspace(0, 0.1, 60) * np.exp(-STEPS / 300)[:, None]
+        columns = 0.02 * noise + np.linspace(0, 0.1, 40) * np.exp(-STEPS / 300)[:, None]
+        if smoothed:
+            columns = np.stack([np.convolve(one, window / window.sum(), mode="same") for one in 0.03 * noise.T], axis=1)
         columns[:, 0] += sigmoid(300, 0.3)
         assert [one.support[0].index for one in find_transitions(run(m=columns))] == [0]
+
+
+@pytest.mark.parametrize(("other", "count"), [(330, 1), (450, 2)])
+def test_columns_whose_dates_are_nearer_than_a_quarter_of_their_widths_move_together(other, count):
+    heads = np.stack([sigmoid(300, 0.4), 0.9 * sigmoid(other, 0.4)], axis=1)
+    assert len(find_transitions(run(heads=heads))) == count
+
+
+def test_one_point_far_off_does_not_hide_a_change():
+    y = sigmoid(300, 0.3)
+    y[20] = 1e7
+    assert len(find_transitions(run(a=y))) == 1
 
 
 def test_the_modes_of_a_deep_linear_network_are_all_found_in_one_metric():
