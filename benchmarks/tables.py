@@ -31,3 +31,10 @@ def put_table(
         text += f"\n{begin}\n{end}\n"
     before, rest = text.split(begin, 1)
     page.write_text(before + begin + "\n" + "\n".join(lines) + "\n" + end + rest.split(end, 1)[1])
+
+
+def rows_of(name: str, page: Path = README) -> list[list[str]]:
+    """The rows of a table that is there already, as text; none if it is not."""
+    lines = page.read_text().partition(f"<!-- begin {name} -->")[2].partition(f"<!-- end {name} -->")[0].splitlines()
+    table = [line for line in lines if line.startswith("| ")][1:]  # without its header; the rule begins otherwise
+    return [line.removeprefix("| ").removesuffix(" |").split(" | ") for line in table]
