@@ -1,6 +1,6 @@
 """Are the transitions of real training runs found, and nothing else? python benchmarks/real_runs.py [--quick] [--write]
 
-Trains the built-in tasks and those of examples/, by default seeds 0 to 4, analyzes every run as `devi analyze` does,
+Trains the built-in tasks and those of examples/, by default seeds 0 to 9, analyzes every run as `devi analyze` does,
 and holds the reported transitions against dates that rules read off the curves:
 
   superposition    a feature of final norm > 0.5 enters where its norm crosses half its final value, from the fifth
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--keep", type=Path, help="keep runs and results here")
     parser.add_argument("--only", default="", help="only the case of this name, in a table of its own")
-    parser.add_argument("--seeds", default="0:5", help="first and, exclusive, last seed: 0:5")
+    parser.add_argument("--seeds", default="0:10", help="first and, exclusive, last seed: 0:10")
     options = parser.parse_args()
     seeds = range(*(int(end) for end in options.seeds.split(":")))
     rows: list[list[object]] = []
@@ -66,7 +66,7 @@ def main() -> None:
         print(*row, sep=" | ")
     if options.write:
         note = f"{'Without' if options.quick else 'With'} the learning coefficient."
-        seeds_told = "" if options.seeds == "0:5" else f", seeds {options.seeds}"
+        seeds_told = "" if options.seeds == "0:10" else f", seeds {options.seeds}"
         name = f"real runs{options.only and ', ' + options.only}{seeds_told}"
         put_table(name, header, rows, f"{note} {len(rows) - len(failed)} of {len(rows)} pass.")
         put_table(name.replace("real runs", "real run figures"), HEADER, figures, note)
