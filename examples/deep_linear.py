@@ -1,7 +1,7 @@
 """Deep linear networks and matrix completion: modes that are learned one by one, the largest first.
 
 devi train examples/deep_linear.py:DeepLinear
-devi analyze checkpoints/deep-linear-seed0 --task examples/deep_linear.py:DeepLinear
+devi analyze checkpoints/deep_linear-seed0 --task examples/deep_linear.py:DeepLinear
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Adding numbers digit by digit: a transformer learns each digit of the sum, and the carry, at a time of its own.
 
 devi train examples/digit_addition.py:DigitAddition
-devi analyze checkpoints/digit-addition-seed0 --task examples/digit_addition.py:DigitAddition
+devi analyze checkpoints/digit_addition-seed0 --task examples/digit_addition.py:DigitAddition
 """
 
 from dataclasses import dataclass
