@@ -4,8 +4,8 @@
 
 A peer takes as many gradients as devi's final sampling took, at most MOST: more change its error, not its bias. "Best"
 is the setting whose estimate is nearest to λ: a choice that only somebody who knows λ can make, in the peers' favour.
-devinterp 1.3.2 cannot be installed beside 2: it is put into a folder of its own under ~/.cache/devi, and shadows it
-in its own process.
+devinterp 1.3.2 cannot be installed beside 2: it is put into a folder of its own under ~/.cache/devi, and shadows
+version 2 in its own process.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from devi.metrics.learning_coefficient import LearningCoefficient
 HERE = Path(__file__).parent
 OLD = Path.home() / ".cache" / "devi" / "devinterp-1.3.2"
 MOST = 30_000
+NEAR = 5  # per cent
+SUMMARY = ("by", "cases", f"within {NEAR}% of λ", "further off, flagged", "further off, not flagged")
 HEADER = ("case", "λ", "by", "setting", "estimate ± error", "off", "flags", "gradients", "seconds")
 
 
@@ -62,6 +64,19 @@ def asked(child: subprocess.Popen[str], case: str, gradients: int) -> dict[str, 
 
 def off(estimate: float, truth: float) -> str:
     return f"{100 * (estimate / truth - 1):+.0f}%" if math.isfinite(estimate) else "not a number"
+
+
+def summary(table: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Of each way: how many of its estimates are near λ, and how many of the others say by a flag that they are not."""
+    rows = []
+    for way in dict.fromkeys(row[2] for row in table):
+        found = [
+            (float(row[5].rstrip("%")) if row[5].endswith("%") else math.inf, row[6]) for row in table if row[2] == way
+        ]
+        far = [flags for distance, flags in found if abs(distance) > NEAR]
+        silent = sum(flags in ("-", "has none") for flags in far)
+        rows.append([way, str(len(found)), str(len(found) - len(far)), str(len(far) - silent), str(silent)])
+    return rows
 
 
 def peers(names: Sequence[str] | None, write: bool) -> None:
@@ -100,6 +115,7 @@ def peers(names: Sequence[str] | None, write: bool) -> None:
             others = [row for row in rows_of("llc peers") if row[0] in order and row[0] not in {row[0] for row in rows}]
             table = sorted([*others, *rows], key=lambda row: order[row[0]])
             put_table("llc peers", HEADER, table, f"One seed, one thread a process; peers: at most {MOST:,} gradients.")
+            put_table("llc peers, summary", SUMMARY, summary(table), "Of the cases in the table above.")
     for child in children:
         assert child.stdin is not None
         child.stdin.close()

@@ -80,12 +80,17 @@ class Metric:
 
     def _known(self) -> dict[str, Any]:
         """What the class declares, as attributes; bounds as CF's valid_min and valid_max."""
-        low, high = self.bounds or (-np.inf, np.inf)
-        material = 0.0 if self.material is None else self.material
-        if not (low < high and 0 <= material < np.inf and self.monotone in (None, "up", "down")):
+        try:
+            low, high = map(float, self.bounds or (-np.inf, np.inf))
+            material = float(self.material or 0.0)
+            is_right = low < high and 0 <= material < np.inf and self.monotone in (None, "up", "down")
+        except (TypeError, ValueError):
+            is_right = False
+        if not is_right:
             raise DeviError(
                 f"metric {type(self).__name__}: bounds = {self.bounds}, material = {self.material}, monotone ="
-                f" {self.monotone!r}; expected (low, high) that increase, a size of 0 or more, 'up' or 'down'."
+                f" {self.monotone!r}; expected (low, high) that increase, infinite"
+                " if there is none, a size of 0 or more, 'up' or 'down'."
             )
         known = {"valid_min": low, "valid_max": high} if self.bounds else {}
         known |= {"material": material} if material else {}

@@ -16,7 +16,7 @@ from devi.transitions.transition import Skipped
 FEWEST = 10  # checkpoints with finite values; below it a curve cannot tell a change (3 parameters) from a trend (4)
 NOISE_FLOOR = 0.025  # of the range: what a smooth null is allowed to miss on a noise-free run before it counts
 SMALLEST_SHARE = 0.1  # of what its changes are measured against: a smaller one is none
-CLEAR = 40.0  # times its roughness: that of noise, correlated or smoothed, is a range of one to two dozen
+CLEAR = 40.0  # times its roughness: noise alone, correlated or smoothed, has a range of at most two dozen times that
 SMALL_COLUMN = 0.2  # of the largest column's range: what the changes of a smaller column are measured against
 MATERIAL = {"nats": 0.02, "accuracy": 0.02}  # smaller changes are no structure; only for metrics that declare a unit
 MATERIAL_SHARE = {"squared error": 0.02}  # the same, of the values' median: no size of a squared error is known

@@ -2,7 +2,7 @@
 
 The clearest change starts an event; others join the nearest event whose 10-90% span holds their midpoint, or whose
 midpoint lies in theirs. Two columns of one metric (two features) share an event only if their midpoints fall between
-the same checkpoints, or nearer together than AT_ONCE of the time that either takes: else they stay two transitions. A
+the same checkpoints, or nearer together than AT_ONCE of the shorter of their spans: else they stay two transitions. A
 bend of a column makes no event, nor does one where a bounded metric arrives at its bound, nor a change without evidence
 of its own, which a fit gave to a curve because others have it. Context (ranks.py) comes last and joins what overlaps
 it, so that one change is not reported twice.

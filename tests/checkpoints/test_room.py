@@ -224,20 +224,28 @@ def test_a_recorder_goes_on_though_its_segment_is_cut_and_what_is_gone_is_told(t
         assert len(run.findings) > 0
 
 
-def test_a_run_whose_last_segment_was_cut_is_resumed_with_what_is_left(tmp_path):
+@pytest.mark.parametrize("has_slot", [False, True])
+def test_a_run_whose_last_segment_was_cut_is_resumed_with_what_is_left(tmp_path, has_slot):
     script = f"""
         import os
+        from pathlib import Path
         from torch import nn
         from devi import Recorder
-        record = Recorder({str(tmp_path / "run")!r}, state={{}}, notice=lambda text: None)
+        run = Path({str(tmp_path / "run")!r})
+        record = Recorder(run, state={{}}, notice=lambda text: None)
         for step in range(10):
-            record(step, nn.Linear(2, 2))
+            record(step, model := nn.Linear(2, 2))
+        record.keep(9, model)  # waits for the slot that the thread may be writing
+        for slot in run.glob("resume-*") if not {has_slot} else ():
+            slot.unlink()
         os._exit(0)
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
     os.truncate(tmp_path / "run" / "segment-000000.h5", 4096)
     notices = []
+    model = nn.Linear(2, 2)
     with Recorder(tmp_path / "run", state={}, resume=True, notice=notices.append) as record:
-        record(20, nn.Linear(2, 2))
+        assert record.restore(model) == (9 if has_slot else None)
+        record(20, model)
     assert any("segment-000000.h5" in notice for notice in notices)
     assert open_run(tmp_path / "run").steps.tolist()[-1] == 20

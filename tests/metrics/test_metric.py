@@ -85,7 +85,10 @@ def test_an_axis_without_a_usable_name_is_told(run, dims):
         Flat().over(run)
 
 
-@pytest.mark.parametrize("declared", [{"bounds": (1, 0)}, {"monotone": "increasing"}, {"material": -1.0}])
+@pytest.mark.parametrize(
+    "declared",
+    [{"bounds": (1, 0)}, {"bounds": (0, None)}, {"bounds": 1}, {"monotone": "increasing"}, {"material": -1.0}],
+)
 def test_what_cannot_be_meant_is_told(run, declared):
     wrong = type("Wrong", (Norm,), declared)
     with pytest.raises(DeviError, match=r"metric Wrong: bounds = .*expected \(low, high\) that increase"):
