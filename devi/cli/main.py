@@ -11,6 +11,7 @@ import typer
 import devi
 from devi.cli import analyze, calibrate, convert, demo, detect, doctor, names, repair, show, train, verify
 from devi.cli.exit_codes import Exit
+from devi.cli.waiting import sleep_soon
 from devi.errors import DeviError, shown, system_error
 
 INTERRUPTED = "devi: interrupted; everything finished so far is kept."
@@ -53,6 +54,7 @@ app.command("metrics", short_help="Metrics, their settings and sources")(names.m
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit; the entry point of the `devi` script."""
+    sleep_soon()
     sys.exit(run(arguments))
 
 
