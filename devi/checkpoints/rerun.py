@@ -34,7 +34,7 @@ def check_same_run(path: Path, stored: Mapping[str, Any], now: Mapping[str, Any]
 def check_same_layout(path: Path, stored: Layout, now: Layout) -> None:
     if now == stored:
         return
-    old, new = ({t.name: f"{t.dtype} {t.shape}" for t in layout.tensors} for layout in (stored, now))
+    old, new = (_forms(layout) for layout in (stored, now))
     for name in [*old, *new]:
         if old.get(name) != new.get(name):
             raise DeviError(
@@ -42,8 +42,14 @@ def check_same_layout(path: Path, stored: Layout, now: Layout) -> None:
                 " so far. One run has one layout: build the model as before, or record to another --out."
             )
     raise DeviError(
-        f"{path}: the model's parameters changed their order or ties. Build it as before, or record to another --out."
+        f"{path}: the model's parameters changed their order. Build it as before, or record to another --out."
     )
+
+
+def _forms(layout: Layout) -> dict[str, str]:
+    """What each name of a tensor stands for, in words."""
+    forms = {tensor.name: f"{tensor.dtype} {tensor.shape}" for tensor in layout.tensors}
+    return forms | {name: f"tied to '{tensor.name}'" for tensor in layout.tensors for name in tensor.tied}
 
 
 def check_same_bytes(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import operator
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from devi.checkpoints.provenance import environment, provenance
 from devi.checkpoints.rerun import check_same_bytes, check_same_layout, check_same_run, elsewhere
 from devi.checkpoints.resume import apply, newest_slot
 from devi.checkpoints.segment import SEGMENT_BYTES
-from devi.checkpoints.source import Source
+from devi.checkpoints.source import Source, checked_step
 from devi.checkpoints.state import get_state
 from devi.checkpoints.store import Store
 from devi.checkpoints.tensors import unwrapped
@@ -64,7 +63,7 @@ class Recorder:
         self._state = None if state is None else dict(state)
         for name, thing in (self._state or {}).items():
             get_state(name, thing)  # raises DeviError now rather than at the first checkpoint
-        self._previous: int | None = None  # the last step recorded here
+        self._previous = -1  # the last step recorded here
         self._resume, self._restored = resume, False
         self._source: Source | None = None
         self._has_told_bits_differ = self._is_closed = False
@@ -97,13 +96,14 @@ class Recorder:
         A step that is stored already (after a resume) must give the stored bytes.
         """
         source, store = self._source, self._store
-        step = step if type(step) is int else operator.index(step)
-        if self._previous is not None and step <= self._previous:
-            raise DeviError(f"{self.path}: step {step} was recorded after step {self._previous}. Steps must increase.")
+        step = step if type(step) is int else checked_step(step, self.path)
+        if step <= self._previous:
+            where = f"{self.path}: step {checked_step(step, self.path)}"
+            raise DeviError(f"{where} was recorded after step {self._previous}. Steps must increase.")
         if source is None or not source.copy_as_before(store.buffer, model, step, scalars):
             if source is None or not source.is_still(model):
                 source = self._bind(model, tuple(scalars))
-            source.copy_to(store.buffer, step, scalars, self.path)
+            source.copy_to(store.buffer, checked_step(step, self.path), scalars, self.path)
         try:
             if store.last_step is None or step > store.last_step:
                 store.append(step)

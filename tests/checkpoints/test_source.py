@@ -72,6 +72,87 @@ def test_the_same_memory_seen_as_something_else_is_refused(tmp_path, change, tex
             record(1, model)
 
 
+@pytest.mark.parametrize("other", [torch.float8_e5m2, torch.uint8])
+def test_another_dtype_of_the_same_stored_form_is_refused_by_the_full_name(tmp_path, other):
+    model = nn.Sequential(nn.Identity(), nn.Module())
+    model[1].register_buffer("scale", torch.tensor([1.0, 2.0, 3.0]).to(torch.float8_e4m3fn))
+    with Recorder(tmp_path / "run", notice=quiet) as record:
+        record(0, model)
+        model[1].scale = model[1].scale.view(other)
+        name = str(other).removeprefix("torch.")
+        with pytest.raises(DeviError, match=rf"'1.scale' is now {name} of shape \(3,\); .* with float8_e4m3fn"):
+            record(1, model)
+
+
+def sparing():
+    """A model with tied weights, a buffer that is None, one that is empty, and no bias."""
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
+    model[1].weight = model[0].weight
+    model.register_buffer("mask", None)
+    model.register_buffer("queue", torch.empty(0))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda m: setattr(m[1], "weight", nn.Parameter(torch.ones(2, 2))), "'1.weight' is .* now and tied to '0.weig"),
+        (lambda m: m.load_state_dict(m.state_dict(), assign=True), "'1.weight' is .* now and tied to '0.weight'"),
+        (lambda m: setattr(m[0], "bias", nn.Parameter(torch.ones(2))), "'0.bias' is .* now and absent"),
+        (lambda m: setattr(m, "mask", torch.ones(3)), r"'mask' is float32 \(3,\) now and absent"),
+        (lambda m: setattr(m, "queue", torch.ones(3)), r"'queue' is float32 \(3,\) now and float32 \(0,\)"),
+        (lambda m: setattr(m.queue, "data", torch.ones(3)), r"'queue' is float32 \(3,\) now and float32 \(0,\)"),
+    ],
+)
+@pytest.mark.parametrize("steps", [1, 2])
+def test_what_had_no_field_of_its_own_and_gets_values_later_is_refused(tmp_path, change, text, steps):
+    model = sparing()
+    with Recorder(tmp_path / "run", notice=quiet) as record:
+        for step in range(steps):
+            record(step, model)
+        change(model)
+        with pytest.raises(DeviError, match=f"{text}.*One run has one layout"):
+            record(steps, model)
+
+
+def test_weights_that_are_replaced_and_tied_again_are_recorded(tmp_path):
+    model = sparing()
+    with Recorder(tmp_path / "run", notice=quiet) as record:
+        for step in range(4):
+            model[0].weight = model[1].weight = nn.Parameter(torch.full((2, 2), float(step)))
+            model.queue = torch.empty(0)
+            record(step, model)
+    run = open_run(tmp_path / "run")
+    np.testing.assert_array_equal(run.parameters()["0.weight"][:, 0, 0], np.arange(4))
+    assert run.layout.parameters["0.weight"].tied == ("1.weight",)
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+@pytest.mark.parametrize("value", [None, torch.ones(3), 1j, torch.tensor(1j), 10**400, "high"])
+def test_a_scalar_that_is_no_number_is_named_and_the_run_goes_on(tmp_path, steps, value):
+    model = nn.Linear(1, 1)
+    with Recorder(tmp_path / "run", notice=quiet) as record:
+        for step in range(steps):
+            record(step, model, accuracy=1, loss=0.5)
+        with pytest.raises(DeviError, match="scalar 'loss' is .*, expected one real number"):
+            record(steps, model, accuracy=1, loss=value)
+        record(steps, model, accuracy=1, loss=0.25)
+    assert open_run(tmp_path / "run").scalars.loss.values.tolist() == [0.5] * steps + [0.25]
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+@pytest.mark.parametrize("step", [-1, 2**63, 1.5])
+def test_a_step_that_a_record_cannot_hold_is_refused(tmp_path, steps, step):
+    model = nn.Linear(1, 1)
+    with Recorder(tmp_path / "run", notice=quiet) as record:
+        for before in range(steps):
+            record(before, model)
+        with pytest.raises(DeviError, match=f"{step} is no step: expected a whole number from 0 on"):
+            record(step, model)
+        record(steps, model)
+    assert open_run(tmp_path / "run").steps.tolist() == [*range(steps), steps]
+
+
 @pytest.mark.parametrize(
     ("task", "settings", "preset", "count"),
     [
