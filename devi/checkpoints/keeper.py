@@ -37,7 +37,7 @@ class SlotKeeper:
         is_due = now >= self._next_slot and not self._store.is_syncing
         if not is_due and now < self._next_snapshot:
             return
-        shot = snapshot(step, model, self._state)
+        shot = self._taken(step, model)
         if shot.size > MOST_COPY_BYTES:
             self._next_snapshot = math.inf
             if is_due:
@@ -52,13 +52,17 @@ class SlotKeeper:
 
     def keep(self, step: int, model: nn.Module) -> None:
         """Write the state as it stands, and return when that is done."""
-        self._write_now(snapshot(step, model, self._state))
+        self._write_now(self._taken(step, model))
 
     def close(self) -> None:
         """Write the latest copy, if nothing later is written."""
         self._store.sync()  # also waits for the thread
         if self._snapshot is not None and self._snapshot.step > self._written_step and self._store.run_id is not None:
             self._write(self._snapshot)
+
+    def _taken(self, step: int, model: nn.Module) -> Snapshot:
+        assert self._store.last_step is not None
+        return snapshot(step, self._store.last_step, model, self._state)
 
     def _write_now(self, shot: Snapshot) -> None:
         self._store.sync()  # the records that the state builds on are made durable first

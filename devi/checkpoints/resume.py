@@ -37,6 +37,7 @@ class Snapshot(NamedTuple):
     """The state of a run between two optimizer steps."""
 
     step: int
+    recorded: int  # the last step that was recorded until then
     structure: Any
     arrays: list[np.ndarray]
 
@@ -58,7 +59,7 @@ class Slot(NamedTuple):
     content: dict[str, Any]
 
 
-def snapshot(step: int, model: nn.Module, state: dict[str, Any]) -> Snapshot:
+def snapshot(step: int, recorded: int, model: nn.Module, state: dict[str, Any]) -> Snapshot:
     """The model, the user's objects and every random number generator, in their own memory where it is the CPU's."""
     content = {
         "model": dict(model.state_dict()),
@@ -70,7 +71,7 @@ def snapshot(step: int, model: nn.Module, state: dict[str, Any]) -> Snapshot:
     arrays: list[np.ndarray] = []
     structure = {name: encode(value, arrays, name) for name, value in content.items()}
     structure["state"] = {name: encode(get_state(name, thing), arrays, name) for name, thing in state.items()}
-    return Snapshot(step, structure, arrays)
+    return Snapshot(step, recorded, structure, arrays)
 
 
 def apply(slot: Slot, model: nn.Module, state: dict[str, Any], where: Path) -> str | None:
@@ -132,6 +133,7 @@ def write_slot(folder: Path, counter: int, run_id: str, shot: Snapshot) -> None:
         "schema": SCHEMA,
         "run_id": run_id,
         "step": shot.step,
+        "recorded": shot.recorded,
         "counter": counter,
         "structure": shot.structure,
         "arrays": places,

@@ -1,6 +1,7 @@
 """Slot file: what a resume slot holds, checked byte for byte before anything is made of it; needs no torch, no h5py.
 
-The user block's JSON names the arrays: dtype, shape, offset, SHA-256.
+The user block's JSON names the arrays: dtype, shape, offset, SHA-256. `recorded` is the run's last checkpoint when the
+state was taken, which keep() may do later than that; older slots do not say it, and count as taken at a checkpoint.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class SlotFile(NamedTuple):
     """A slot of which every array is intact. `structure` says how they are put together (state.decode)."""
 
     step: int
+    recorded: int
     counter: int
     run_id: str
     structure: dict[str, Any]
@@ -52,8 +54,10 @@ def read_slot_file(path: Path) -> SlotFile:
             if content["schema"] != SCHEMA:
                 raise BlockError(f"schema {content['schema']!r} is not the one this devi reads ({SCHEMA})")
             step, counter, structure = content["step"], content["counter"], content["structure"]
-            if not (type(step) is type(counter) is int and 0 <= step < 2**63 and 0 <= counter < 2**63):
-                raise BlockError(f"step {step!r} or counter {counter!r} is not a whole number from 0 on")
+            recorded = content.get("recorded", step)
+            for name, number in (("step", step), ("counter", counter), ("last recorded step", recorded)):
+                if type(number) is not int or not 0 <= number < 2**63:
+                    raise BlockError(f"its {name}, {number!r}, is not a whole number from 0 on")
             if type(structure) is not dict or type(structure["state"]) is not dict:
                 raise BlockError("it has no structure")
             arrays: list[np.ndarray] = []
@@ -61,7 +65,7 @@ def read_slot_file(path: Path) -> SlotFile:
             for place in content["arrays"]:
                 arrays.append(_read_array(descriptor, free, size, place))
                 free -= arrays[-1].nbytes
-            return SlotFile(step, counter, str(content["run_id"]), structure, arrays)
+            return SlotFile(step, recorded, counter, str(content["run_id"]), structure, arrays)
         except BlockError:
             raise
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:

@@ -77,8 +77,8 @@ def misplaced(slots: dict[str, SlotFile], records: Records) -> list[Finding]:
     for name, slot in slots.items():
         if records.segments and slot.run_id != records.layout_header.metadata.get("run_id"):
             wrong.append(_about(name, "it belongs to another run"))
-        elif len(records.steps) and slot.step > records.steps[-1] and not (records.folder / REPAIR_NOTE).exists():
-            lost = f"it stands at step {slot.step}; the checkpoints after step {records.steps[-1]} are lost"
+        elif len(records.steps) and slot.recorded > records.steps[-1] and not (records.folder / REPAIR_NOTE).exists():
+            lost = f"it builds on step {slot.recorded}; the checkpoints after step {records.steps[-1]} are lost"
             wrong.append(_about(name, lost))
     return wrong
 

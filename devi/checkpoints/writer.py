@@ -156,7 +156,7 @@ class Recorder:
 
     def keep(self, step: int, model: nn.Module) -> None:
         """Write a resume slot now. Call it between two optimizer steps only."""
-        if self._keeper is None or self._store.run_id is None:
+        if self._keeper is None or self._store.last_step is None:
             raise DeviError(
                 f"{self.path}: keep() needs `state` and one recorded checkpoint: Recorder(path, state={{…}})."
             )

@@ -57,7 +57,7 @@ def test_a_data_loader_stopped_in_mid_epoch_goes_on_from_where_the_epoch_began(t
 
 def test_a_copy_of_the_state_has_memory_of_its_own_and_a_state_that_is_written_has_not():
     model = nn.Linear(4, 4)
-    shot = resume.snapshot(0, model, {})
+    shot = resume.snapshot(0, 0, model, {})
     weight = model.weight.detach().numpy()
     assert any(np.shares_memory(array, weight) for array in shot.arrays)
     assert not any(np.shares_memory(array, weight) for array in shot.copied().arrays)

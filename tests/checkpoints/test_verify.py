@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from devi import DeviError, Recorder, open_run
+from devi.checkpoints import resume
 from devi.checkpoints.header import read_header
 from devi.checkpoints.repair import repair
 from devi.checkpoints.verify import verify
@@ -163,6 +164,37 @@ def test_checkpoints_lost_from_the_end_are_told_by_the_resume_slot(tmp_path):
     path = written(tmp_path / "run", kept=RECORDS - 1)
     max(path.glob("segment-*.h5")).unlink()
     assert any("the checkpoints after step" in str(finding) for finding in verify(path).damage)
+
+
+def test_a_state_that_is_kept_between_two_checkpoints_is_no_damage(tmp_path):
+    path, model = tmp_path / "run", nn.Linear(2, 2)
+    with Recorder(path, state={}, notice=lambda text: None) as record:
+        for step in (0, 10):
+            record(step, model)
+        record.keep(13, model)
+    assert verify(path).damage == []
+    assert repair(path, tmp_path / "new")["lost"] == []
+    with Recorder(path, state={}, resume=True, notice=lambda text: None) as record:
+        assert record.restore(model) == 13
+        record(13, model)
+    assert verify(path).steps == [0, 10, 13]
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_a_slot_tells_of_lost_checkpoints_wherever_its_state_was_kept(tmp_path, monkeypatch, is_old):
+    """A slot of an older devi does not say on which checkpoint it builds: it counts as taken at one."""
+    path, model, real = tmp_path / "run", nn.Linear(2, 2), resume.packed
+    if is_old:
+        monkeypatch.setattr(resume, "packed", lambda about: real({k: about[k] for k in about if k != "recorded"}))
+    with Recorder(path, state={}, notice=lambda text: None, segment_bytes=300) as record:
+        for step in range(RECORDS):
+            record(step, model)
+        record.keep(RECORDS - 1 if is_old else 100, model)
+    assert verify(path).damage == []
+    max(path.glob("segment-*.h5")).unlink()
+    last = verify(path).steps[-1]
+    words = f"it builds on step {RECORDS - 1}; the checkpoints after step {last} are lost"
+    assert words in [finding.reason for finding in verify(path).damage]
 
 
 def test_repair_keeps_every_whole_record_bit_for_bit_and_touches_nothing(tmp_path, capsys):
