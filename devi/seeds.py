@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -214,6 +214,9 @@ class _Together:
                     part.result()
             except BaseException:
                 self.stop.set()
+                while not all(part.done() for part in parts):  # nor may a second Ctrl-C find them in mid-step
+                    with suppress(KeyboardInterrupt):
+                        wait(parts)
                 raise
 
     def _advance(self, seeds: list[_Seed], step: int, end: int) -> None:

@@ -1,4 +1,7 @@
 import json
+import os
+import signal
+import time
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -6,10 +9,12 @@ import pytest
 import torch
 
 from devi.checkpoints.reader import open_run
+from devi.checkpoints.writer import Recorder
 from devi.cli.main import run as command
 from devi.errors import DeviError
 from devi.plan import planned
 from devi.seeds import Wanted, train_seeds
+from devi.stack import Stack
 from devi.task import Batch, Task, settings_of
 from devi.tasks.modular_addition import ModularAddition
 from devi.tasks.superposition import Superposition
@@ -127,6 +132,28 @@ def test_an_interrupt_keeps_the_step_it_came_at_and_each_run_goes_on_alone(tmp_p
     alone = train(MINIBATCHES, tmp_path / "seed0", name="t", resume=True, notice=notices.append)
     assert any("goes on at step 17, but the run was begun elsewhere (seeds_at_once 2" in each for each in notices)
     same_bits(alone, train(MINIBATCHES, tmp_path / "whole", name="t"))
+
+
+def test_a_second_ctrl_c_waits_for_the_step_that_the_first_one_came_in(tmp_path, one_thread, monkeypatch):
+    real_update, real_keep, under_way, kept = Stack.update, Recorder.keep, [], []
+
+    def update(stack, step):
+        under_way.append(step)
+        for _ in range(2 * (step == 17)):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.3)  # the main thread takes it meanwhile
+        real_update(stack, step)
+        under_way.clear()
+
+    def keep(record, step, model):
+        kept.append((step, *under_way))
+        real_keep(record, step, model)
+
+    monkeypatch.setattr(Stack, "update", update)
+    monkeypatch.setattr(Recorder, "keep", keep)
+    with pytest.raises(KeyboardInterrupt):
+        train_seeds(wanted(MINIBATCHES, range(2), tmp_path), name="t")
+    assert kept == [(18,), (18,)]
 
 
 def test_seeds_at_different_steps_are_joined_by_those_ahead(tmp_path, one_thread):
