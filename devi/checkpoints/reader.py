@@ -61,6 +61,7 @@ class Run:
         self._given = task
         self._task: Task | None = task if isinstance(task, Task) else None
         self._whole: Run | None = None
+        self._is_chosen = False  # by `select`: these checkpoints and no others
         self.start = 0
         self._has_checked = False
 
@@ -246,7 +247,7 @@ class Run:
         if not isinstance(chosen, slice) and chosen.dtype != bool:
             chosen = chosen.astype(np.int64)
         run = Run(self._records, self._chosen(chosen), self._given)
-        run._task, run._has_checked = self._task, self._has_checked
+        run._task, run._has_checked, run._is_chosen = self._task, self._has_checked, True
         return run
 
     def _chosen(self, index: slice | np.ndarray) -> range | np.ndarray:
@@ -260,12 +261,13 @@ class Run:
         return run
 
     def refresh(self) -> int:
-        """Take in what a writer has committed since; returns how many checkpoints that are. A block stays as it is."""
-        if self._whole is not None:
+        """Take in what a writer has committed since; returns how many checkpoints that are. Blocks and selections stay
+        as they are."""
+        if self._is_chosen:
             return 0
         known = len(self._records.steps)
         new = self._records.refresh(is_live=self.is_live)
-        if self._places == range(known):
+        if isinstance(self._places, range):
             self._places = range(known + new)
         else:
             self._places = np.concatenate([self._places, np.arange(known, known + new)])

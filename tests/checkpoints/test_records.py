@@ -152,6 +152,26 @@ def test_a_reader_follows_a_writer_through_segments_and_its_end(tmp_path, model)
     assert run.problems == []
 
 
+def test_a_selection_stays_as_it_is_while_its_run_follows_the_writer(tmp_path, model):
+    with Recorder(tmp_path / "run", notice=lambda text: None) as record:
+        for step in range(4):
+            record(step, model)
+        run = open_run(tmp_path / "run")
+        chosen, block = run.select([0, 1, 3]), run.block(1, 3)
+        record(4, model)
+        assert (chosen.refresh(), block.refresh(), run.refresh()) == (0, 0, 1)
+    assert (chosen.steps.tolist(), block.steps.tolist(), len(run)) == ([0, 1, 3], [1, 2], 5)
+
+
+def test_a_damaged_run_that_was_checked_follows_its_writer(path, model):
+    damage(path, 1)
+    with Recorder(path, resume=True, notice=lambda text: None) as record:
+        run = open_run(path).check()
+        record(RECORDS, model)
+        assert run.refresh() == 1
+    assert run.steps.tolist() == [0, *range(2, RECORDS + 1)]
+
+
 def test_a_run_that_is_replaced_by_another_is_told(path, model):
     run = open_run(path)
     for file in path.iterdir():
