@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from devi.checkpoints.resume import Snapshot, snapshot, write_slot
+from devi.checkpoints.slot_file import SLOTS, counter_of
 from devi.checkpoints.store import Store
 
 SLOT_SECONDS = 10.0  # a killed run recomputes at most about this much; one that is told to end, next to nothing
@@ -25,7 +26,8 @@ class SlotKeeper:
     """
 
     def __init__(self, folder: Path, state: dict[str, Any], store: Store) -> None:
-        self.counter = 0
+        on_disk = [number for name in SLOTS if (number := counter_of(folder / name)) is not None]
+        self.counter = 1 + max(on_disk, default=-1)  # the slot with the highest one wins
         self._folder, self._state, self._store = folder, state, store
         self._snapshot: Snapshot | None = None  # the latest copy
         self._written_step = -1

@@ -41,7 +41,11 @@ def counter_of(path: Path) -> int | None:
             os.close(descriptor)
     except (BlockError, OSError):
         return None
-    return counter if type(counter) is int else None
+    return counter if _is_count(counter) else None
+
+
+def _is_count(number: Any) -> bool:
+    return type(number) is int and 0 <= number < 2**63
 
 
 def read_slot_file(path: Path) -> SlotFile:
@@ -56,7 +60,7 @@ def read_slot_file(path: Path) -> SlotFile:
             step, counter, structure = content["step"], content["counter"], content["structure"]
             recorded = content.get("recorded", step)
             for name, number in (("step", step), ("counter", counter), ("last recorded step", recorded)):
-                if type(number) is not int or not 0 <= number < 2**63:
+                if not _is_count(number):
                     raise BlockError(f"its {name}, {number!r}, is not a whole number from 0 on")
             if type(structure) is not dict or type(structure["state"]) is not dict:
                 raise BlockError("it has no structure")

@@ -156,12 +156,13 @@ class Recorder:
 
     def keep(self, step: int, model: nn.Module) -> None:
         """Write a resume slot now. Call it between two optimizer steps only."""
+        self._check_open()
         if self._keeper is None or self._store.last_step is None:
             raise DeviError(
                 f"{self.path}: keep() needs `state` and one recorded checkpoint: Recorder(path, state={{…}})."
             )
         with self._told_in_words():
-            self._keeper.keep(step, unwrapped(model))
+            self._keeper.keep(checked_step(step, self.path), unwrapped(model))
 
     def close(self) -> None:
         """Write the last state that was copied and the last segment at its exact size, and let the run go."""
@@ -193,8 +194,7 @@ class Recorder:
 
     def _bind(self, model: nn.Module, scalars: tuple[str, ...]) -> Source:
         """Fix where each field comes from; at the first record, the layout."""
-        if self._is_closed:
-            raise DeviError(f"{self.path}: this Recorder is closed. To go on: Recorder(path, ..., resume=True).")
+        self._check_open()
         store = self._store
         if store.layout is None:
             source = Source(model, scalars)
@@ -206,6 +206,10 @@ class Recorder:
                 self._check_same_run(unwrapped(model))
         self._source = source
         return source
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise DeviError(f"{self.path}: this Recorder is closed. To go on: Recorder(path, ..., resume=True).")
 
     def _check_same_run(self, model: nn.Module) -> None:
         if not self._restored and self._state is not None and newest_slot(self.path, self._store.run_id)[0]:

@@ -49,6 +49,18 @@ def epochs(path, *, stop_at=None, resume=False):
     return open_run(path)
 
 
+def test_what_is_kept_without_a_restore_is_what_the_next_restore_finds(tmp_path):
+    model = nn.Linear(2, 2)
+    with Recorder(tmp_path / "run", state={}, notice=lambda text: None) as record:
+        for step in range(4):
+            record(step, model)
+            record.keep(step, model)
+    with Recorder(tmp_path / "run", state={}, resume=True, notice=lambda text: None) as record:
+        record.keep(np.int64(7), model)
+    with Recorder(tmp_path / "run", state={}, resume=True, notice=lambda text: None) as record:
+        assert record.restore(model) == 7
+
+
 def test_a_data_loader_stopped_in_mid_epoch_goes_on_from_where_the_epoch_began(tmp_path):
     with pytest.raises(Stop):
         epochs(tmp_path / "run", stop_at=(2, 1))

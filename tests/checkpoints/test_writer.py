@@ -361,6 +361,16 @@ def test_a_closed_recorder_records_nothing(path):
     assert open_run(path).steps.tolist() == [0]
 
 
+def test_a_closed_recorder_keeps_nothing_in_a_run_that_another_one_writes(path):
+    model = nn.Linear(2, 2)
+    with Recorder(path, state={}, notice=quiet) as closed:
+        closed(0, model)
+    before = {file.name: file.read_bytes() for file in path.iterdir()}
+    with pytest.raises(DeviError, match="this Recorder is closed"):
+        closed.keep(9, model)
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == before
+
+
 def test_a_path_that_holds_something_is_left_alone(path):
     train(path, 3)
     with pytest.raises(DeviError, match=r"already holds a run. To go on with it: --resume"):
