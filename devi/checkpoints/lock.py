@@ -110,7 +110,7 @@ class WriterLock:
             os.pwrite(descriptor, json.dumps(self.holder._asdict(), sort_keys=True).encode() + b"\n", 0)
             os.fsync(descriptor)
         # Also runs when the recorder is forgotten in a notebook cell that failed, and when the interpreter ends.
-        self.release = weakref.finalize(self, _release, path, self.holder)
+        self.release = weakref.finalize(self, _release, path.absolute(), self.holder)
 
 
 def _refusal(folder: Path, path: Path, holder: Holder) -> str:

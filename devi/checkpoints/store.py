@@ -35,7 +35,7 @@ class Store:
     buffer: RecordBuffer
 
     def __init__(self, folder: Path, *, segment_bytes: int, expected: int | None) -> None:
-        self.folder = folder
+        self.named, self.folder = folder, folder.absolute()  # as given, for words; who trains may change directory
         self.layout: Layout | None = None
         self.metadata: dict[str, Any] = {}
         self.last_step: int | None = None
@@ -68,6 +68,7 @@ class Store:
         """Find out what is stored. Raises DeviError if a segment cannot be read or is of another run."""
         paths, newest = segment_paths(self.folder), None
         for number, path in paths.items():
+            shown = self.named / path.name
             if number != self._number + 1:
                 reason = f"the file is missing, with its checkpoints; the next one is {path.name}"
                 self.findings.append(Finding("file", segment_name(self._number + 1), None, None, reason))
@@ -75,15 +76,15 @@ class Store:
                 descriptor = open_regular(path)
                 try:
                     header, findings = read_header(descriptor, path.name)
-                    self._check_belongs(header, number, path)
+                    self._check_belongs(header, number, shown)
                     is_complete = header.is_closed or number != max(paths)
                     found = scan(descriptor, header, path.name, after_step=self.last_step, is_complete=is_complete)
                 finally:
                     os.close(descriptor)
             except BlockError as error:
                 raise DeviError(
-                    f"{path}: {error}. A run is resumed only where it can be read to its end."
-                    f" Save what is whole as a new run: devi repair {self.folder} --out {self.folder}-repaired"
+                    f"{shown}: {error}. A run is resumed only where it can be read to its end."
+                    f" Save what is whole as a new run: devi repair {self.named} --out {self.named}-repaired"
                 ) from None
             self.findings += [*findings, *found.findings]
             size = header.layout.dtype.itemsize
@@ -107,7 +108,7 @@ class Store:
         if self.layout is None:
             self.layout, self.metadata = header.layout, header.metadata
         elif header.layout != self.layout or header.metadata.get("run_id") != self.run_id:
-            raise DeviError(f"{path} belongs to another run than the segments before it. Move it out of {self.folder}.")
+            raise DeviError(f"{path} belongs to another run than the segments before it. Move it out of {path.parent}.")
 
     def start(self, layout: Layout, metadata: dict[str, Any]) -> None:
         """Begin a new run: nothing is on disk before the first record."""
