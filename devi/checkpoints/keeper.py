@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
-from devi.checkpoints.resume import Snapshot, snapshot, write_slot
+from devi.checkpoints.resume import Snapshot, largest_part, snapshot, write_slot
 from devi.checkpoints.slot_file import SLOTS, counter_of
 from devi.checkpoints.store import Store
+from devi.checkpoints.userblock import BlockError
 
 SLOT_SECONDS = 10.0  # a killed run recomputes at most about this much; one that is told to end, next to nothing
 SLOT_SHARE = 0.01  # of the time may go into writing slots: large states are written less often
@@ -23,12 +24,14 @@ class SlotKeeper:
     """Copies the state between optimizer steps, where it is consistent; an interrupt in mid-step writes the copy.
 
     A copy is written in the thread that syncs, once the records that it builds on are durable: training goes on.
+    It also does if a state does not fit into a slot, which `tell` then says, once.
     """
 
-    def __init__(self, folder: Path, state: dict[str, Any], store: Store) -> None:
-        on_disk = [number for name in SLOTS if (number := counter_of(folder / name)) is not None]
+    def __init__(self, state: dict[str, Any], store: Store, tell: Callable[[str], None]) -> None:
+        on_disk = [number for name in SLOTS if (number := counter_of(store.folder / name)) is not None]
         self.counter = 1 + max(on_disk, default=-1)  # the slot with the highest one wins
-        self._folder, self._state, self._store = folder, state, store
+        self._state, self._store, self._tell = state, store, tell
+        self._misfit, self._has_told = "", False
         self._snapshot: Snapshot | None = None  # the latest copy
         self._written_step = -1
         self._next_snapshot = self._next_slot = 0.0
@@ -39,6 +42,7 @@ class SlotKeeper:
         is_due = now >= self._next_slot and not self._store.is_syncing
         if not is_due and now < self._next_snapshot:
             return
+        self._tell_misfit()
         shot = self._taken(step, model)
         if shot.size > MOST_COPY_BYTES:
             self._next_snapshot = math.inf
@@ -55,12 +59,20 @@ class SlotKeeper:
     def keep(self, step: int, model: nn.Module) -> None:
         """Write the state as it stands, and return when that is done."""
         self._write_now(self._taken(step, model))
+        self._tell_misfit()
 
     def close(self) -> None:
         """Write the latest copy, if nothing later is written."""
         self._store.sync()  # also waits for the thread
         if self._snapshot is not None and self._snapshot.step > self._written_step and self._store.run_id is not None:
             self._write(self._snapshot)
+        self._tell_misfit()
+
+    def _tell_misfit(self) -> None:
+        """In the thread that trains: what takes notices need not expect them from another."""
+        if self._misfit and not self._has_told:
+            self._has_told = True
+            self._tell(self._misfit)
 
     def _taken(self, step: int, model: nn.Module) -> Snapshot:
         assert self._store.last_step is not None
@@ -73,8 +85,15 @@ class SlotKeeper:
     def _write(self, shot: Snapshot) -> None:
         assert self._store.run_id is not None
         start = time.monotonic()
-        write_slot(self._folder, self.counter, self._store.run_id, shot)
-        self._written_step = shot.step
-        self.counter += 1
+        try:
+            write_slot(self._store.folder, self.counter, self._store.run_id, shot)
+            self._written_step = shot.step
+            self.counter += 1
+        except (BlockError, UnicodeEncodeError) as error:
+            self._misfit = (
+                f"{self._store.named}: the state at step {shot.step} does not fit into a resume slot: {error}."
+                f" Most of it is {largest_part(shot)}: give what is long as a tensor, an array or one flat list of"
+                " numbers, or leave it out. Recording goes on; a resume would begin at an earlier one, or at the start."
+            )
         end = time.monotonic()
         self._next_slot = end + max(SLOT_SECONDS, (end - start) / SLOT_SHARE)

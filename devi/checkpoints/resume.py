@@ -7,6 +7,7 @@ the arrays are datasets `array-000000` … The slot with the highest intact coun
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 from pathlib import Path
@@ -119,7 +120,10 @@ def _transient_buffers(model: nn.Module) -> list[tuple[str, Any]]:
 
 
 def write_slot(folder: Path, counter: int, run_id: str, shot: Snapshot) -> None:
-    """Write a snapshot to the slot whose turn it is: the other one stays whole until this one is."""
+    """Write a snapshot to the slot whose turn it is: the other one stays whole until this one is.
+
+    Raises BlockError for a state whose JSON could not be read back.
+    """
     places: list[dict[str, Any]] = [
         {
             "dtype": array.dtype.str,
@@ -157,6 +161,13 @@ def write_slot(folder: Path, counter: int, run_id: str, shot: Snapshot) -> None:
             os.close(descriptor)
 
 
+def largest_part(shot: Snapshot) -> str:
+    """What takes most of the JSON of a slot."""
+    parts = {**shot.structure, **{f"state['{name}']": node for name, node in shot.structure["state"].items()}}
+    del parts["state"]
+    return max(parts, key=lambda name: len(json.dumps(parts[name])))
+
+
 def _add_dataset(file: h5py.h5f.FileID, name: str, array: np.ndarray) -> int:
     kind, space = h5py.h5t.py_create(array.dtype, logical=True), h5py.h5s.create_simple(array.shape)
     return h5py.h5d.create(file, name.encode(), kind, space, contiguous()).get_offset() or 0
@@ -170,11 +181,11 @@ def newest_slot(folder: Path, run_id: str | None) -> tuple[Slot | None, list[str
         try:
             slot = _read_slot(path)
         except (BlockError, OSError) as error:
-            problems.append(f"{path} is damaged and was not used: {error}.")
+            problems.append(f"{path.name} is damaged and was not used: {error}.")
             continue
         if slot.run_id == run_id:
             return slot, problems
-        problems.append(f"{path} belongs to another run and was not used.")
+        problems.append(f"{path.name} belongs to another run and was not used.")
     return None, problems
 
 
@@ -188,8 +199,9 @@ def _read_slot(path: Path) -> Slot:
     """Raises BlockError if any byte that is used is damaged."""
     file = read_slot_file(path)
     try:
-        content = {key: decode(value, file.arrays) for key, value in file.structure.items() if key != "state"}
-        content["state"] = {key: decode(value, file.arrays) for key, value in file.structure["state"].items()}
+        arrays = dict(enumerate(file.arrays))
+        content = {key: decode(value, arrays) for key, value in file.structure.items() if key != "state"}
+        content["state"] = {key: decode(value, arrays) for key, value in file.structure["state"].items()}
     except (
         *(KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError),
         *(StopIteration, RuntimeError, MemoryError),

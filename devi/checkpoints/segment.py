@@ -15,7 +15,9 @@ from devi.checkpoints.header import MOST_RECORDS, Header
 from devi.checkpoints.layout import Layout
 from devi.checkpoints.userblock import (
     UNKNOWN_OFFSET,
+    BlockError,
     digest_of_span,
+    json_bytes,
     packed,
     replacing,
     size_for,
@@ -62,7 +64,14 @@ def write_segment(
                 for at in range(0, header.end - offset, _COPY_BYTES):
                     piece = os.pread(source, min(_COPY_BYTES, header.end - offset - at), old.data_offset + at)
                     write_all(descriptor, piece, offset + at)
-            block = packed(header.to_json())
+            try:
+                block = packed(header.to_json())
+            except BlockError as error:
+                largest = max(metadata, key=lambda key: len(json_bytes(metadata[key])))
+                raise DeviError(
+                    f"{path.parent}: what describes this run does not fit into its files: {error}. Most of it is"
+                    f" metadata['{largest}']: keep it in a file of your own and give its name."
+                ) from None
             write_all(descriptor, block, 0)
             write_all(descriptor, trailer(block), header.end)
         finally:

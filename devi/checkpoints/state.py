@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,14 @@ _DICTS: dict[str, Callable[[list[Any]], Any]] = {
 }
 
 
+# Items from which on a list of numbers goes to an array: in the JSON a history of losses would outgrow what is read.
+LONG = 1000
+_NUMBERS: dict[type, str] = {float: "<f8", int: "<i8"}
+
+
 def encode(value: Any, arrays: list[np.ndarray], at: str) -> Any:
-    """`value` as JSON; tensors and arrays go to `arrays`, not copied, and are named by their place there.
+    """`value` as JSON; tensors and arrays go to `arrays`, not copied, and are named by their place there; so do long
+    lists of numbers.
 
     Floats are written in hexadecimal, which loses nothing. Raises DeviError naming the place `at` of any other object.
     """
@@ -45,6 +51,10 @@ def encode(value: Any, arrays: list[np.ndarray], at: str) -> Any:
     if isinstance(value, torch.dtype | torch.device):
         return {"torch": str(value)}
     if type(value) in (list, tuple, torch.Size):
+        numbers = _numbers(value) if len(value) >= LONG else None
+        if numbers is not None:
+            arrays.append(numbers)
+            return {type(value).__name__: len(arrays) - 1}
         return {type(value).__name__: [encode(item, arrays, f"{at}[{i}]") for i, item in enumerate(value)]}
     if type(value).__name__ in _DICTS and isinstance(value, dict):
         pairs = [[encode(k, arrays, at), encode(v, arrays, f"{at}[{k!r}]")] for k, v in value.items()]
@@ -68,28 +78,49 @@ def _encode_tensor(tensor: Tensor, arrays: list[np.ndarray], at: str) -> Any:
     return {"tensor": len(arrays) - 1, "dtype": dtype}
 
 
+def _numbers(items: Sequence[Any]) -> np.ndarray | None:
+    """The items as an array that gives the same ones back: all of them floats, or integers of 64 bits; else None."""
+    kinds = set(map(type, items))
+    kind = _NUMBERS.get(kinds.pop()) if len(kinds) == 1 else None
+    try:
+        return None if kind is None else np.array(items, kind)
+    except OverflowError:
+        return None
+
+
+def _listed(numbers: np.ndarray) -> list[Any]:
+    if numbers.ndim != 1 or numbers.dtype.str not in _NUMBERS.values():
+        raise ValueError(f"an array of {numbers.dtype} and shape {numbers.shape} is no list of numbers")
+    items: list[Any] = numbers.tolist()
+    return items
+
+
 def _plain(array: np.ndarray) -> np.ndarray:
     """Little-endian and in C order: itself if it is so."""
     return np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
 
 
-def decode(node: Any, arrays: list[np.ndarray]) -> Any:
-    """What `encode` was given; tensors on the CPU, in the memory of `arrays`."""
+def decode(node: Any, arrays: dict[int, np.ndarray]) -> Any:
+    """What `encode` was given; tensors on the CPU, in the memory of `arrays`, from which each is taken once: many names
+    for one would fill memory."""
     if not isinstance(node, dict):
         return node
     kind = next(key for key in node if key != "dtype")
     content = node[kind]
     if kind == "tensor":
-        if stored_dtype(node["dtype"]) != arrays[content].dtype:
-            raise ValueError(f"an array of {arrays[content].dtype} is no tensor of {node['dtype']!r}")
-        return from_stored(arrays[content], node["dtype"])
+        stored = arrays.pop(content)
+        if stored_dtype(node["dtype"]) != stored.dtype:
+            raise ValueError(f"an array of {stored.dtype} is no tensor of {node['dtype']!r}")
+        return from_stored(stored, node["dtype"])
     if kind in ("numpy", "scalar"):
-        array = np.array(arrays[content], dtype=arrays[content].dtype.newbyteorder("="))
+        stored = arrays.pop(content)
+        array = np.array(stored, dtype=stored.dtype.newbyteorder("="))
         return array if kind == "numpy" else array[()]
     if kind in _DICTS:
         return _DICTS[kind]([(decode(key, arrays), decode(value, arrays)) for key, value in content])
     if kind in ("list", "tuple", "Size"):
-        items = [decode(item, arrays) for item in content]
+        is_long = type(content) is int
+        items = _listed(arrays.pop(content)) if is_long else [decode(item, arrays) for item in content]
         return items if kind == "list" else tuple(items) if kind == "tuple" else torch.Size(items)
     if kind == "torch":
         named = torch.device(content) if not content.startswith("torch.") else getattr(torch, content[6:])

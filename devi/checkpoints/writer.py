@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -58,7 +59,7 @@ class Recorder:
     ) -> None:
         self.path = Path(path)
         self.notices: list[str] = []
-        self._show = notice
+        self._notice = partial(_tell, self.notices, notice)  # no method: a forgotten Recorder must be free at once
         self._task, self._given = task, dict(metadata or {})
         self._state = None if state is None else dict(state)
         for name, thing in (self._state or {}).items():
@@ -78,7 +79,7 @@ class Recorder:
                     leftover.unlink()
                 self._store = Store(self.path, segment_bytes=segment_bytes, expected=expected)
                 self._store.load()
-                self._keeper = None if state is None else SlotKeeper(self.path, dict(state), self._store)
+                self._keeper = None if state is None else SlotKeeper(dict(state), self._store, self._notice)
         except BaseException:
             self._lock.release()
             raise
@@ -131,9 +132,9 @@ class Recorder:
         if not self._resume:
             raise DeviError(f"{self.path}: restore() needs Recorder(..., resume=True).")
         self._restored = True
-        slot, problems = newest_slot(self.path, self._store.run_id)
+        slot, problems = newest_slot(self._store.folder, self._store.run_id)
         for problem in problems:
-            self._notice(problem)
+            self._notice(f"{self.path}: {problem}")
         if slot is None:
             if self._store.last_step is not None:
                 self._notice(
@@ -212,7 +213,7 @@ class Recorder:
             raise DeviError(f"{self.path}: this Recorder is closed. To go on: Recorder(path, ..., resume=True).")
 
     def _check_same_run(self, model: nn.Module) -> None:
-        if not self._restored and self._state is not None and newest_slot(self.path, self._store.run_id)[0]:
+        if not self._restored and self._state is not None and newest_slot(self._store.folder, self._store.run_id)[0]:
             raise DeviError(
                 f"{self.path}: this run has a resume slot. Before the first checkpoint: start = record.restore(model)"
             )
@@ -237,13 +238,6 @@ class Recorder:
             self._has_told_bits_differ = True
             self._notice(notice)
 
-    def _notice(self, text: str) -> None:
-        self.notices.append(text)
-        if self._show is None:
-            print(f"devi: {text}", file=sys.stderr)
-        else:
-            self._show(text)
-
     @contextlib.contextmanager
     def _told_in_words(self) -> Iterator[None]:
         """What the operating system refuses becomes a DeviError that says what is safe."""
@@ -252,3 +246,11 @@ class Recorder:
         except OSError as error:
             store = getattr(self, "_store", None)
             raise refusal(self.path, None if store is None else store.last_step, error) from None
+
+
+def _tell(notices: list[str], show: Callable[[str], None] | None, text: str) -> None:
+    notices.append(text)
+    if show is None:
+        print(f"devi: {text}", file=sys.stderr)
+    else:
+        show(text)

@@ -14,6 +14,7 @@ from torch import nn
 
 from devi import Recorder, open_run
 from devi.checkpoints import rebuild
+from devi.checkpoints.state import LONG, decode, encode
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64, torch.complex128)
 EIGHT_BITS = (torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz)
@@ -93,6 +94,30 @@ class Holder:
 
     def load_state_dict(self, state):
         self.state = state
+
+
+def test_long_lists_of_numbers_go_to_arrays_and_come_back_as_they_were():
+    history = [float(i) / 7 for i in range(LONG)]
+    state = {
+        "losses": [*history, float("inf"), -0.0],
+        "steps": list(range(-2, LONG)),
+        "pair": (tuple(history), [1] * (LONG - 1)),
+        "mixed": [*history, 1],
+        "large": [2**64] * LONG,
+        "claims": [True, False] * LONG,
+    }
+    arrays = []
+    nodes = encode(state, arrays, "state")
+    assert len(arrays) == 3
+    assert bits(decode(nodes, dict(enumerate(arrays)))) == bits(state)
+
+
+def test_an_array_is_put_together_once(tmp_path):
+    """Else a slot of a few bytes could name one array a thousand times."""
+    with pytest.raises(KeyError):
+        decode({"list": [{"list": 0}, {"list": 0}]}, {0: np.zeros(3)})
+    with pytest.raises(ValueError, match=r"an array of float32 and shape \(3,\) is no list of numbers"):
+        decode({"list": 0}, {0: np.zeros(3, np.float32)})
 
 
 @pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")  # torch's, of its own dtype

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from devi import Recorder, open_run
-from devi.checkpoints import keeper, resume
+from devi.checkpoints import keeper, resume, userblock
 from devi.checkpoints.state import random_states, set_random_states
 from tests.checkpoints.user_loop import STEPS, Loop, Stop, assert_same_bits
 
@@ -59,6 +59,46 @@ def test_what_is_kept_without_a_restore_is_what_the_next_restore_finds(tmp_path)
         record.keep(np.int64(7), model)
     with Recorder(tmp_path / "run", state={}, resume=True, notice=lambda text: None) as record:
         assert record.restore(model) == 7
+
+
+class History:
+    """What a loop remembers."""
+
+    def __init__(self, values=None):
+        self.values = values
+
+    def state_dict(self):
+        return {"values": self.values}
+
+    def load_state_dict(self, state):
+        self.values = state["values"]
+
+
+def test_a_history_of_200_000_losses_is_kept(tmp_path):
+    model, values = nn.Linear(2, 2), [step / 7 for step in range(200_000)]
+    with Recorder(tmp_path / "run", state={"history": History(values)}) as record:
+        record(0, model)
+    again = History()
+    with Recorder(tmp_path / "run", state={"history": again}, resume=True) as record:
+        assert record.restore(model) == 0
+    assert again.values == values
+
+
+def test_a_state_that_fits_into_no_slot_is_told_once_and_recording_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(userblock, "MOST_JSON_ITEMS", 10_000)
+    model, history, notices = nn.Linear(2, 2), History([]), []
+    with Recorder(tmp_path / "run", state={"history": history}, notice=notices.append) as record:
+        record(0, model)
+        record.keep(0, model)
+        history.values = ["word"] * 20_000
+        for step in range(1, 4):
+            record(step, model)
+            record.keep(step, model)
+    [notice] = notices
+    assert re.search(r"the state at step 1 does not fit into a resume slot: .*Most of it is state\['history'\]", notice)
+    assert open_run(tmp_path / "run").steps.tolist() == [0, 1, 2, 3]
+    with Recorder(tmp_path / "run", state={"history": history}, resume=True) as record:
+        assert record.restore(model) == 0
 
 
 def test_a_data_loader_stopped_in_mid_epoch_goes_on_from_where_the_epoch_began(tmp_path):

@@ -390,6 +390,38 @@ def test_more_tensors_than_a_compound_type_holds_is_said(path):
         record(0, model)
 
 
+def test_metadata_that_no_segment_holds_is_refused_by_name(path):
+    about = {"note": "short", "config": list(range(450_000))}
+    with (
+        Recorder(path, metadata=about, notice=quiet) as record,
+        pytest.raises(DeviError, match=r"its JSON takes .* Most of it is metadata\['config'\]"),
+    ):
+        record(0, nn.Linear(2, 2))
+
+
+def test_a_loop_may_change_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    model = nn.Linear(2, 2)
+    with Recorder("run", state={}, notice=quiet, segment_bytes=1000) as record:
+        record(0, model)
+        monkeypatch.chdir("elsewhere")
+        for step in range(1, 30):
+            record(step, model)
+        record.keep(29, model)
+        with pytest.raises(DeviError, match="^run: step 3 was recorded after step 29"):
+            record(3, model)
+    monkeypatch.chdir(tmp_path)
+    with Recorder("run", state={}, resume=True, notice=quiet) as record:
+        monkeypatch.chdir("elsewhere")
+        assert record.restore(model) == 29
+        record(29, model)
+        record(30, model)
+    assert open_run(tmp_path / "run").steps.tolist() == list(range(31))
+    assert not list(tmp_path.glob("run/writer.lock"))
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
 def test_objects_without_a_state_are_refused_by_name(path):
     with pytest.raises(DeviError, match=r"state\['schedule'\] is a function"):
         Recorder(path, state={"schedule": lambda step: step})
