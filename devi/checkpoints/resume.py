@@ -10,12 +10,15 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from devi.checkpoints.hdf5 import contiguous, create_hdf5
 from devi.checkpoints.slot_file import SCHEMA, SLOTS, counter_of, read_slot_file
@@ -65,7 +68,7 @@ def snapshot(step: int, recorded: int, model: nn.Module, state: dict[str, Any]) 
     content = {
         "model": dict(model.state_dict()),
         # state_dict leaves these out, yet a forward pass may read them
-        "transient": dict(_transient_buffers(model)),
+        "transient": {name: owner[key] for name, owner, key in _transient(model) if owner[key] is not None},
         "training": [name for name, module in model.named_modules() if module.training],
         "random": random_states(),
     }
@@ -75,8 +78,9 @@ def snapshot(step: int, recorded: int, model: nn.Module, state: dict[str, Any]) 
     return Snapshot(step, recorded, structure, arrays)
 
 
-def apply(slot: Slot, model: nn.Module, state: dict[str, Any], where: Path) -> str | None:
+def apply(slot: Slot, model: nn.Module, state: dict[str, Any], where: Path) -> list[str]:
     """Load a slot into the model, the user's objects and the generators; returns what could not be, in words."""
+    words = []
     content = slot.content
     kept, given = sorted(content["state"]), sorted(state)
     if kept != given:
@@ -85,10 +89,11 @@ def apply(slot: Slot, model: nn.Module, state: dict[str, Any], where: Path) -> s
             " Give the same names, so that all of it can be put back."
         )
     try:
+        _give_own_memory(model)
         model.load_state_dict(content["model"])
-        for name, buffer in _transient_buffers(model):
-            if name in content["transient"]:
-                buffer.copy_(content["transient"][name])
+        left = _put_transient(model, content["transient"])
+        if left:
+            words.append(f"the model has no buffer {', '.join(left)} now, whose values were kept")
         training = set(content["training"])
     except _MISFITS as error:
         raise DeviError(
@@ -106,17 +111,49 @@ def apply(slot: Slot, model: nn.Module, state: dict[str, Any], where: Path) -> s
                 "Build it as the run did, or record to another path."
             ) from None
     try:
-        return set_random_states(content["random"])
+        random = set_random_states(content["random"])
     except _MISFITS as error:
         raise DeviError(
             f"{where}: the random states that were kept are none: {error}. Was the slot made by another program?"
             " Record to another path."
         ) from None
+    return words if random is None else [*words, random]
 
 
-def _transient_buffers(model: nn.Module) -> list[tuple[str, Any]]:
+def _transient(model: nn.Module) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """(full name, the dict that owns it, key there) of the buffers that state_dict() leaves out, and of those None."""
     persistent = model.state_dict().keys()
-    return [(name, buffer) for name, buffer in model.named_buffers() if name not in persistent]
+    for prefix, module in model.named_modules():
+        for key in module._buffers:
+            name = f"{prefix}.{key}" if prefix else key
+            if name not in persistent:
+                yield name, module._buffers, key
+
+
+def _put_transient(model: nn.Module, kept: dict[str, Tensor]) -> list[str]:
+    """Put back what state_dict() leaves out; returns the names the model has not. Raises ValueError for misfits."""
+    places = {name: (owner, key) for name, owner, key in _transient(model)}
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    for name in kept.keys() & places.keys():
+        (owner, key), values = places[name], kept[name]
+        now = owner[key]
+        if now is None:  # made by the first forward pass, say
+            owner[key] = values.to(device)
+        elif (now.dtype, now.shape) == (values.dtype, values.shape):
+            now.copy_(values)
+        else:  # copy_ would broadcast and convert
+            forms = (f"{each.dtype} {tuple(each.shape)}".removeprefix("torch.") for each in (now, values))
+            raise ValueError("buffer '{}' is {} now and was {}".format(name, *forms))
+    return sorted(kept.keys() - places.keys())
+
+
+def _give_own_memory(model: nn.Module) -> None:
+    """To what torch expanded, whose elements share their memory: nothing can be copied there."""
+    for tensor in [*model.parameters(), *model.buffers()]:
+        if not is_lazy(tensor) and any(
+            step == 0 and size > 1 for step, size in zip(tensor.stride(), tensor.shape, strict=True)
+        ):
+            tensor.data = tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
 def write_slot(folder: Path, counter: int, run_id: str, shot: Snapshot) -> None:

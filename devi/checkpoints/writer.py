@@ -142,8 +142,7 @@ class Recorder:
                     f" steps up to {self._store.last_step} are compared with what is stored."
                 )
             return None
-        missing = apply(slot, unwrapped(model), self._state or {}, self.path)
-        if missing is not None:
+        for missing in apply(slot, unwrapped(model), self._state or {}, self.path):
             self._notice(f"{self.path}: {missing}.")
         here = {**environment(unwrapped(model)), **self._given}
         changed = elsewhere(self.path, slot.step, self._store.metadata, here)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from devi import Recorder, open_run
+from devi import DeviError, Recorder, open_run
 from devi.checkpoints import keeper, resume, userblock
 from devi.checkpoints.state import random_states, set_random_states
 from tests.checkpoints.user_loop import STEPS, Loop, Stop, assert_same_bits
@@ -59,6 +59,48 @@ def test_what_is_kept_without_a_restore_is_what_the_next_restore_finds(tmp_path)
         record.keep(np.int64(7), model)
     with Recorder(tmp_path / "run", state={}, resume=True, notice=lambda text: None) as record:
         assert record.restore(model) == 7
+
+
+def with_buffer(values, *, persistent=False):
+    model = nn.Linear(1, 1)
+    model.register_buffer("scale", values, persistent=persistent)
+    return model
+
+
+def restored(path, before, after):
+    """What `after` is once the state of `before` was put back into it, and the notices."""
+    with Recorder(path, state={}, notice=lambda text: None) as record:
+        record(0, before)
+    with Recorder(path, state={}, resume=True, notice=lambda text: None) as record:
+        assert record.restore(after) == 0
+        record(0, after)
+    return after, record.notices
+
+
+@pytest.mark.parametrize("persistent", [True, False])
+def test_a_buffer_whose_elements_share_their_memory_is_put_back(tmp_path, persistent):
+    before = with_buffer(torch.tensor([3.0]).expand(4), persistent=persistent)
+    after, notices = restored(tmp_path / "run", before, with_buffer(torch.zeros(1).expand(4), persistent=persistent))
+    assert (after.scale.tolist(), notices) == ([3.0] * 4, [])
+
+
+def test_a_buffer_that_the_first_forward_pass_makes_is_put_back(tmp_path):
+    after, notices = restored(tmp_path / "run", with_buffer(torch.arange(3.0)), with_buffer(None))
+    assert (after.scale.tolist(), notices) == ([0.0, 1.0, 2.0], [])
+
+
+@pytest.mark.parametrize("values", [torch.zeros(4), torch.zeros(1, dtype=torch.int64), torch.zeros(1, 1)])
+def test_a_buffer_of_another_form_is_refused_and_not_filled(tmp_path, values):
+    with pytest.raises(
+        DeviError, match=r"does not fit .* step 0: buffer 'scale' is \w+ \(.*\) now and was float32 \(1,\)"
+    ):
+        restored(tmp_path / "run", with_buffer(torch.ones(1)), with_buffer(values))
+    assert not values.any()
+
+
+def test_a_buffer_that_the_model_has_no_more_is_told(tmp_path):
+    _, notices = restored(tmp_path / "run", with_buffer(torch.ones(1)), nn.Linear(1, 1))
+    assert [f"{tmp_path}/run: the model has no buffer scale now, whose values were kept."] == notices
 
 
 class History:
