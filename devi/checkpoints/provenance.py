@@ -18,23 +18,32 @@ from torch import nn
 import devi
 from devi.checkpoints.tensors import to_stored
 from devi.checkpoints.userblock import json_bytes
-from devi.errors import DeviError
+from devi.errors import DeviError, shown
 from devi.plugins import name_of
 from devi.task import Batch, Split, Task, settings_of
 
+_NAMED_VALUES = ("settings", "training", "versions")  # what is read back key by key
 
-def provenance(task: Task | None, model: nn.Module, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Task, settings, seed, versions, device, data hash, git commit, run id and time; `given` adds to and overrides it.
 
-    Raises DeviError if a given value cannot be written as JSON.
-    """
+def check_metadata(given: Mapping[str, Any]) -> None:
+    """Raise DeviError for a value that cannot be written as JSON, and for one that would be misread."""
     for key, value in given.items():
+        if key in _NAMED_VALUES and type(value) is not dict:
+            raise DeviError(
+                f"metadata['{key}'] is {shown(repr(value))}, expected a dict: devi itself keeps names and values"
+                " under this key. Call yours something else."
+            )
         try:
             json_bytes({key: value})
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise DeviError(
                 f"metadata['{key}'] cannot be stored: {error}. Expected text, finite numbers, lists and dicts of those."
             ) from None
+
+
+def provenance(task: Task | None, model: nn.Module, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Task, settings, seed, versions, device, data hash, git commit, run id and time; `given` adds to and overrides
+    it."""
     settings = {} if task is None else settings_of(task)
     return {
         "task": None if task is None else name_of("task", type(task)),

@@ -15,7 +15,7 @@ from torch import nn
 from devi.checkpoints.folder import check_usable, refusal
 from devi.checkpoints.keeper import SlotKeeper
 from devi.checkpoints.lock import WriterLock
-from devi.checkpoints.provenance import environment, provenance
+from devi.checkpoints.provenance import check_metadata, environment, provenance
 from devi.checkpoints.rerun import check_same_bytes, check_same_layout, check_same_run, elsewhere
 from devi.checkpoints.resume import apply, newest_slot
 from devi.checkpoints.segment import SEGMENT_BYTES
@@ -61,6 +61,7 @@ class Recorder:
         self.notices: list[str] = []
         self._notice = partial(_tell, self.notices, notice)  # no method: a forgotten Recorder must be free at once
         self._task, self._given = task, dict(metadata or {})
+        check_metadata(self._given)
         self._state = None if state is None else dict(state)
         for name, thing in (self._state or {}).items():
             get_state(name, thing)  # raises DeviError now rather than at the first checkpoint

@@ -399,6 +399,22 @@ def test_metadata_that_no_segment_holds_is_refused_by_name(path):
         record(0, nn.Linear(2, 2))
 
 
+@pytest.mark.parametrize(
+    ("about", "text"),
+    [
+        ({"versions": "v3"}, r"metadata\['versions'\] is 'v3', expected a dict.* Call yours something else"),
+        ({"settings": "lr=3"}, r"metadata\['settings'\] is 'lr=3', expected a dict"),
+        ({"training": None}, r"metadata\['training'\] is None, expected a dict"),
+        ({"model": nn.Linear}, r"metadata\['model'\] cannot be stored: .* not JSON serializable"),
+        ({"loss": float("nan")}, r"metadata\['loss'\] cannot be stored"),
+    ],
+)
+def test_metadata_that_could_not_be_read_again_are_refused_at_the_start(path, about, text):
+    with pytest.raises(DeviError, match=text):
+        Recorder(path, metadata=about)
+    assert not path.exists()
+
+
 def test_a_loop_may_change_the_working_directory(tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
