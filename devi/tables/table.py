@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +15,12 @@ from devi.tables.cells import Column
 from devi.tables.formats import NETCDF, columns_of, opened
 
 STEPS = ("step", "_step", "global_step", "trainer/global_step", "steps", "iteration", "iter")  # any case
-CLOCKS = ("_runtime", "_timestamp", "wall time", "wall_time", "timestamp", "time", "relative time", "epoch", "date")
-FROM_OUTSIDE = ("lr", "learning_rate", "learning rate")
+CLOCKS = (
+    "_timestamp", "timestamp", "wall time", "wall_time", "time", "relative time", "elapsed", "elapsed time",
+    "elapsed_time", "epoch", "date",
+)  # fmt: skip
+LEARNING_RATE = re.compile(r"(^|[^a-z])(lr|learning[ _-]?rate)([^a-z]|$)")  # lr-AdamW, train/learning_rate, lr/pg0
+COUNTS_STEPS = "counts steps; to take these: --step NAME"
 WANDB_EXTREMES = ("__MIN", "__MAX")
 WIDE = 0.5  # decades between neighbours: a change in there has no date
 
@@ -48,8 +53,7 @@ def read_table(
     """
     path, errors = Path(path), dict(errors or {})
     if path.suffix.lower() in NETCDF and path.is_file():
-        dataset = _of_netcdf(path, step)
-        left_out: dict[str, str] = {}
+        dataset, left_out = _of_netcdf(path, step)
     else:
         columns = columns_of(path, growing=growing)
         name = _step_column(path, columns, step)
@@ -77,10 +81,11 @@ def _step_column(path: Path, columns: Mapping[str, Column], step: str | None) ->
         if step not in columns:
             raise unknown_name(f"column of {path.name}", step, columns)
         return step
-    lower = {name.lower(): name for name in reversed(list(columns))}
-    for known in STEPS:
-        if known in lower:
-            return lower[known]
+    for key in (str.lower, _last_part):  # train/global_step, where none is called so outright
+        named = {key(name): name for name in reversed(list(columns))}
+        for known in STEPS:
+            if known in named:
+                return named[known]
     raise DeviError(
         f"{path} has no column of steps; expected one called {', '.join(STEPS[:4])} or the like."
         f" Its columns: {', '.join(columns)}. Name it: --step COLUMN"
@@ -114,9 +119,9 @@ def _of_columns(path: Path, columns: dict[str, Column], name: str) -> tuple[xr.D
     first = np.concatenate([[0], np.flatnonzero(np.diff(steps) > 0) + 1]) if len(steps) else np.zeros(0, dtype=int)
     merged = {each: _merged(path, each, one, steps, rows, first) for each, one in numbers.items()}
     run = _common_run(list(merged))
-    variables = {
-        each[len(run) :]: (("step", f"{each}_column")[: one.ndim], one) for each, one in merged.items() if each != name
-    }
+    variables = {each[len(run) :]: (("step", f"{each}_column")[: one.ndim], one) for each, one in merged.items()}
+    if variables.pop("step", None) is not None:
+        left_out["step"] = COUNTS_STEPS
     kept = steps[first]
     whole = kept.astype(int) if np.all(kept == np.round(kept)) else kept
     return xr.Dataset(variables, coords={"step": whole}), left_out
@@ -162,15 +167,23 @@ def _common_run(names: list[str]) -> str:
     return run if run and all(name.startswith(run) for name in names) else ""
 
 
-def _of_netcdf(path: Path, step: str | None) -> xr.Dataset:
+def _of_netcdf(path: Path, step: str | None) -> tuple[xr.Dataset, dict[str, str]]:
     with opened(path) as file:
         dataset = file.load()
+    left_out: dict[str, str] = {}
     if step is not None and step != "step":
         if step not in dataset.variables:
             raise unknown_name(f"variable of {path.name}", step, map(str, dataset.variables))
+        if dataset[step].ndim != 1:
+            raise DeviError(
+                f"variable '{step}' of {path} has {dataset[step].ndim} dimensions; expected the steps along one."
+                " Name another: --step NAME"
+            )
         dimension = dataset[step].dims[0]
         dataset = dataset.set_coords(step).swap_dims({dimension: step}) if dimension != step else dataset
-        dataset = dataset.rename({step: "step"})
+        others = [str(name) for name, one in dataset.variables.items() if name == "step" or "step" in one.dims]
+        left_out = {name: COUNTS_STEPS if name == "step" else f"lies along 'step', not '{step}'" for name in others}
+        dataset = dataset.drop_vars(others).rename({step: "step"})
     if "step" not in dataset.coords or dataset["step"].dims != ("step",):
         raise DeviError(
             f"{path} has no coordinate 'step'; expected optimizer steps along a dimension of that name."
@@ -183,7 +196,7 @@ def _of_netcdf(path: Path, step: str | None) -> xr.Dataset:
     repeats = np.flatnonzero(np.diff(steps.astype(float)) == 0)
     if len(repeats):
         raise DeviError(f"{path}: step {steps[repeats[0]]:g} repeats; expected steps that increase. Keep one of them.")
-    return dataset
+    return dataset, left_out
 
 
 def _chosen(
@@ -204,14 +217,20 @@ def _chosen(
 
 
 def _no_quantity(name: str, names: Sequence[str]) -> str:
-    lower = name.lower()
-    if lower in CLOCKS:
+    if _last_part(name) in CLOCKS or _last_part(name).endswith("runtime"):
         return "counts time"
-    if lower in FROM_OUTSIDE or lower.startswith("lr-"):
+    if _last_part(name) in STEPS:
+        return COUNTS_STEPS
+    if LEARNING_RATE.search(name.lower()):
         return "is set from outside; to declare a drop: --exogenous STEP:LABEL"
     if name.endswith(WANDB_EXTREMES) and name[: -len(WANDB_EXTREMES[0])] in names:
         return "is an extreme of another column"
     return ""
+
+
+def _last_part(name: str) -> str:
+    """global_step of train/global_step: loggers put what a value belongs to before it."""
+    return name.lower().rpartition("/")[2]
 
 
 def _gaps(dataset: xr.Dataset) -> list[str]:

@@ -121,6 +121,54 @@ def test_units_and_columns_of_netcdf_are_kept(tmp_path):
     assert found["feature"].values.tolist() == [3, 7]
 
 
+@pytest.mark.parametrize(
+    ("header", "step"),
+    [("iter,step,loss", "iter"), ("Step,step,loss", None), ("Step,run-a - step,run-a - loss", None)],
+)
+def test_another_column_called_step_is_left_out(tmp_path, header, step):
+    table = read_table(written(tmp_path, "a.csv", rows(header, "1,10,3", "2,20,2")), step=step)
+    assert list(table.trajectories.data_vars) == ["loss"]
+    assert table.trajectories["step"].values.tolist() == [1, 2]
+    assert table.left_out == {"step": "counts steps; to take these: --step NAME"}
+
+
+def test_another_variable_of_netcdf_may_hold_the_steps(tmp_path):
+    made = xr.Dataset(
+        {
+            "loss": ("step", LOSS),
+            "iter": ("step", 2 * STEPS),
+            "seed": ((), 1),
+            "norm": (("step", "f"), np.ones((4, 2))),
+        },
+        coords={"step": STEPS},
+    )
+    made.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    table = read_table(tmp_path / "a.nc", step="iter", metrics=["loss"])
+    assert table.trajectories["step"].values.tolist() == (2 * STEPS).tolist()
+    assert table.left_out == {"step": "counts steps; to take these: --step NAME"}
+    for name, count in (("seed", 0), ("norm", 2)):
+        with pytest.raises(DeviError, match=rf"variable '{name}' of .* has {count} dimensions; expected the steps"):
+            read_table(tmp_path / "a.nc", step=name)
+
+
+def test_what_loggers_put_before_a_name_does_not_hide_steps_clocks_and_learning_rates(tmp_path):
+    """Hugging Face to Weights & Biases, YOLO, Lightning."""
+    rates = ["train/learning_rate", "lr/pg0", "optimizer/lr", "train_lr", "lr-AdamW/pg1"]
+    clocks = ["train/epoch", "elapsed_time", "train/train_runtime"]
+    kept = ["train/loss", "clr", "time_to_solve", "learning_curve"]
+    names = ["train/global_step", *rates, *clocks, *kept]
+    text = rows(",".join(names), ",".join("1" * len(names)), ",".join("2" * len(names)))
+    table = read_table(written(tmp_path, "a.csv", text))
+    assert list(table.trajectories.data_vars) == kept
+    assert list(table.left_out) == [*rates, *clocks]
+
+
+def test_of_two_columns_that_count_steps_one_dates_and_the_other_is_left_out(tmp_path):
+    table = read_table(written(tmp_path, "a.csv", rows("_step,train/global_step,loss", "0,10,3", "1,20,2")))
+    assert table.trajectories["step"].values.tolist() == [0, 1]
+    assert table.left_out == {"train/global_step": "counts steps; to take these: --step NAME"}
+
+
 def test_a_wide_gap_is_told_with_its_length(tmp_path):
     text = rows("step,a,b", "1,1,1", "2,2,2", "4,3,", "100,4,", "130,5,5")
     assert read_table(written(tmp_path, "a.csv", text)).notices == [
