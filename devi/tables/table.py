@@ -54,15 +54,17 @@ def read_table(
     path, errors = Path(path), dict(errors or {})
     if path.suffix.lower() in NETCDF and path.is_file():
         dataset, left_out = _of_netcdf(path, step)
+        name = step or "step"
     else:
         columns = columns_of(path, growing=growing)
         name = _step_column(path, columns, step)
         dataset, left_out = _of_columns(path, columns, name)
     for metric, column in errors.items():
         for each in (metric, column):
-            if each not in dataset:
-                raise unknown_name(f"column of {path.name}", each, map(str, dataset.data_vars))
-        dataset = dataset.rename({column: f"{metric}_se"}) if column != f"{metric}_se" else dataset
+            _check_name(path, each, dataset, {**left_out, name: "holds the steps"})
+        if column == metric:
+            raise DeviError(f"'{metric}' of {path} is not its own standard error; expected a column beside it.")
+    dataset = _with_errors(dataset, errors)
     dataset, unwanted = _chosen(path, dataset, metrics, left_out)
     left_out |= unwanted
     if not dataset.data_vars:
@@ -199,21 +201,32 @@ def _of_netcdf(path: Path, step: str | None) -> tuple[xr.Dataset, dict[str, str]
     return dataset, left_out
 
 
+def _with_errors(dataset: xr.Dataset, errors: Mapping[str, str]) -> xr.Dataset:
+    """Each metric's errors as NAME_se, in place of what was called so; one column may serve several metrics."""
+    assigned = dataset.assign({f"{metric}_se": dataset[column] for metric, column in errors.items()})
+    kept = {*errors, *(f"{name}_se" for name in dataset.data_vars)}
+    return assigned.drop_vars(set(errors.values()) - kept)
+
+
 def _chosen(
     path: Path, dataset: xr.Dataset, metrics: Sequence[str], left_out: Mapping[str, str]
 ) -> tuple[xr.Dataset, dict[str, str]]:
     """The metrics that are asked for with their errors, or all that are quantities; why the others are not."""
     names = [str(name) for name in dataset.data_vars]
     for metric in metrics:
-        if metric in left_out:
-            raise DeviError(f"column '{metric}' of {path} {left_out[metric]}; expected numbers.")
-        if metric not in names:
-            raise unknown_name(f"column of {path.name}", metric, names)
+        _check_name(path, metric, dataset, left_out)
     if metrics:
         wanted = {*metrics, *(f"{metric}_se" for metric in metrics)}
         return dataset[[name for name in names if name in wanted]], {}
     reasons = {name: reason for name in names if (reason := _no_quantity(name, names))}
     return dataset.drop_vars(list(reasons)), reasons
+
+
+def _check_name(path: Path, name: str, dataset: xr.Dataset, left_out: Mapping[str, str]) -> None:
+    if name in left_out:
+        raise DeviError(f"column '{name}' of {path} {left_out[name]}; expected numbers along the steps.")
+    if name not in dataset.data_vars:
+        raise unknown_name(f"column of {path.name}", name, map(str, dataset.data_vars))
 
 
 def _no_quantity(name: str, names: Sequence[str]) -> str:

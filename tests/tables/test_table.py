@@ -110,6 +110,29 @@ def test_columns_are_chosen_by_name_and_a_learning_rate_is_no_quantity(tmp_path)
     assert list(read_table(path, step="it", metrics=["lr"]).trajectories.data_vars) == ["lr"]
 
 
+def test_a_column_of_errors_may_serve_several_metrics_and_takes_the_place_of_what_is_there(tmp_path):
+    text = rows("step,loss,loss_se,acc,err", "1,3,0.1,0,0.5", "2,2,0.1,1,0.5")
+    path = written(tmp_path, "a.csv", text)
+    found = read_table(path, errors={"loss": "err", "acc": "err"}).trajectories
+    assert set(found.data_vars) == {"loss", "loss_se", "acc", "acc_se"}
+    assert found["loss_se"].values.tolist() == found["acc_se"].values.tolist() == [0.5, 0.5]
+    shared = read_table(path, errors={"acc": "loss_se"}, metrics=["loss", "acc"]).trajectories
+    assert shared["loss_se"].values.tolist() == shared["acc_se"].values.tolist() == [0.1, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("errors", "message"),
+    [
+        ({"loss": "loss"}, r"'loss' of .* is not its own standard error; expected a column beside it"),
+        ({"loss": "step"}, r"column 'step' of .* holds the steps; expected numbers along the steps"),
+        ({"loss": "note"}, r"column 'note' of .* row 1 holds 'x', not a number; expected numbers along the steps"),
+    ],
+)
+def test_what_cannot_be_a_standard_error_is_refused(tmp_path, errors, message):
+    with pytest.raises(DeviError, match=message):
+        read_table(written(tmp_path, "a.csv", rows("step,loss,note", "1,3,x", "2,2,y")), errors=errors)
+
+
 def test_units_and_columns_of_netcdf_are_kept(tmp_path):
     made = xr.Dataset(
         {"norm": (("step", "feature"), np.ones((4, 2)), {"units": "nats"})},
