@@ -152,6 +152,8 @@ def interventions(texts: list[str]) -> dict[int, str]:
 
 def lines(file: Path, table: Table, found: Detection, skipped: list[tuple[str, str]]) -> list[str]:
     """What is printed: how much was searched, each transition with its confidence and dates, what was not searched."""
+    from devi.transitions.words import step_text
+
     steps = table.trajectories["step"].values
     curves = len(quantities(table)) - len(found.skipped)
     count = len(found.transitions)
@@ -161,8 +163,8 @@ def lines(file: Path, table: Table, found: Detection, skipped: list[tuple[str, s
     ]
     for one in found.transitions:
         result.append(f"  {one.id}  {one.description}")
-        low, high = one.intervals["midpoint"]
-        dated = f"midpoint {one.midpoint:,.0f}, 90% interval {low:,.0f} to {high:,.0f}"
+        midpoint, low, high = (step_text(date, steps) for date in (one.midpoint, *one.intervals["midpoint"]))
+        dated = f"midpoint {midpoint}, 90% interval {low} to {high}"
         result.append(f"      {one.type}, confidence {one.confidence:.2f}, {dated}")
         if one.exogenous:
             result.append(f"      coincides with what was declared: {one.exogenous}")

@@ -62,9 +62,10 @@ def _looked(follower: Follower, file: Path, read: Callable[[], Table]) -> Iterat
 
 def line(one: Certain) -> str:
     declared = f", coincides with {one.transition.exogenous}" if one.transition.exogenous else ""
+    delay = f"{one.delay:,.0f}" if one.delay >= 10 else f"{one.delay:.2g}"
     return (
-        f"step {one.step:,.0f}: {one.transition.description}"
-        f" (confidence {one.transition.confidence:.2f}, certain {one.delay:,.0f} steps after its end{declared})"
+        f"step {one.step:,.10g}: {one.transition.description}"
+        f" (confidence {one.transition.confidence:.2f}, certain {delay} steps after its end{declared})"
     )
 
 

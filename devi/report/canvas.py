@@ -152,7 +152,7 @@ def step_axis(axes: Axes, axis: StepAxis, *, labelled: bool = True) -> None:
             axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,.0f}"))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,.10g}"))
     if axis.zero is not None:
         _break(axes, axis)
     axes.tick_params(axis="x", labelbottom=labelled)

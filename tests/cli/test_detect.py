@@ -83,6 +83,12 @@ def test_a_flat_run_has_no_transition_and_that_is_no_error(here, capsys):
     assert "1 metric, 0 transitions (strict)" in capsys.readouterr().out
 
 
+def test_fractional_steps_are_dated_with_their_fractions(here, capsys):
+    table(here / "epochs.csv", steps=STEPS / 1e5, a=sigmoid(300, 0.3))
+    assert command(["detect", "epochs.csv"]) == 0
+    assert "midpoint 0.0030, 90% interval 0.0029 to 0.0031" in capsys.readouterr().out
+
+
 def test_too_few_checkpoints_are_an_error_that_says_how_many_are_needed(here, capsys):
     table(here / "short.csv", steps=range(1, 8), a=range(7), b=range(7))
     assert command(["detect", "short.csv"]) == 1
