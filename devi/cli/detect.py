@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from devi.errors import DeviError, unknown_name
+from devi.errors import DeviError, shown, unknown_name
 
 if TYPE_CHECKING:
     from devi.tables.table import Table
@@ -102,12 +102,12 @@ def detect(
         follow_file(file, read, operating_point=operating_point, exogenous=outside, as_json=as_json, patience=patience)
         return
     table = _declared(read_table(file, step=step, metrics=_names(metrics or []), errors=pairs["se"]), pairs, file)
-    with progress() as shown:
+    with progress() as bars:
         for notice in table.notices:
-            shown.note(notice)
+            bars.note(shown(notice, 4000))
         found = search(
             table.trajectories, operating_point=operating_point, exogenous=outside,
-            progress=lambda share: shown.tell(f"{file.name}: transitions", share),
+            progress=lambda share: bars.tell(f"{file.name}: transitions", share),
         )  # fmt: skip
     unsearched = [(one.metric, one.reason) for one in found.skipped]
     if len(unsearched) == len(quantities(table)):
@@ -173,7 +173,7 @@ def lines(file: Path, table: Table, found: Detection, skipped: list[tuple[str, s
         if one.against:
             result.append(f"      did not move: {', '.join(one.against)}")
     result += [f"  left out: {name} ({reason})" for name, reason in skipped]
-    return result
+    return [shown(line, 4000) for line in result]  # a stranger's column may be called what steers a terminal
 
 
 def drawn(table: Table, found: Detection, plot: Path | None, evidence: Path | None) -> list[Path]:
