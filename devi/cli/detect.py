@@ -114,7 +114,12 @@ def detect(
         reasons = "; ".join(f"{name}: {reason}" for name, reason in unsearched)
         raise DeviError(f"no column of {file} can be searched ({reasons}).")
     skipped = [*table.left_out.items(), *unsearched]
-    files = drawn(table, found, plot, evidence)
+    try:
+        files = drawn(table, found, plot, evidence)
+    except OSError as error:
+        raise DeviError(
+            f"{error.filename or 'writing a figure'}: {error.strerror}. Give another place with --plot or --evidence."
+        ) from None
     if as_json:
         made = document(
             {"name": file.stem, "path": str(file)}, table.trajectories["step"].values, transitions=found.transitions,
@@ -140,14 +145,14 @@ def _agree(file: Path, *, follow: bool, patience: float | None, drawn: bool) -> 
 
 def interventions(texts: list[str]) -> dict[int, str]:
     """STEP:LABEL as a mapping. Raises DeviError for a step that is none."""
-    result = {}
+    result: dict[int, list[str]] = {}
     for text in texts:
         step, colon, label = text.partition(":")
         digits = step.replace("_", "").replace(",", "").strip()
-        if not colon or not digits.isdigit() or not label.strip():
+        if not colon or not digits.isdecimal() or not label.strip():
             raise DeviError(f"--exogenous {text!r} is not STEP:LABEL; expected e.g. --exogenous 5000:lr/10")
-        result[int(digits)] = label.strip()
-    return result
+        result.setdefault(int(digits), []).append(label.strip())
+    return {step: ", ".join(labels) for step, labels in result.items()}
 
 
 def lines(file: Path, table: Table, found: Detection, skipped: list[tuple[str, str]]) -> list[str]:

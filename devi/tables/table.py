@@ -22,6 +22,7 @@ CLOCKS = (
 LEARNING_RATE = re.compile(r"(^|[^a-z])(lr|learning[ _-]?rate)([^a-z]|$)")  # lr-AdamW, train/learning_rate, lr/pg0
 COUNTS_STEPS = "counts steps; to take these: --step NAME"
 WANDB_EXTREMES = ("__MIN", "__MAX")
+EXACT = 2.0**53  # below it a float holds every whole number
 WIDE = 0.5  # decades between neighbours: a change in there has no date
 
 
@@ -125,7 +126,7 @@ def _of_columns(path: Path, columns: dict[str, Column], name: str) -> tuple[xr.D
     if variables.pop("step", None) is not None:
         left_out["step"] = COUNTS_STEPS
     kept = steps[first]
-    whole = kept.astype(int) if np.all(kept == np.round(kept)) else kept
+    whole = kept.astype(int) if np.all((kept == np.round(kept)) & (kept < EXACT)) else kept
     return xr.Dataset(variables, coords={"step": whole}), left_out
 
 
@@ -133,6 +134,11 @@ def _check_order(path: Path, steps: np.ndarray, rows: np.ndarray) -> None:
     if len(steps) and steps.min() < 0:
         row = rows[int(np.argmin(steps))]
         raise DeviError(f"row {row} of {path} has step {steps.min():g}; expected optimizer steps from 0 on.")
+    if len(steps) and np.isinf(steps.max()):
+        row = rows[int(np.argmax(steps))]
+        raise DeviError(
+            f"row {row} of {path} has step inf; expected a finite number. Correct it, or leave the row out."
+        )
     back = np.flatnonzero(np.diff(steps) < 0)
     if len(back):
         i = int(back[0])
@@ -170,8 +176,7 @@ def _common_run(names: list[str]) -> str:
 
 
 def _of_netcdf(path: Path, step: str | None) -> tuple[xr.Dataset, dict[str, str]]:
-    with opened(path) as file:
-        dataset = file.load()
+    dataset = opened(path)
     left_out: dict[str, str] = {}
     if step is not None and step != "step":
         if step not in dataset.variables:

@@ -61,6 +61,11 @@ def test_json_is_the_document_of_transitions_json_and_nothing_else(curves, capsy
     assert found["settings"]["transitions"]["operating_point"] == "strict"
 
 
+def test_all_that_was_done_at_one_step_is_told(here, curves, capsys):
+    assert command(["detect", "curves.csv", "--exogenous", "2000:lr/10", "--exogenous", "2000:batch*2"]) == 0
+    assert "coincides with what was declared: lr/10, batch*2" in capsys.readouterr().out
+
+
 def test_a_unit_that_is_declared_brings_its_materiality(here, capsys):
     table(here / "small.csv", a=0.01 * sigmoid(300, 0.3), b=sigmoid(300, 0.3))
     assert command(["detect", "small.csv", "--units", "a=nats"]) == 0
@@ -110,6 +115,8 @@ def test_a_gap_is_a_notice_and_does_not_spoil_the_json(here, capsys):
     ("arguments", "message"),
     [
         (["--exogenous", "soon"], "--exogenous 'soon' is not STEP:LABEL; expected e.g. --exogenous 5000:lr/10"),
+        (["--exogenous", "²:lr"], "--exogenous '²:lr' is not STEP:LABEL"),
+        (["--plot", "curves.csv/out.png"], "Give another place with --plot or --evidence."),
         (["--se", "train_loss"], "--se 'train_loss' is no pair; expected METRIC=COLUMN."),
         (["--units", "loss=nats"], "no column of curves.csv is called 'loss'. Did you mean 'train_loss'?"),
         (["--bounds", "train_loss=1"], "--bounds '1' is no pair of numbers that increase; expected e.g. --bounds"),

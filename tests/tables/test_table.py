@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import h5py
 import numpy as np
 import pytest
 import xarray as xr
@@ -200,6 +201,54 @@ def test_a_wide_gap_is_told_with_its_length(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        rows("", "", "step;loss", "1;3,5", "2;2,5"),
+        rows('step;"loss, mean"', "1;3,5", "2;2,5"),
+        rows('"step";"a,b,c"', "1;3,5", "2;2,5"),
+        rows("sep=;", "step;loss", "1;3,5", "2;2,5"),
+        rows("# lr=0.1, wd=1", "#", "step,loss", "1,3.5", "2,2.5"),
+        rows("# made by numpy", "# step,loss", "1,3.5", "2,2.5"),
+        rows("#,step,note,loss", "1,1,x,3.5", "2,2,x,2.5"),
+    ],
+)
+def test_what_stands_above_a_header_or_within_its_names_does_not_decide_the_separator(tmp_path, text):
+    found = read_table(written(tmp_path, "a.csv", text)).trajectories
+    assert found["step"].values.tolist() == [1, 2]
+    assert found[list(found)[-1]].values.tolist() == [3.5, 2.5]
+
+
+def test_a_comma_is_no_decimal_point_where_numbers_of_the_file_have_points(tmp_path):
+    text = rows("step;loss;tokens;at", "1;2.5;1,060;01.02.2024", "2;1.5;2,120;02.02.2024")
+    table = read_table(written(tmp_path, "a.csv", text))
+    assert table.left_out["tokens"] == "row 1 holds '1,060', not a number"
+    german = read_table(written(tmp_path, "b.csv", text.replace("2.5", "2,5").replace("1.5", "1,5")))
+    assert german.trajectories["loss"].values.tolist() == [2.5, 1.5]
+
+
+def test_columns_shorter_than_the_steps_are_left_out_by_their_length_however_many_they_are(tmp_path):
+    made = {"step": [1, 2, 3], "loss": [3, 2, 1], "a": [1, 2], "b": [1, 2]}
+    table = read_table(written(tmp_path, "a.json", json.dumps(made)))
+    assert list(table.trajectories.data_vars) == ["loss"]
+    assert table.left_out == dict.fromkeys("ab", "has 2 values for 3 steps")
+
+
+def test_what_json_may_hold_beside_numbers_is_left_out_with_its_reason(tmp_path):
+    lines = [
+        f'{{"step": {s}, "loss": {10**400 if s == 1 else s}, "deep": [[[1]]], "by": "me\u2028you"}}' for s in (1, 2)
+    ]
+    table = read_table(written(tmp_path, "a.jsonl", rows(*lines)))
+    assert table.trajectories["loss"].values.tolist() == [np.inf, 2]
+    assert table.left_out["deep"] == "its lists hold lists, not numbers"
+    assert "not a number" in table.left_out["by"]
+
+
+def test_steps_that_no_integer_holds_stay_as_they_are(tmp_path):
+    found = read_table(written(tmp_path, "a.csv", rows("step,loss", "1e20,3", "2e20,2"))).trajectories
+    assert found["step"].values.tolist() == [1e20, 2e20]
+
+
 # Failure texts
 
 FAILURES = {
@@ -208,6 +257,9 @@ FAILURES = {
     "negative": (rows("step,a", "-1,1", "2,1"), r"row 1 .* has step -1; expected optimizer steps from 0 on"),
     "no_step": (rows("time,a", "1,1"), r"no column of steps; expected one called step, _step.*Its columns: time, a"),
     "blank_step": (rows("step,a", "1,1", ",2"), r"row 2 .* has values but no step"),
+    "endless_step": (rows("step,a", "1,1", "inf,1"), r"row 2 .* has step inf; expected a finite number"),
+    "open_quote": ('step,a\n1,"' + "x" * 200_000, r"is no table of numbers \(field larger.*Is a quote left open\?"),
+    "comments": (rows("# a", "# b"), r"is empty; expected a header"),
     "text_step": (rows("step,a", "one,1"), r"the steps of .* are no numbers: row 1 holds 'one', not a number"),
     "no_number": (rows("step,a", "1,x", "2,y"), r"no numeric column beside its steps \(a: row 1 holds 'x'"),
     "only_step": (rows("step", "1", "2"), r"has no numeric column beside its steps; expected one quantity a column"),
@@ -233,17 +285,55 @@ def test_a_file_that_is_not_what_it_says_is_refused(tmp_path):
         ("a.jsonl", '{"step": 1}\n{"st', r"line 2 of .* is not JSON"),
         ("a.npz", "no archive", "is not an NPZ file"),
         ("a.nc", "no netCDF", "is not netCDF-4"),
+        ("c.json", '{"step": ' + "9" * 5000 + "}", r"is not JSON \(Exceeds the limit"),
+        ("d.json", "[" * 100_000, r"is nested too deep"),
+        ("twice.jsonl", '{"step": 1, "t/l": 1, "t": {"l": 2}}', r"a record names 't/l' twice"),
         ("a.xlsx", "", r"ends in '\.xlsx'; expected one of \.csv"),
     ):
         with pytest.raises(DeviError, match=message):
             read_table(written(tmp_path, name, text))
     (tmp_path / "utf16.csv").write_bytes(TEXT.encode("utf-16"))
-    with pytest.raises(DeviError, match=r"is not text in UTF-8"):
+    with pytest.raises(DeviError, match=r"is not text in UTF-8 .*iconv -f UTF-16 -t"):
         read_table(tmp_path / "utf16.csv")
+    (tmp_path / "latin1.csv").write_bytes(TEXT.replace("loss", "évaluée").encode("latin-1"))
+    with pytest.raises(DeviError, match=r"is not text in UTF-8 .*iconv -f LATIN1 -t"):
+        read_table(tmp_path / "latin1.csv")
     with pytest.raises(DeviError, match=r"is a directory; .* devi analyze"):
         read_table(tmp_path)
     with pytest.raises(DeviError, match=r"there is no file"):
         read_table(tmp_path / "none.csv")
+
+
+def test_a_damaged_archive_is_refused_or_read_wherever_it_is_damaged(tmp_path):
+    generator, path = np.random.default_rng(0), tmp_path / "a.npz"
+    np.savez_compressed(path, step=np.arange(100), loss=np.arange(100.0))
+    whole, refused = path.read_bytes(), 0
+    for place in generator.integers(len(whole), size=60):
+        path.write_bytes(whole[:place] + bytes([255 - whole[place]]) + whole[place + 1 :])
+        try:
+            read_table(path)
+        except DeviError:
+            refused += 1
+    assert refused > 10
+
+
+def test_netcdf_whose_numbers_are_damaged_is_refused(tmp_path):
+    path = tmp_path / "a.nc"
+    made = xr.Dataset({"loss": ("step", np.arange(100.0))}, coords={"step": np.arange(100)})
+    made.to_netcdf(path, engine="h5netcdf", encoding={"loss": {"zlib": True}})
+    with h5py.File(path) as file:
+        place = file["loss"].id.get_chunk_info(0).byte_offset
+    whole = path.read_bytes()
+    path.write_bytes(whole[:place] + b"damage" + whole[place + 6 :])
+    with pytest.raises(DeviError, match="is not netCDF-4"):
+        read_table(path)
+
+
+def test_an_array_without_a_name_is_no_archive(tmp_path):
+    np.save(tmp_path / "a.npy", LOSS)
+    (tmp_path / "a.npy").rename(tmp_path / "a.npz")
+    with pytest.raises(DeviError, match=r"holds one array without a name; expected what numpy\.savez\(path, step=…"):
+        read_table(tmp_path / "a.npz")
 
 
 def test_pickled_objects_are_never_loaded(tmp_path):
