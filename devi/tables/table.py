@@ -122,7 +122,8 @@ def _of_columns(path: Path, columns: dict[str, Column], name: str) -> tuple[xr.D
     first = np.concatenate([[0], np.flatnonzero(np.diff(steps) > 0) + 1]) if len(steps) else np.zeros(0, dtype=int)
     merged = {each: _merged(path, each, one, steps, rows, first) for each, one in numbers.items()}
     run = _common_run(list(merged))
-    variables = {each[len(run) :]: (("step", f"{each}_column")[: one.ndim], one) for each, one in merged.items()}
+    short = {each[len(run) :]: one for each, one in merged.items()}
+    variables = {each: (("step", f"{each}_axis0")[: one.ndim], one) for each, one in short.items()}
     if variables.pop("step", None) is not None:
         left_out["step"] = COUNTS_STEPS
     kept = steps[first]

@@ -89,10 +89,12 @@ def test_rows_of_one_step_that_fill_each_others_gaps_are_one_checkpoint(tmp_path
 
 
 def test_what_a_logger_nests_gets_a_path_and_lists_become_columns(tmp_path):
-    lines = [{"step": s, "eval": {"loss": 1 / s}, "norms": [s, 2 * s]} for s in (1, 2, 4)]
+    lines = [{"step": s, "eval": {"loss": 1 / s}, "norms": [s, 2 * s], "norms_column": 3} for s in (1, 2, 4)]
     found = read_table(written(tmp_path, "a.jsonl", "".join(json.dumps(one) + "\n" for one in lines))).trajectories
     assert found["eval/loss"].values.tolist() == [1, 0.5, 0.25]
     assert found["norms"].values.tolist() == [[1, 2], [2, 4], [4, 8]]
+    assert found["norms_column"].values.tolist() == [3, 3, 3]
+    assert list(found.data_vars) == ["eval/loss", "norms", "norms_column"]
 
 
 def test_a_line_that_is_still_being_written_is_not_there_yet(tmp_path):
