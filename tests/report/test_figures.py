@@ -40,6 +40,10 @@ def test_fractional_steps_are_labelled_with_their_fractions(trajectories):
     assert "0.6" in [label.get_text() for label in axes.get_xticklabels()]
 
 
+def test_a_name_with_control_characters_leaves_no_svg_that_is_not_xml():
+    assert canvas.literal("\x1b[31mloss $x") == r"\x1b[31mloss \$x"
+
+
 def test_error_band_is_two_standard_errors_on_each_side(trajectories):
     axes = plot.llc(trajectories).axes[1]
     band = axes.collections[0].get_paths()[0].vertices
