@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from devi.errors import DeviError, unknown_name
+from devi.errors import DeviError, shown, unknown_name
 
 if TYPE_CHECKING:
     from devi.tables.table import Table
@@ -102,19 +102,24 @@ def detect(
         follow_file(file, read, operating_point=operating_point, exogenous=outside, as_json=as_json, patience=patience)
         return
     table = _declared(read_table(file, step=step, metrics=_names(metrics or []), errors=pairs["se"]), pairs, file)
-    with progress() as shown:
+    with progress() as bars:
         for notice in table.notices:
-            shown.note(notice)
+            bars.note(shown(notice, 4000))
         found = search(
             table.trajectories, operating_point=operating_point, exogenous=outside,
-            progress=lambda share: shown.tell(f"{file.name}: transitions", share),
+            progress=lambda share: bars.tell(f"{file.name}: transitions", share),
         )  # fmt: skip
     unsearched = [(one.metric, one.reason) for one in found.skipped]
     if len(unsearched) == len(quantities(table)):
         reasons = "; ".join(f"{name}: {reason}" for name, reason in unsearched)
         raise DeviError(f"no column of {file} can be searched ({reasons}).")
     skipped = [*table.left_out.items(), *unsearched]
-    files = drawn(table, found, plot, evidence)
+    try:
+        files = drawn(table, found, plot, evidence)
+    except OSError as error:
+        raise DeviError(
+            f"{error.filename or 'writing a figure'}: {error.strerror}. Give another place with --plot or --evidence."
+        ) from None
     if as_json:
         made = document(
             {"name": file.stem, "path": str(file)}, table.trajectories["step"].values, transitions=found.transitions,
@@ -140,18 +145,20 @@ def _agree(file: Path, *, follow: bool, patience: float | None, drawn: bool) -> 
 
 def interventions(texts: list[str]) -> dict[int, str]:
     """STEP:LABEL as a mapping. Raises DeviError for a step that is none."""
-    result = {}
+    result: dict[int, list[str]] = {}
     for text in texts:
         step, colon, label = text.partition(":")
         digits = step.replace("_", "").replace(",", "").strip()
-        if not colon or not digits.isdigit() or not label.strip():
+        if not colon or not digits.isdecimal() or not label.strip():
             raise DeviError(f"--exogenous {text!r} is not STEP:LABEL; expected e.g. --exogenous 5000:lr/10")
-        result[int(digits)] = label.strip()
-    return result
+        result.setdefault(int(digits), []).append(label.strip())
+    return {step: ", ".join(labels) for step, labels in result.items()}
 
 
 def lines(file: Path, table: Table, found: Detection, skipped: list[tuple[str, str]]) -> list[str]:
     """What is printed: how much was searched, each transition with its confidence and dates, what was not searched."""
+    from devi.transitions.words import step_text
+
     steps = table.trajectories["step"].values
     curves = len(quantities(table)) - len(found.skipped)
     count = len(found.transitions)
@@ -161,8 +168,8 @@ def lines(file: Path, table: Table, found: Detection, skipped: list[tuple[str, s
     ]
     for one in found.transitions:
         result.append(f"  {one.id}  {one.description}")
-        low, high = one.intervals["midpoint"]
-        dated = f"midpoint {one.midpoint:,.0f}, 90% interval {low:,.0f} to {high:,.0f}"
+        midpoint, low, high = (step_text(date, steps) for date in (one.midpoint, *one.intervals["midpoint"]))
+        dated = f"midpoint {midpoint}, 90% interval {low} to {high}"
         result.append(f"      {one.type}, confidence {one.confidence:.2f}, {dated}")
         if one.exogenous:
             result.append(f"      coincides with what was declared: {one.exogenous}")
@@ -171,7 +178,7 @@ def lines(file: Path, table: Table, found: Detection, skipped: list[tuple[str, s
         if one.against:
             result.append(f"      did not move: {', '.join(one.against)}")
     result += [f"  left out: {name} ({reason})" for name, reason in skipped]
-    return result
+    return [shown(line, 4000) for line in result]  # a stranger's column may be called what steers a terminal
 
 
 def drawn(table: Table, found: Detection, plot: Path | None, evidence: Path | None) -> list[Path]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from devi.errors import DeviError
+from devi.errors import DeviError, shown
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from devi.tables.table import Table
     from devi.transitions.live import Certain, Follower
 
@@ -29,44 +32,79 @@ def follow(
     """Print each transition as it becomes certain, one line (or JSON document) each, until Ctrl-C.
 
     read      the table as it stands now
-    patience  seconds without growth after which to stop; None: never
+    patience  seconds without growth after which to stop, having told what the last look alone has seen; None: never
     """
-    from devi.transitions.live import Follower
+    from devi.transitions.live import Certain, Follower
 
-    for one in certain(file, read, Follower(operating_point, exogenous), patience=patience):
+    follower = Follower(operating_point, exogenous)
+    for one in certain(file, read, follower, patience=patience):
         print(json.dumps(document(one), ensure_ascii=False) if as_json else line(one), flush=True)
+    for each in follower.uncertain:
+        one = Certain(each, follower.last)
+        print(json.dumps(document(one, is_certain=False), ensure_ascii=False) if as_json else unsure(one))
 
 
 def certain(file: Path, read: Callable[[], Table], follower: Follower, *, patience: float | None) -> Iterator[Certain]:
-    size, grown = -1, time.monotonic()
+    state, grown = None, time.monotonic()
+    curves: xr.Dataset | None = None
     while True:
-        now = file.stat().st_size if file.exists() else -1
-        if now != size:
-            size, grown = now, time.monotonic()
-            yield from _looked(follower, file, read)
+        now = (file.stat().st_size, file.stat().st_mtime_ns) if file.exists() else (-1, 0)
+        if now != state:
+            state, grown = now, time.monotonic()
+            before, curves = curves, _curves(file, read, curves)
+            if curves is not None and before is not None and _is_another(curves, before):
+                print(f"devi: {file} holds another run now, which is followed from its start.", file=sys.stderr)
+                follower.back_to(0.0)
+            if curves is not None and follower.is_due(_last(curves)):
+                yield from follower.look(curves)
         elif patience is not None and time.monotonic() - grown > patience:
+            if curves is not None and _last(curves) > follower.last:  # what came since the last look
+                yield from follower.look(curves)
             return
         time.sleep(WAIT)
 
 
-def _looked(follower: Follower, file: Path, read: Callable[[], Table]) -> Iterator[Certain]:
+def _curves(file: Path, read: Callable[[], Table], before: xr.Dataset | None) -> xr.Dataset | None:
+    """What the file holds now; where it has no rows, what it held before."""
     try:
         trajectories = read().trajectories
     except DeviError:
         if file.exists() and file.stat().st_size > 0 and len(file.read_text(errors="replace").splitlines()) > 2:
             raise  # it has rows, and they are wrong
-        return  # it has no rows yet
-    if trajectories.sizes["step"] and follower.is_due(float(trajectories["step"].values[-1])):
-        yield from follower.look(trajectories)
+        return before
+    return trajectories if trajectories.sizes["step"] else before
 
 
-def line(one: Certain) -> str:
-    declared = f", coincides with {one.transition.exogenous}" if one.transition.exogenous else ""
-    return (
-        f"step {one.step:,.0f}: {one.transition.description}"
-        f" (confidence {one.transition.confidence:.2f}, certain {one.delay:,.0f} steps after its end{declared})"
+def _is_another(curves: xr.Dataset, before: xr.Dataset) -> bool:
+    """Whether the curves do not go on from what was there before: they end earlier, or begin with other values."""
+    if _last(curves) < _last(before):
+        return True
+    new, old = curves.isel(step=0), before.isel(step=0)
+    return bool(new["step"] == old["step"]) and any(
+        bool(((new[name] != old[name]) & new[name].notnull() & old[name].notnull()).any())
+        for name in old.data_vars
+        if name in new
     )
 
 
-def document(one: Certain) -> dict[str, object]:
-    return {"step": one.step, "delay": one.delay, "transition": one.transition.to_json()}
+def _last(curves: xr.Dataset) -> float:
+    return float(curves["step"].values[-1])
+
+
+def line(one: Certain) -> str:
+    delay = f"{one.delay:,.0f}" if one.delay >= 10 else f"{one.delay:.2g}"
+    return _line(one, f"certain {delay} steps after its end")
+
+
+def unsure(one: Certain) -> str:
+    return _line(one, "not certain: only the last look has seen it")
+
+
+def _line(one: Certain, certainty: str) -> str:
+    declared = f", coincides with {one.transition.exogenous}" if one.transition.exogenous else ""
+    told = f"{one.transition.description} (confidence {one.transition.confidence:.2f}, {certainty}{declared})"
+    return shown(f"step {one.step:,.10g}: {told}", 4000)
+
+
+def document(one: Certain, *, is_certain: bool = True) -> dict[str, object]:
+    return {"step": one.step, "delay": one.delay, "certain": is_certain, "transition": one.transition.to_json()}

@@ -18,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
-from devi.errors import DeviError
+from devi.errors import DeviError, shown
 from devi.report import palette
 from devi.report.document import records
 from devi.report.panels import Panel
@@ -126,8 +126,8 @@ def _as_file(figure: Figure, dots: float) -> Iterator[None]:
 
 
 def literal(text: str) -> str:
-    """Text that matplotlib takes as it is: a '$' in a user's name starts no formula."""
-    text = text.replace("$", r"\$")
+    """Text that matplotlib takes as it is: a '$' in a user's name starts no formula, and an SVG stays XML."""
+    text = shown(text, 400).replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text  # a leading underscore would hide it from the legend
 
 
@@ -152,7 +152,7 @@ def step_axis(axes: Axes, axis: StepAxis, *, labelled: bool = True) -> None:
             axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,.0f}"))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,.10g}"))
     if axis.zero is not None:
         _break(axes, axis)
     axes.tick_params(axis="x", labelbottom=labelled)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from devi.errors import shown
+from devi.errors import DeviError, shown
 
 MISSING = {"", "nan", "null", "none", "na", "n/a", "-"}  # what programs write where they measured nothing
 TRUTH = {"true": 1.0, "false": 0.0}
@@ -20,7 +21,10 @@ def number_of(cell: Any) -> float | None:
     if cell is None:
         return float("nan")
     if isinstance(cell, bool | int | float):
-        return float(cell)
+        try:
+            return float(cell)
+        except OverflowError:  # an integer of hundreds of digits
+            return math.inf if cell > 0 else -math.inf
     if not isinstance(cell, str):
         return None
     text = cell.strip().lower()
@@ -36,6 +40,8 @@ def column_of(cells: Sequence[Any]) -> Column:
     """(row,) from numbers, (row, column) from lists of one length; a reason for anything else. Rows count from 1."""
     lists = [cell for cell in cells if isinstance(cell, list)]
     if lists:
+        if any(isinstance(one, list) for cell in lists for one in cell):
+            return "its lists hold lists, not numbers"
         lengths = {len(cell) for cell in lists}
         if len(lengths) > 1:
             return f"its lists have different lengths ({', '.join(map(str, sorted(lengths)))})"
@@ -67,8 +73,11 @@ def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in record.items():
         name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            result.update(_flat(value, f"{name}/"))
-        else:
-            result[name] = value
+        for full, one in (_flat(value, f"{name}/") if isinstance(value, Mapping) else {name: value}).items():
+            if full in result:
+                raise DeviError(
+                    f"a record names '{shown(full)}' twice, once as it stands and once nested; expected one value a"
+                    " name. Rename one of them."
+                )
+            result[full] = one
     return result

@@ -6,20 +6,26 @@ metrics.csv, the `log_history` of a Hugging Face trainer_state.json, devi's own 
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
+import re
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.lib.npyio import NpzFile
 
 from devi.errors import DeviError, shown
 from devi.tables.cells import Column, column_of, columns_of_records, number_of
 
+ABOVE_THE_HEADER = re.compile("# *([^ ,;\t]|$)|sep=.$")  # comments, not a column '#'; what tells Excel the separator
+DAMAGED = (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, RuntimeError, MemoryError)
 TENSORBOARD = ["wall time", "step", "value"]  # its header; the tag stands in the file's name
 
 
@@ -39,29 +45,42 @@ def columns_of(path: Path, *, growing: bool = False) -> dict[str, Column]:
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise DeviError(f"{path} ends in '{path.suffix}'; expected one of {known}. Rename it to what it holds.")
-    return reader(path, growing)
+    try:
+        return reader(path, growing)
+    except RecursionError:
+        raise DeviError(f"{path} is nested too deep; expected records or columns of numbers.") from None
 
 
 def _text(path: Path, growing: bool) -> str:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
+        marked = error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         raise DeviError(
             f"{path} is not text in UTF-8 (byte {error.start}); expected a table of numbers."
-            f" To convert it: iconv -f UTF-16 -t UTF-8 {path.name}"
+            f" To convert it: iconv -f {'UTF-16' if marked else 'LATIN1'} -t UTF-8 {path.name}"
         ) from None
+    except OSError as error:
+        raise DeviError(f"{path} cannot be read: {error.strerror}. Expected a file of curves.") from None
     return text[: text.rfind("\n") + 1] if growing else text
 
 
 def _csv(path: Path, growing: bool) -> dict[str, Column]:
-    text = _text(path, growing)
-    first = text.partition("\n")[0]
-    delimiter = max("\t;,", key=lambda mark: (first.count(mark), mark == ","))
-    rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if any(cell.strip() for cell in row)]
-    if not rows:
+    lines = _text(path, growing).split("\n")
+    start = next((i for i, line in enumerate(lines) if line.strip() and not ABOVE_THE_HEADER.match(line)), len(lines))
+    if start == len(lines):
         raise DeviError(f"{path} is empty; expected a header (step, loss, …) and one row a checkpoint.")
+    bare = re.sub('"[^"]*"', "", lines[start])  # a name may hold what separates others
+    delimiter = max("\t;,", key=lambda mark: (bare.count(mark), mark == ","))
+    try:
+        rows = list(csv.reader(io.StringIO("\n".join(lines[start:])), delimiter=delimiter))
+    except csv.Error as error:
+        raise DeviError(f"{path} is no table of numbers ({error}). Is a quote left open?") from None
+    rows = [row for row in rows if any(cell.strip() for cell in row)]
+    if _are_numbers(rows[0]) and start and len(named := lines[start - 1].lstrip("# ").split(delimiter)) == len(rows[0]):
+        rows.insert(0, named)  # as numpy.savetxt writes it: # step,loss
     header, body = [name.strip() for name in rows[0]], rows[1:]
-    if all(not np.isnan(number_of(name) or 0.0) and number_of(name) is not None for name in header):
+    if _are_numbers(header):
         raise DeviError(
             f"the first row of {path} holds numbers ({shown(', '.join(header))}); expected names."
             " Put a header above it: step,loss"
@@ -75,13 +94,18 @@ def _csv(path: Path, growing: bool) -> dict[str, Column]:
                 f"row {line} of {path} has {len(row)} cells under {len(header)} names; expected as many."
                 " Does a number hold the separator, or a name a quote?"
             )
-    if delimiter == ";":  # written where the comma is the decimal point
+    points = (cell for row in body for cell in row if "." in cell and number_of(cell) is not None)
+    if delimiter == ";" and not any(points):  # written where the comma is the decimal point
         body = [[cell.replace(",", ".") for cell in row] for row in body]
     cells = [row + [""] * (len(header) - len(row)) for row in body]
     columns = {name: column_of([row[j] for row in cells]) for j, name in enumerate(header) if name}
     if [name.lower() for name in header] == TENSORBOARD:
         columns[_tag(path)] = columns.pop(header[2])
     return columns
+
+
+def _are_numbers(row: list[str]) -> bool:
+    return all(number is not None and not np.isnan(number) for number in map(number_of, row))
 
 
 def _tag(path: Path) -> str:
@@ -92,10 +116,11 @@ def _tag(path: Path) -> str:
 def _json(path: Path, growing: bool) -> dict[str, Column]:
     try:
         found = json.loads(_text(path, growing=False))
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # JSONDecodeError, or a number of thousands of digits
+        why = f"line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else error
         raise DeviError(
-            f"{path} is not JSON (line {error.lineno}: {error.msg}); expected a list of records or a mapping of"
-            " columns. One record a line is JSONL: rename it to .jsonl."
+            f"{path} is not JSON ({why}); expected a list of records or a mapping of columns."
+            " One record a line is JSONL: rename it to .jsonl."
         ) from None
     if isinstance(found, Mapping) and isinstance(found.get("log_history"), list):
         found = found["log_history"]
@@ -104,8 +129,7 @@ def _json(path: Path, growing: bool) -> dict[str, Column]:
     if isinstance(found, list) and found and all(isinstance(one, list) and len(one) == 3 for one in found):
         return {name: column_of([one[j] for one in found]) for j, name in enumerate(["wall time", "step", _tag(path)])}
     if isinstance(found, Mapping) and any(isinstance(one, list) for one in found.values()):
-        columns = {str(name): one for name, one in found.items() if isinstance(one, list)}
-        return _alike(path, {name: column_of(one) for name, one in columns.items()})
+        return {str(name): column_of(one) for name, one in found.items() if isinstance(one, list)}
     raise DeviError(
         f"{path} holds neither a list of records nor columns; expected"
         ' [{"step": 1, "loss": 2.3}, …] or {"step": [1, …], "loss": [2.3, …]}.'
@@ -114,13 +138,15 @@ def _json(path: Path, growing: bool) -> dict[str, Column]:
 
 def _jsonl(path: Path, growing: bool) -> dict[str, Column]:
     records = []
-    for line, text in enumerate(_text(path, growing).splitlines(), start=1):
+    # Not splitlines: a text in quotes may hold other marks that end lines, such as U+2028.
+    for line, text in enumerate(_text(path, growing).split("\n"), start=1):
         if not text.strip():
             continue
         try:
             record = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise DeviError(f"line {line} of {path} is not JSON ({error.msg}); expected one record a line.") from None
+        except ValueError as error:
+            why = error.msg if isinstance(error, json.JSONDecodeError) else error
+            raise DeviError(f"line {line} of {path} is not JSON ({why}); expected one record a line.") from None
         if not isinstance(record, Mapping):
             raise DeviError(f'line {line} of {path} is no record; expected {{"step": 1, "loss": 2.3}}.')
         records.append(record)
@@ -129,11 +155,15 @@ def _jsonl(path: Path, growing: bool) -> dict[str, Column]:
 
 def _npz(path: Path, growing: bool) -> dict[str, Column]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            columns = {name: _array(file, name) for name in file.files}
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
-        raise DeviError(f"{path} is not an NPZ file ({error}); expected what numpy.savez writes.") from None
-    return _alike(path, columns)
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, NpzFile):
+            raise DeviError(
+                f"{path} holds one array without a name; expected what numpy.savez(path, step=…, loss=…) writes."
+            )
+        with file:
+            return {name: _array(file, name) for name in file.files}
+    except DAMAGED as error:
+        raise DeviError(f"{path} is not an NPZ file ({shown(error, 200)}); expected what numpy.savez writes.") from None
 
 
 def _array(file: Any, name: str) -> Column:
@@ -141,6 +171,8 @@ def _array(file: Any, name: str) -> Column:
         values = file[name]
     except ValueError:  # pickled objects: never loaded, they could run code
         return "holds Python objects, not numbers"
+    if not isinstance(values, np.ndarray):
+        return "is a file in the archive, not an array"
     if values.dtype.kind not in "fiub":
         return f"holds {values.dtype} values, not numbers"
     if values.ndim not in (1, 2):
@@ -149,25 +181,14 @@ def _array(file: Any, name: str) -> Column:
 
 
 def opened(path: Path) -> xr.Dataset:
-    """A netCDF-4 file as xarray reads it."""
+    """A netCDF-4 file as xarray reads it, in memory."""
     try:
-        return xr.open_dataset(path, engine="h5netcdf")
-    except (OSError, ValueError, KeyError) as error:
+        with xr.open_dataset(path, engine="h5netcdf") as file:
+            return file.load()
+    except (*DAMAGED, KeyError) as error:
         raise DeviError(
             f"{path} is not netCDF-4 ({shown(error, 200)}); expected what xarray's to_netcdf writes."
         ) from None
-
-
-def _alike(path: Path, columns: dict[str, Column]) -> dict[str, Column]:
-    """Columns of one length; the shorter or longer ones are no curves along the same steps."""
-    lengths = [len(one) for one in columns.values() if not isinstance(one, str)]
-    if not lengths:
-        return columns
-    most = max(set(lengths), key=lengths.count)
-    return {
-        name: one if isinstance(one, str) or len(one) == most else f"has {len(one)} values where others have {most}"
-        for name, one in columns.items()
-    }
 
 
 READERS: Mapping[str, Callable[[Path, bool], dict[str, Column]]] = {

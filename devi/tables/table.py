@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +15,14 @@ from devi.tables.cells import Column
 from devi.tables.formats import NETCDF, columns_of, opened
 
 STEPS = ("step", "_step", "global_step", "trainer/global_step", "steps", "iteration", "iter")  # any case
-CLOCKS = ("_runtime", "_timestamp", "wall time", "wall_time", "timestamp", "time", "relative time", "epoch", "date")
-FROM_OUTSIDE = ("lr", "learning_rate", "learning rate")
+CLOCKS = (
+    "_timestamp", "timestamp", "wall time", "wall_time", "time", "relative time", "elapsed", "elapsed time",
+    "elapsed_time", "epoch", "date",
+)  # fmt: skip
+LEARNING_RATE = re.compile(r"(^|[^a-z])(lr|learning[ _-]?rate)([^a-z]|$)")  # lr-AdamW, train/learning_rate, lr/pg0
+COUNTS_STEPS = "counts steps; to take these: --step NAME"
 WANDB_EXTREMES = ("__MIN", "__MAX")
+EXACT = 2.0**53  # below it a float holds every whole number
 WIDE = 0.5  # decades between neighbours: a change in there has no date
 
 
@@ -48,17 +54,18 @@ def read_table(
     """
     path, errors = Path(path), dict(errors or {})
     if path.suffix.lower() in NETCDF and path.is_file():
-        dataset = _of_netcdf(path, step)
-        left_out: dict[str, str] = {}
+        dataset, left_out = _of_netcdf(path, step)
+        name = step or "step"
     else:
         columns = columns_of(path, growing=growing)
         name = _step_column(path, columns, step)
         dataset, left_out = _of_columns(path, columns, name)
     for metric, column in errors.items():
         for each in (metric, column):
-            if each not in dataset:
-                raise unknown_name(f"column of {path.name}", each, map(str, dataset.data_vars))
-        dataset = dataset.rename({column: f"{metric}_se"}) if column != f"{metric}_se" else dataset
+            _check_name(path, each, dataset, {**left_out, name: "holds the steps"})
+        if column == metric:
+            raise DeviError(f"'{metric}' of {path} is not its own standard error; expected a column beside it.")
+    dataset = _with_errors(dataset, errors)
     dataset, unwanted = _chosen(path, dataset, metrics, left_out)
     left_out |= unwanted
     if not dataset.data_vars:
@@ -77,10 +84,11 @@ def _step_column(path: Path, columns: Mapping[str, Column], step: str | None) ->
         if step not in columns:
             raise unknown_name(f"column of {path.name}", step, columns)
         return step
-    lower = {name.lower(): name for name in reversed(list(columns))}
-    for known in STEPS:
-        if known in lower:
-            return lower[known]
+    for key in (str.lower, _last_part):  # train/global_step, where none is called so outright
+        named = {key(name): name for name in reversed(list(columns))}
+        for known in STEPS:
+            if known in named:
+                return named[known]
     raise DeviError(
         f"{path} has no column of steps; expected one called {', '.join(STEPS[:4])} or the like."
         f" Its columns: {', '.join(columns)}. Name it: --step COLUMN"
@@ -114,11 +122,12 @@ def _of_columns(path: Path, columns: dict[str, Column], name: str) -> tuple[xr.D
     first = np.concatenate([[0], np.flatnonzero(np.diff(steps) > 0) + 1]) if len(steps) else np.zeros(0, dtype=int)
     merged = {each: _merged(path, each, one, steps, rows, first) for each, one in numbers.items()}
     run = _common_run(list(merged))
-    variables = {
-        each[len(run) :]: (("step", f"{each}_column")[: one.ndim], one) for each, one in merged.items() if each != name
-    }
+    short = {each[len(run) :]: one for each, one in merged.items()}
+    variables = {each: (("step", f"{each}_axis0")[: one.ndim], one) for each, one in short.items()}
+    if variables.pop("step", None) is not None:
+        left_out["step"] = COUNTS_STEPS
     kept = steps[first]
-    whole = kept.astype(int) if np.all(kept == np.round(kept)) else kept
+    whole = kept.astype(int) if np.all((kept == np.round(kept)) & (kept < EXACT)) else kept
     return xr.Dataset(variables, coords={"step": whole}), left_out
 
 
@@ -126,6 +135,11 @@ def _check_order(path: Path, steps: np.ndarray, rows: np.ndarray) -> None:
     if len(steps) and steps.min() < 0:
         row = rows[int(np.argmin(steps))]
         raise DeviError(f"row {row} of {path} has step {steps.min():g}; expected optimizer steps from 0 on.")
+    if len(steps) and np.isinf(steps.max()):
+        row = rows[int(np.argmax(steps))]
+        raise DeviError(
+            f"row {row} of {path} has step inf; expected a finite number. Correct it, or leave the row out."
+        )
     back = np.flatnonzero(np.diff(steps) < 0)
     if len(back):
         i = int(back[0])
@@ -162,15 +176,22 @@ def _common_run(names: list[str]) -> str:
     return run if run and all(name.startswith(run) for name in names) else ""
 
 
-def _of_netcdf(path: Path, step: str | None) -> xr.Dataset:
-    with opened(path) as file:
-        dataset = file.load()
+def _of_netcdf(path: Path, step: str | None) -> tuple[xr.Dataset, dict[str, str]]:
+    dataset = opened(path)
+    left_out: dict[str, str] = {}
     if step is not None and step != "step":
         if step not in dataset.variables:
             raise unknown_name(f"variable of {path.name}", step, map(str, dataset.variables))
+        if dataset[step].ndim != 1:
+            raise DeviError(
+                f"variable '{step}' of {path} has {dataset[step].ndim} dimensions; expected the steps along one."
+                " Name another: --step NAME"
+            )
         dimension = dataset[step].dims[0]
         dataset = dataset.set_coords(step).swap_dims({dimension: step}) if dimension != step else dataset
-        dataset = dataset.rename({step: "step"})
+        others = [str(name) for name, one in dataset.variables.items() if name == "step" or "step" in one.dims]
+        left_out = {name: COUNTS_STEPS if name == "step" else f"lies along 'step', not '{step}'" for name in others}
+        dataset = dataset.drop_vars(others).rename({step: "step"})
     if "step" not in dataset.coords or dataset["step"].dims != ("step",):
         raise DeviError(
             f"{path} has no coordinate 'step'; expected optimizer steps along a dimension of that name."
@@ -183,7 +204,14 @@ def _of_netcdf(path: Path, step: str | None) -> xr.Dataset:
     repeats = np.flatnonzero(np.diff(steps.astype(float)) == 0)
     if len(repeats):
         raise DeviError(f"{path}: step {steps[repeats[0]]:g} repeats; expected steps that increase. Keep one of them.")
-    return dataset
+    return dataset, left_out
+
+
+def _with_errors(dataset: xr.Dataset, errors: Mapping[str, str]) -> xr.Dataset:
+    """Each metric's errors as NAME_se, in place of what was called so; one column may serve several metrics."""
+    assigned = dataset.assign({f"{metric}_se": dataset[column] for metric, column in errors.items()})
+    kept = {*errors, *(f"{name}_se" for name in dataset.data_vars)}
+    return assigned.drop_vars(set(errors.values()) - kept)
 
 
 def _chosen(
@@ -192,10 +220,7 @@ def _chosen(
     """The metrics that are asked for with their errors, or all that are quantities; why the others are not."""
     names = [str(name) for name in dataset.data_vars]
     for metric in metrics:
-        if metric in left_out:
-            raise DeviError(f"column '{metric}' of {path} {left_out[metric]}; expected numbers.")
-        if metric not in names:
-            raise unknown_name(f"column of {path.name}", metric, names)
+        _check_name(path, metric, dataset, left_out)
     if metrics:
         wanted = {*metrics, *(f"{metric}_se" for metric in metrics)}
         return dataset[[name for name in names if name in wanted]], {}
@@ -203,15 +228,28 @@ def _chosen(
     return dataset.drop_vars(list(reasons)), reasons
 
 
+def _check_name(path: Path, name: str, dataset: xr.Dataset, left_out: Mapping[str, str]) -> None:
+    if name in left_out:
+        raise DeviError(f"column '{name}' of {path} {left_out[name]}; expected numbers along the steps.")
+    if name not in dataset.data_vars:
+        raise unknown_name(f"column of {path.name}", name, map(str, dataset.data_vars))
+
+
 def _no_quantity(name: str, names: Sequence[str]) -> str:
-    lower = name.lower()
-    if lower in CLOCKS:
+    if _last_part(name) in CLOCKS or _last_part(name).endswith("runtime"):
         return "counts time"
-    if lower in FROM_OUTSIDE or lower.startswith("lr-"):
+    if _last_part(name) in STEPS:
+        return COUNTS_STEPS
+    if LEARNING_RATE.search(name.lower()):
         return "is set from outside; to declare a drop: --exogenous STEP:LABEL"
     if name.endswith(WANDB_EXTREMES) and name[: -len(WANDB_EXTREMES[0])] in names:
         return "is an extreme of another column"
     return ""
+
+
+def _last_part(name: str) -> str:
+    """global_step of train/global_step: loggers put what a value belongs to before it."""
+    return name.lower().rpartition("/")[2]
 
 
 def _gaps(dataset: xr.Dataset) -> list[str]:

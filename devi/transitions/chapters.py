@@ -19,7 +19,7 @@ import xarray as xr
 from devi.transitions.labels import CLEAR, LEARNED, LOSS_FLOOR
 from devi.transitions.polygons import polygon_of, polygons_turn
 from devi.transitions.ranks import CIRCUIT, is_context, telling_order
-from devi.transitions.words import METRICS, number
+from devi.transitions.words import METRICS, from_to
 
 MOVES = 0.1  # of a metric's range over the run: less is no news
 SHRINKS = 0.02  # of the weight norm
@@ -112,5 +112,5 @@ def _moves(trajectories: xr.Dataset, ends: dict[str, tuple[float, float]]) -> li
     for name in list(families.values())[:TOLD]:
         before, after = ends[name]
         word = METRICS.get(name, name.replace("_", " "))
-        texts.append(f"{word} {'rises' if after > before else 'falls'} {number(before)} → {number(after)}")
+        texts.append(f"{word} {'rises' if after > before else 'falls'} {from_to(before, after)}")
     return texts

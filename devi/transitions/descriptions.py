@@ -12,7 +12,7 @@ from devi.transitions.detector import Change
 from devi.transitions.events import Event
 from devi.transitions.labels import in_telling_order
 from devi.transitions.levels import around, moved, slopes
-from devi.transitions.words import name_of, number, with_error
+from devi.transitions.words import from_to, name_of, step_text, told_apart, with_error
 
 TOLD = 4  # metrics in a sentence; the rest is counted
 HAPPENED = {
@@ -39,7 +39,8 @@ def described(event: Event, label: str, trajectories: xr.Dataset) -> str:
         told[-1] = next(change for change in left if change.curve.metric == "llc")
     moves = [text for change in told if (text := _from_to(event, change, label, trajectories)) is not None]
     more = len(order) - len(moves)
-    between = f"between steps {10**event.onset:,.0f} and {10**event.end:,.0f}"
+    onset, end = (step_text(10**date, trajectories["step"].values) for date in (event.onset, event.end))
+    between = f"between steps {onset} and {end}"
     return f"{between} {_happened(label)}: {', '.join(moves)}{f', and {more} more' if more else ''}"
 
 
@@ -59,7 +60,7 @@ def _from_to(event: Event, change: Change, label: str, trajectories: xr.Dataset)
         name = "its norm"
     if event.lead.shape == "kink":
         before, after = slopes(event, change)
-        return f"slope of {name} {number(before)} → {number(after)} a decade"
+        return f"slope of {name} {from_to(before, after)} a decade"
     values, errors, steps = measured(change.curve, trajectories)
     places = around(steps, 10**event.onset, 10**event.end)
     if places is None:
@@ -72,7 +73,9 @@ def _from_to(event: Event, change: Change, label: str, trajectories: xr.Dataset)
     if change is not event.lead and (values[told[1]] - values[first]) * size <= 0:
         return None
     decimal = change.curve.metric.endswith("accuracy") and max(abs(values[told])) <= 1
-    texts = [f"{values[i]:.2f}" if decimal else with_error(values[i], errors[i]) for i in told]
+    texts = told_apart(
+        lambda more: [f"{values[i]:.{2 + more}f}" if decimal else with_error(values[i], errors[i], more) for i in told]
+    )
     return f"{name} {' → '.join(texts)}"
 
 

@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 import xarray as xr
 
+from devi.errors import DeviError
 from devi.transitions.fusion import detect
 from devi.transitions.transition import Transition
 
@@ -41,17 +42,28 @@ class Follower:
 
     def __init__(self, operating_point: str = "strict", exogenous: Mapping[int, str] | None = None) -> None:
         self._find = partial(detect, operating_point=operating_point, exogenous=exogenous)
-        self._last = 0.0
+        self.last = 0.0  # step of the last look
         self._seen: list[Transition] = []
         self._told: list[Transition] = []
 
     def is_due(self, step: float) -> bool:
         """Whether the run has grown enough for another look."""
-        return step >= GROWTH * self._last
+        return step >= GROWTH * self.last
+
+    def back_to(self, step: float) -> None:
+        """The run goes on from an earlier step, or starts anew (0): what came later is forgotten."""
+        self.last = min(self.last, step)
+        self._seen = [one for one in self._seen if one.end <= step]
+        self._told = [one for one in self._told if one.end <= step]
+
+    @property
+    def uncertain(self) -> list[Transition]:
+        """What the last look has seen and no look before it."""
+        return [one for one in self._seen if not any(_same(one, other) for other in self._told)]
 
     def look(self, trajectories: xr.Dataset) -> list[Certain]:
         step = float(trajectories["step"].values[-1])
-        self._last = step
+        self.last = step
         found = [one for one in self._find(trajectories).transitions if one.resolvable]
         sure = [one for one in found if any(_same(one, other) for other in self._seen)]
         new = [one for one in sure if not any(_same(one, other) for other in self._told)]
@@ -70,7 +82,8 @@ class Watch:
                 print(one.transition.description, one.delay)
 
     operating_point and exogenous are those of `detect`. `watch.is_dense` asks for more checkpoints: true from a
-    transition on until the run is DENSE times as long.
+    transition on until the run is DENSE times as long. The values of one step may come in several calls; a run that
+    is resumed goes back to an earlier step, and what was taken after that is dropped.
     """
 
     def __init__(self, operating_point: str = "strict", exogenous: Mapping[int, str] | None = None) -> None:
@@ -80,7 +93,16 @@ class Watch:
 
     def __call__(self, step: int, **metrics: float) -> list[Certain]:
         """Take the values of one step; returns the transitions that have just become certain, mostly none."""
-        self._rows.append((step, {name: float(value) for name, value in metrics.items()}))
+        values = {name: float(value) for name, value in metrics.items()}
+        if not 0 <= step < np.inf:
+            raise DeviError(f"step {step} is no optimizer step; expected 0, 1, 2, …: watch(step, train_loss=loss).")
+        if self._rows and step < self._rows[-1][0]:
+            self._rows = [row for row in self._rows if row[0] <= step]
+            self._follower.back_to(step)
+        if self._rows and step == self._rows[-1][0]:
+            self._rows[-1][1].update(values)
+        else:
+            self._rows.append((step, values))
         if not self._follower.is_due(step):
             return []
         found = self._follower.look(self.trajectories)

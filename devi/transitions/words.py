@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ import xarray as xr
 
 from devi.transitions.curves import Curve
 
+MOST_DIGITS = 14  # a double has no more
 METRICS = {
     "llc": "LLC",
     "restricted_llc": "LLC",
@@ -61,23 +63,46 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
 
 
-def number(value: float) -> str:
-    """Two decimals or three digits, thousands separated."""
+def number(value: float, more: int = 0) -> str:
+    """Two decimals or three digits, and `more`; thousands separated."""
     if value == 0 or not np.isfinite(value):
         return f"{value:g}"
     size = abs(value)
-    if size >= 100:
-        return f"{value:,.0f}"
-    if size >= 10:
-        return f"{value:.1f}"
-    if size >= 0.01:
-        return f"{value:.2f}"
-    return f"{value:.1e}"
+    if size < 0.01:
+        return f"{value:.{1 + more}e}"
+    return f"{value:,.{(0 if size >= 100 else 1 if size >= 10 else 2) + more}f}"
 
 
-def with_error(value: float, error: float) -> str:
-    """249 ± 1 · 5.21 ± 0.08 · 0.5: the value to the decimals of its error, one significant digit of it."""
+def with_error(value: float, error: float, more: int = 0) -> str:
+    """249 ± 1 · 5.21 ± 0.08 · 0.5: the value to the decimals of its error, one significant digit of it, and `more`."""
     if not np.isfinite(error) or error <= 0:
-        return number(value)
-    decimals = int(np.clip(-np.floor(np.log10(error)), 0, 4))
+        return number(value, more)
+    decimals = int(np.clip(-np.floor(np.log10(error)), 0, 4)) + more
     return f"{value:,.{decimals}f} ± {error:,.{decimals}f}"
+
+
+def told_apart(texts: Callable[[int], list[str]]) -> list[str]:
+    """The texts of values that follow each other, with as many more digits as it takes to see that they differ.
+
+    texts  of the number of digits more than usual
+    """
+    for more in range(MOST_DIGITS):
+        told = texts(more)
+        if all(one.partition(" ")[0] != other.partition(" ")[0] for one, other in pairwise(told)):
+            return told
+    return texts(0)
+
+
+def from_to(before: float, after: float) -> str:
+    """12.4 → 7.72"""
+    return " → ".join(told_apart(lambda more: [number(value, more) for value in (before, after)]))
+
+
+def step_text(step: float, steps: np.ndarray) -> str:
+    """1,090 · 0.0312: a step between checkpoints, to the digit that tells the two beside it apart.
+
+    steps  (n,) of the checkpoints, increasing, two or more
+    """
+    after = int(np.clip(np.searchsorted(steps, step), 1, len(steps) - 1))
+    decimals = int(np.ceil(-np.log10(float(steps[after]) - float(steps[after - 1])) - 1e-9))
+    return f"{step:,.{max(decimals, 0)}f}" if decimals <= 6 else f"{step:.3g}"

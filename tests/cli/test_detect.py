@@ -61,6 +61,11 @@ def test_json_is_the_document_of_transitions_json_and_nothing_else(curves, capsy
     assert found["settings"]["transitions"]["operating_point"] == "strict"
 
 
+def test_all_that_was_done_at_one_step_is_told(here, curves, capsys):
+    assert command(["detect", "curves.csv", "--exogenous", "2000:lr/10", "--exogenous", "2000:batch*2"]) == 0
+    assert "coincides with what was declared: lr/10, batch*2" in capsys.readouterr().out
+
+
 def test_a_unit_that_is_declared_brings_its_materiality(here, capsys):
     table(here / "small.csv", a=0.01 * sigmoid(300, 0.3), b=sigmoid(300, 0.3))
     assert command(["detect", "small.csv", "--units", "a=nats"]) == 0
@@ -81,6 +86,12 @@ def test_a_flat_run_has_no_transition_and_that_is_no_error(here, capsys):
     table(here / "flat.csv", a=np.random.default_rng(0).normal(size=len(STEPS)))
     assert command(["detect", "flat.csv"]) == 0
     assert "1 metric, 0 transitions (strict)" in capsys.readouterr().out
+
+
+def test_fractional_steps_are_dated_with_their_fractions(here, capsys):
+    table(here / "epochs.csv", steps=STEPS / 1e5, a=sigmoid(300, 0.3))
+    assert command(["detect", "epochs.csv"]) == 0
+    assert "midpoint 0.0030, 90% interval 0.0029 to 0.0031" in capsys.readouterr().out
 
 
 def test_too_few_checkpoints_are_an_error_that_says_how_many_are_needed(here, capsys):
@@ -104,6 +115,8 @@ def test_a_gap_is_a_notice_and_does_not_spoil_the_json(here, capsys):
     ("arguments", "message"),
     [
         (["--exogenous", "soon"], "--exogenous 'soon' is not STEP:LABEL; expected e.g. --exogenous 5000:lr/10"),
+        (["--exogenous", "²:lr"], "--exogenous '²:lr' is not STEP:LABEL"),
+        (["--plot", "curves.csv/out.png"], "Give another place with --plot or --evidence."),
         (["--se", "train_loss"], "--se 'train_loss' is no pair; expected METRIC=COLUMN."),
         (["--units", "loss=nats"], "no column of curves.csv is called 'loss'. Did you mean 'train_loss'?"),
         (["--bounds", "train_loss=1"], "--bounds '1' is no pair of numbers that increase; expected e.g. --bounds"),
@@ -154,6 +167,73 @@ def test_a_growing_file_is_followed_until_it_rests(here, capsys, growing):
     (line,) = capsys.readouterr().out.splitlines()
     assert "a changed: a 0 → 1" in line
     assert "steps after its end)" in line
+
+
+def test_a_finished_file_is_looked_at_once_and_what_is_in_it_is_not_certain(here, capsys, growing):
+    table(here / "log.csv", a=(STEPS > 400).astype(float))
+    growing(here / "log.csv", [])
+    assert command(["detect", "log.csv", "--follow", "--patience", "0"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("step 10,000: between steps ")
+    assert line.endswith(", not certain: only the last look has seen it)")
+    assert command(["detect", "log.csv", "--follow", "--patience", "0", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["certain"] is False
+
+
+def test_what_came_since_the_last_look_is_looked_at_when_the_file_rests(here, capsys, growing):
+    values = (STEPS > 400).astype(float)
+    table(here / "log.csv", a=values)
+    text = (here / "log.csv").read_text()
+    (here / "log.csv").write_text("".join(text.splitlines(keepends=True)[:-1]))
+    growing(here / "log.csv", [text.splitlines(keepends=True)[-1]])
+    assert command(["detect", "log.csv", "--follow", "--patience", "0"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith("steps after its end)")
+
+
+def test_a_file_that_another_run_replaces_is_followed_from_its_start(here, capsys, growing, monkeypatch):
+    path, lines = steps_and_jump(here)
+    growing(path, lines)
+    from devi.cli import follow
+
+    grow, again = follow.time.sleep, list(lines)
+
+    def replaced_once(seconds):
+        if not lines and again:
+            path.write_text("step,a\n")
+            lines.extend(again)
+            again.clear()
+        grow(seconds)
+
+    monkeypatch.setattr(follow.time, "sleep", replaced_once)
+    assert command(["detect", "log.csv", "--follow", "--patience", "0"]) == 0
+    told = capsys.readouterr()
+    first, second = told.out.splitlines()
+    assert first == second
+    assert told.err == "devi: log.csv holds another run now, which is followed from its start.\n"
+
+
+def test_a_file_that_another_whole_run_replaces_is_known_by_its_first_values(here, capsys, growing, monkeypatch):
+    from devi.cli import follow
+
+    table(here / "log.csv", a=(STEPS > 400).astype(float))
+    waits = iter([lambda: table(here / "log.csv", a=1.0 - (STEPS > 2000))])
+    monkeypatch.setattr(follow, "WAIT", 0.0)
+    monkeypatch.setattr(follow.time, "sleep", lambda seconds: next(waits, lambda: None)())
+    assert command(["detect", "log.csv", "--follow", "--patience", "0"]) == 0
+    told = capsys.readouterr()
+    assert "a 1.00 → 0" in told.out
+    assert told.err == "devi: log.csv holds another run now, which is followed from its start.\n"
+
+
+def test_no_name_of_a_column_reaches_the_terminal_with_its_control_characters(here, capsys, growing):
+    table(here / "log.csv", **{"\x1b[31mloss": (STEPS > 400).astype(float), "\x1b[31mnote": ["x"] * len(STEPS)})
+    growing(here / "log.csv", [])
+    for options in ([], ["--follow", "--patience", "0"]):
+        assert command(["detect", "log.csv", *options]) == 0
+        told = capsys.readouterr().out
+        assert "\x1b" not in told
+        assert "\\x1b[31mloss changed" in told
 
 
 def test_what_was_done_from_outside_is_said_of_a_growing_file_too(here, capsys, growing):

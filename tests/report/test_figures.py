@@ -34,6 +34,16 @@ def test_transition_is_shaded_from_onset_to_end_and_numbered_at_its_midpoint(tra
     assert number.xy[0] == 300.0
 
 
+def test_fractional_steps_are_labelled_with_their_fractions(trajectories):
+    axes = plot.overview(trajectories.assign_coords(step=np.linspace(0.2, 0.9, trajectories.sizes["step"]))).axes[-1]
+    axes.figure.canvas.draw()
+    assert "0.6" in [label.get_text() for label in axes.get_xticklabels()]
+
+
+def test_a_name_with_control_characters_leaves_no_svg_that_is_not_xml():
+    assert canvas.literal("\x1b[31mloss $x") == r"\x1b[31mloss \$x"
+
+
 def test_error_band_is_two_standard_errors_on_each_side(trajectories):
     axes = plot.llc(trajectories).axes[1]
     band = axes.collections[0].get_paths()[0].vertices

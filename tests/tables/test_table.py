@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import h5py
 import numpy as np
 import pytest
 import xarray as xr
@@ -88,10 +89,12 @@ def test_rows_of_one_step_that_fill_each_others_gaps_are_one_checkpoint(tmp_path
 
 
 def test_what_a_logger_nests_gets_a_path_and_lists_become_columns(tmp_path):
-    lines = [{"step": s, "eval": {"loss": 1 / s}, "norms": [s, 2 * s]} for s in (1, 2, 4)]
+    lines = [{"step": s, "eval": {"loss": 1 / s}, "norms": [s, 2 * s], "norms_column": 3} for s in (1, 2, 4)]
     found = read_table(written(tmp_path, "a.jsonl", "".join(json.dumps(one) + "\n" for one in lines))).trajectories
     assert found["eval/loss"].values.tolist() == [1, 0.5, 0.25]
     assert found["norms"].values.tolist() == [[1, 2], [2, 4], [4, 8]]
+    assert found["norms_column"].values.tolist() == [3, 3, 3]
+    assert list(found.data_vars) == ["eval/loss", "norms", "norms_column"]
 
 
 def test_a_line_that_is_still_being_written_is_not_there_yet(tmp_path):
@@ -110,6 +113,29 @@ def test_columns_are_chosen_by_name_and_a_learning_rate_is_no_quantity(tmp_path)
     assert list(read_table(path, step="it", metrics=["lr"]).trajectories.data_vars) == ["lr"]
 
 
+def test_a_column_of_errors_may_serve_several_metrics_and_takes_the_place_of_what_is_there(tmp_path):
+    text = rows("step,loss,loss_se,acc,err", "1,3,0.1,0,0.5", "2,2,0.1,1,0.5")
+    path = written(tmp_path, "a.csv", text)
+    found = read_table(path, errors={"loss": "err", "acc": "err"}).trajectories
+    assert set(found.data_vars) == {"loss", "loss_se", "acc", "acc_se"}
+    assert found["loss_se"].values.tolist() == found["acc_se"].values.tolist() == [0.5, 0.5]
+    shared = read_table(path, errors={"acc": "loss_se"}, metrics=["loss", "acc"]).trajectories
+    assert shared["loss_se"].values.tolist() == shared["acc_se"].values.tolist() == [0.1, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("errors", "message"),
+    [
+        ({"loss": "loss"}, r"'loss' of .* is not its own standard error; expected a column beside it"),
+        ({"loss": "step"}, r"column 'step' of .* holds the steps; expected numbers along the steps"),
+        ({"loss": "note"}, r"column 'note' of .* row 1 holds 'x', not a number; expected numbers along the steps"),
+    ],
+)
+def test_what_cannot_be_a_standard_error_is_refused(tmp_path, errors, message):
+    with pytest.raises(DeviError, match=message):
+        read_table(written(tmp_path, "a.csv", rows("step,loss,note", "1,3,x", "2,2,y")), errors=errors)
+
+
 def test_units_and_columns_of_netcdf_are_kept(tmp_path):
     made = xr.Dataset(
         {"norm": (("step", "feature"), np.ones((4, 2)), {"units": "nats"})},
@@ -121,12 +147,108 @@ def test_units_and_columns_of_netcdf_are_kept(tmp_path):
     assert found["feature"].values.tolist() == [3, 7]
 
 
+@pytest.mark.parametrize(
+    ("header", "step"),
+    [("iter,step,loss", "iter"), ("Step,step,loss", None), ("Step,run-a - step,run-a - loss", None)],
+)
+def test_another_column_called_step_is_left_out(tmp_path, header, step):
+    table = read_table(written(tmp_path, "a.csv", rows(header, "1,10,3", "2,20,2")), step=step)
+    assert list(table.trajectories.data_vars) == ["loss"]
+    assert table.trajectories["step"].values.tolist() == [1, 2]
+    assert table.left_out == {"step": "counts steps; to take these: --step NAME"}
+
+
+def test_another_variable_of_netcdf_may_hold_the_steps(tmp_path):
+    made = xr.Dataset(
+        {
+            "loss": ("step", LOSS),
+            "iter": ("step", 2 * STEPS),
+            "seed": ((), 1),
+            "norm": (("step", "f"), np.ones((4, 2))),
+        },
+        coords={"step": STEPS},
+    )
+    made.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    table = read_table(tmp_path / "a.nc", step="iter", metrics=["loss"])
+    assert table.trajectories["step"].values.tolist() == (2 * STEPS).tolist()
+    assert table.left_out == {"step": "counts steps; to take these: --step NAME"}
+    for name, count in (("seed", 0), ("norm", 2)):
+        with pytest.raises(DeviError, match=rf"variable '{name}' of .* has {count} dimensions; expected the steps"):
+            read_table(tmp_path / "a.nc", step=name)
+
+
+def test_what_loggers_put_before_a_name_does_not_hide_steps_clocks_and_learning_rates(tmp_path):
+    """Hugging Face to Weights & Biases, YOLO, Lightning."""
+    rates = ["train/learning_rate", "lr/pg0", "optimizer/lr", "train_lr", "lr-AdamW/pg1"]
+    clocks = ["train/epoch", "elapsed_time", "train/train_runtime"]
+    kept = ["train/loss", "clr", "time_to_solve", "learning_curve"]
+    names = ["train/global_step", *rates, *clocks, *kept]
+    text = rows(",".join(names), ",".join("1" * len(names)), ",".join("2" * len(names)))
+    table = read_table(written(tmp_path, "a.csv", text))
+    assert list(table.trajectories.data_vars) == kept
+    assert list(table.left_out) == [*rates, *clocks]
+
+
+def test_of_two_columns_that_count_steps_one_dates_and_the_other_is_left_out(tmp_path):
+    table = read_table(written(tmp_path, "a.csv", rows("_step,train/global_step,loss", "0,10,3", "1,20,2")))
+    assert table.trajectories["step"].values.tolist() == [0, 1]
+    assert table.left_out == {"train/global_step": "counts steps; to take these: --step NAME"}
+
+
 def test_a_wide_gap_is_told_with_its_length(tmp_path):
     text = rows("step,a,b", "1,1,1", "2,2,2", "4,3,", "100,4,", "130,5,5")
     assert read_table(written(tmp_path, "a.csv", text)).notices == [
         "no value of b between steps 2 and 130 (1.8 decades): a change in there can only be dated to that gap.",
         "no value of a between steps 4 and 100 (1.4 decades): a change in there can only be dated to that gap.",
     ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        rows("", "", "step;loss", "1;3,5", "2;2,5"),
+        rows('step;"loss, mean"', "1;3,5", "2;2,5"),
+        rows('"step";"a,b,c"', "1;3,5", "2;2,5"),
+        rows("sep=;", "step;loss", "1;3,5", "2;2,5"),
+        rows("# lr=0.1, wd=1", "#", "step,loss", "1,3.5", "2,2.5"),
+        rows("# made by numpy", "# step,loss", "1,3.5", "2,2.5"),
+        rows("#,step,note,loss", "1,1,x,3.5", "2,2,x,2.5"),
+    ],
+)
+def test_what_stands_above_a_header_or_within_its_names_does_not_decide_the_separator(tmp_path, text):
+    found = read_table(written(tmp_path, "a.csv", text)).trajectories
+    assert found["step"].values.tolist() == [1, 2]
+    assert found[list(found)[-1]].values.tolist() == [3.5, 2.5]
+
+
+def test_a_comma_is_no_decimal_point_where_numbers_of_the_file_have_points(tmp_path):
+    text = rows("step;loss;tokens;at", "1;2.5;1,060;01.02.2024", "2;1.5;2,120;02.02.2024")
+    table = read_table(written(tmp_path, "a.csv", text))
+    assert table.left_out["tokens"] == "row 1 holds '1,060', not a number"
+    german = read_table(written(tmp_path, "b.csv", text.replace("2.5", "2,5").replace("1.5", "1,5")))
+    assert german.trajectories["loss"].values.tolist() == [2.5, 1.5]
+
+
+def test_columns_shorter_than_the_steps_are_left_out_by_their_length_however_many_they_are(tmp_path):
+    made = {"step": [1, 2, 3], "loss": [3, 2, 1], "a": [1, 2], "b": [1, 2]}
+    table = read_table(written(tmp_path, "a.json", json.dumps(made)))
+    assert list(table.trajectories.data_vars) == ["loss"]
+    assert table.left_out == dict.fromkeys("ab", "has 2 values for 3 steps")
+
+
+def test_what_json_may_hold_beside_numbers_is_left_out_with_its_reason(tmp_path):
+    lines = [
+        f'{{"step": {s}, "loss": {10**400 if s == 1 else s}, "deep": [[[1]]], "by": "me\u2028you"}}' for s in (1, 2)
+    ]
+    table = read_table(written(tmp_path, "a.jsonl", rows(*lines)))
+    assert table.trajectories["loss"].values.tolist() == [np.inf, 2]
+    assert table.left_out["deep"] == "its lists hold lists, not numbers"
+    assert "not a number" in table.left_out["by"]
+
+
+def test_steps_that_no_integer_holds_stay_as_they_are(tmp_path):
+    found = read_table(written(tmp_path, "a.csv", rows("step,loss", "1e20,3", "2e20,2"))).trajectories
+    assert found["step"].values.tolist() == [1e20, 2e20]
 
 
 # Failure texts
@@ -137,6 +259,9 @@ FAILURES = {
     "negative": (rows("step,a", "-1,1", "2,1"), r"row 1 .* has step -1; expected optimizer steps from 0 on"),
     "no_step": (rows("time,a", "1,1"), r"no column of steps; expected one called step, _step.*Its columns: time, a"),
     "blank_step": (rows("step,a", "1,1", ",2"), r"row 2 .* has values but no step"),
+    "endless_step": (rows("step,a", "1,1", "inf,1"), r"row 2 .* has step inf; expected a finite number"),
+    "open_quote": ('step,a\n1,"' + "x" * 200_000, r"is no table of numbers \(field larger.*Is a quote left open\?"),
+    "comments": (rows("# a", "# b"), r"is empty; expected a header"),
     "text_step": (rows("step,a", "one,1"), r"the steps of .* are no numbers: row 1 holds 'one', not a number"),
     "no_number": (rows("step,a", "1,x", "2,y"), r"no numeric column beside its steps \(a: row 1 holds 'x'"),
     "only_step": (rows("step", "1", "2"), r"has no numeric column beside its steps; expected one quantity a column"),
@@ -162,17 +287,55 @@ def test_a_file_that_is_not_what_it_says_is_refused(tmp_path):
         ("a.jsonl", '{"step": 1}\n{"st', r"line 2 of .* is not JSON"),
         ("a.npz", "no archive", "is not an NPZ file"),
         ("a.nc", "no netCDF", "is not netCDF-4"),
+        ("c.json", '{"step": ' + "9" * 5000 + "}", r"is not JSON \(Exceeds the limit"),
+        ("d.json", "[" * 100_000, r"is nested too deep"),
+        ("twice.jsonl", '{"step": 1, "t/l": 1, "t": {"l": 2}}', r"a record names 't/l' twice"),
         ("a.xlsx", "", r"ends in '\.xlsx'; expected one of \.csv"),
     ):
         with pytest.raises(DeviError, match=message):
             read_table(written(tmp_path, name, text))
     (tmp_path / "utf16.csv").write_bytes(TEXT.encode("utf-16"))
-    with pytest.raises(DeviError, match=r"is not text in UTF-8"):
+    with pytest.raises(DeviError, match=r"is not text in UTF-8 .*iconv -f UTF-16 -t"):
         read_table(tmp_path / "utf16.csv")
+    (tmp_path / "latin1.csv").write_bytes(TEXT.replace("loss", "évaluée").encode("latin-1"))
+    with pytest.raises(DeviError, match=r"is not text in UTF-8 .*iconv -f LATIN1 -t"):
+        read_table(tmp_path / "latin1.csv")
     with pytest.raises(DeviError, match=r"is a directory; .* devi analyze"):
         read_table(tmp_path)
     with pytest.raises(DeviError, match=r"there is no file"):
         read_table(tmp_path / "none.csv")
+
+
+def test_a_damaged_archive_is_refused_or_read_wherever_it_is_damaged(tmp_path):
+    generator, path = np.random.default_rng(0), tmp_path / "a.npz"
+    np.savez_compressed(path, step=np.arange(100), loss=np.arange(100.0))
+    whole, refused = path.read_bytes(), 0
+    for place in generator.integers(len(whole), size=60):
+        path.write_bytes(whole[:place] + bytes([255 - whole[place]]) + whole[place + 1 :])
+        try:
+            read_table(path)
+        except DeviError:
+            refused += 1
+    assert refused > 10
+
+
+def test_netcdf_whose_numbers_are_damaged_is_refused(tmp_path):
+    path = tmp_path / "a.nc"
+    made = xr.Dataset({"loss": ("step", np.arange(100.0))}, coords={"step": np.arange(100)})
+    made.to_netcdf(path, engine="h5netcdf", encoding={"loss": {"zlib": True}})
+    with h5py.File(path) as file:
+        place = file["loss"].id.get_chunk_info(0).byte_offset
+    whole = path.read_bytes()
+    path.write_bytes(whole[:place] + b"damage" + whole[place + 6 :])
+    with pytest.raises(DeviError, match="is not netCDF-4"):
+        read_table(path)
+
+
+def test_an_array_without_a_name_is_no_archive(tmp_path):
+    np.save(tmp_path / "a.npy", LOSS)
+    (tmp_path / "a.npy").rename(tmp_path / "a.npz")
+    with pytest.raises(DeviError, match=r"holds one array without a name; expected what numpy\.savez\(path, step=…"):
+        read_table(tmp_path / "a.npz")
 
 
 def test_pickled_objects_are_never_loaded(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from devi.transitions.fusion import find_transitions
-from devi.transitions.words import column_of, listed, number, with_error
+from devi.transitions.words import column_of, listed, number, step_text, told_apart, with_error
 from tests.transitions.planted import STEPS, jump, run, sigmoid
 
 STEP = sigmoid(1500, 0.3)
@@ -85,6 +85,28 @@ def test_a_value_has_the_decimals_of_its_error(value, error, text):
 
 def test_numbers_have_two_decimals_or_three_digits():
     assert [number(x) for x in (0.0, 1e-4, 0.456, 45.67, 4567.8)] == ["0", "1.0e-04", "0.46", "45.7", "4,568"]
+
+
+def test_values_that_differ_are_told_with_digits_that_differ():
+    assert "loss 1.000000 → 1.000001" in only(run(loss=1 + 1e-6 * jump(400))).description
+    curves = run(a=1 + 0.004 * jump(400))
+    curves["a_se"] = ("step", np.where(STEPS < 400, 0.01, 0.02))
+    texts = told_apart(lambda more: [with_error(value, 0.01, more) for value in (1.0, 1.004)])
+    assert texts == ["1.000 ± 0.010", "1.004 ± 0.010"]
+    assert told_apart(lambda more: [number(value, more) for value in (1.0, 1.0)]) == ["1.00", "1.00"]
+
+
+def test_a_step_has_the_digits_that_tell_its_checkpoints_apart():
+    whole, epochs = np.arange(100), 0.05 * np.arange(1, 100)
+    assert [step_text(step, whole) for step in (0.3, 49.6, 1e4)] == ["0", "50", "10,000"]
+    assert [step_text(step, epochs) for step in (0.051, 2.5711)] == ["0.05", "2.57"]
+    assert [step_text(step, STEPS / 1e5) for step in (1.234e-5, 0.01234, 0.1)] == ["0.00001", "0.0123", "0.100"]
+    assert step_text(1.234e-9, whole[1:] * 1e-9) == "1.23e-09"
+
+
+def test_fractional_steps_are_told_with_their_fractions():
+    one = find_transitions(run(STEPS / 1e5, loss=STEP))[0]
+    assert one.description.startswith("between steps 0.01")
 
 
 def test_lists_read_as_english():

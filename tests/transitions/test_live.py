@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from devi import DeviError
 from devi.transitions.live import Follower, Watch
 from tests.transitions.planted import STEPS, X, run, sigmoid
 
@@ -48,6 +49,39 @@ def test_a_loop_watches_itself_in_one_line_and_is_asked_for_more_checkpoints():
     assert dense[0] == told[0].step
     assert dense[-1] < 2 * told[0].step
     assert watch.trajectories["test_accuracy"].shape == X.shape
+
+
+def test_a_loop_may_give_one_step_in_several_calls():
+    watch = Watch()
+    for step in (1, 2):
+        watch(step, loss=1.0 / step)
+        watch(step, accuracy=step / 2)
+    assert watch.trajectories["step"].values.tolist() == [1, 2]
+    assert (
+        watch.trajectories["loss"].values.tolist() == watch.trajectories["accuracy"].values[::-1].tolist() == [1, 0.5]
+    )
+
+
+@pytest.mark.slow
+def test_a_loop_that_is_resumed_drops_what_came_after_and_is_told_of_each_transition_once():
+    values = sigmoid(100, 0.2) + sigmoid(2000, 0.1) + 0.02 * np.random.default_rng(0).normal(size=len(X))
+    watch, told = Watch(), []
+    rows = list(zip(STEPS.tolist(), values, strict=True))
+    earlier = [row for row in rows if row[0] < 1000]
+    for step, value in earlier + earlier[-10:] + rows[len(earlier) :]:
+        told += watch(step, test_accuracy=value)
+    assert len(watch.trajectories["step"]) == len(rows)
+    assert [round(np.log10(one.transition.midpoint), 1) for one in told] == [2.0, 3.3]
+
+
+def test_what_is_no_step_is_refused_before_it_is_taken():
+    watch = Watch()
+    for step in (-1, float("nan")):
+        with pytest.raises(DeviError, match=r"step (-1|nan) is no optimizer step; expected 0, 1, 2"):
+            watch(step, loss=1.0)
+    with pytest.raises(ValueError, match="could not convert"):
+        watch(1, loss="low")
+    assert watch.trajectories.sizes["step"] == 0
 
 
 @pytest.mark.parametrize(("point", "count"), [("strict", 0), ("exploratory", 1)])
