@@ -58,6 +58,21 @@ class Curve:
         return float(np.ptp(self.y))
 
     @property
+    def middle(self) -> float:
+        return float(np.median(self.y))
+
+    @cached_property
+    def plain(self) -> Curve:
+        """The same curve in units of its spread, from its median: a search must not depend on a unit."""
+        return replace(
+            self,
+            y=(self.y - self.middle) / self.spread,
+            sigma=self.sigma / self.spread,
+            spread=1.0,
+            material=self.material / self.spread,
+        )
+
+    @property
     def name(self) -> str:
         return self.metric if self.index is None else f"{self.metric}[{self.index}]"
 
@@ -160,7 +175,7 @@ def _columns(
         scale = _scale(spreads[j], widest, variable.attrs.get("material")) if is_clear else widest
         if spreads[j] < SMALLEST_SHARE * scale:
             continue
-        sigma = np.sqrt(noise**2 + (NOISE_FLOOR * scale) ** 2)
+        sigma = np.hypot(noise, NOISE_FLOOR * scale)
         curves.append(
             Curve(
                 metric=name,

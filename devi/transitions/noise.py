@@ -63,7 +63,7 @@ def inflation(x: np.ndarray, y: np.ndarray, sigma: np.ndarray) -> float:
     """
     if len(x) < 30:  # too few chords to tell
         return 1.0
-    sizes = [float(np.median(_chord(x, y, lag))) for lag in (1, 2, 3)]
+    sizes = [float(np.median(_chord(x, y, lag)) / np.median(sigma)) for lag in (1, 2, 3)]
     if min(sizes) <= 0:
         return 1.0
     rho = np.arange(0.0, MOST_CORRELATED, 0.01)
@@ -72,4 +72,4 @@ def inflation(x: np.ndarray, y: np.ndarray, sigma: np.ndarray) -> float:
     best = int(np.argmin(misfit))
     variance = (1.4826 * sizes[0]) ** 2 * 1.5 / chord[0][best]
     time = (1 + rho[best]) / (1 - rho[best])
-    return float(np.clip(variance * time / np.median(sigma) ** 2, 1.0, LARGEST_GUESS))
+    return float(np.clip(variance * time, 1.0, LARGEST_GUESS))
