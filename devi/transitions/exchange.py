@@ -83,7 +83,7 @@ def _exchanges(fit: Shared) -> Iterator[tuple[list[int], list[Component]]]:
 
 
 def _halves(one: Component) -> list[Component]:
-    """Two steps where a wide one begins and ends: a wide one less a narrow one in it can draw any two, and hides them."""
+    """Two steps where a wide one begins and ends: a wide one less a narrow one in it draws the same, and hides them."""
     return [Component("sigmoid", one.centre + side * APART * one.width, HALF * one.width) for side in (-1, 1)]
 
 
