@@ -9,13 +9,14 @@ import numpy as np
 import xarray as xr
 
 from devi.errors import DeviError
-from devi.transitions.noise import inflation, local_noise, roughness, running_median, without_outliers
+from devi.transitions.noise import grain, inflation, local_noise, roughness, running_median, without_outliers
 from devi.transitions.ranks import is_context, is_context_name
 from devi.transitions.transition import Skipped
 
 FEWEST = 10  # checkpoints with finite values; below it a curve cannot tell a change (3 parameters) from a trend (4)
 NOISE_FLOOR = 0.025  # of the range: what a smooth null is allowed to miss on a noise-free run before it counts
 SMALLEST_SHARE = 0.1  # of what its changes are measured against: a smaller one is none
+GRAINS = 1.5  # of what values were rounded to: a smaller change may be that of the rounding alone
 CLEAR = 40.0  # times its roughness: noise alone, correlated or smoothed, has a range of at most two dozen times that
 SMALL_COLUMN = 0.2  # of the largest column's range: what the changes of a smaller column are measured against
 MATERIAL = {"nats": 0.02, "accuracy": 0.02}  # smaller changes are no structure; only for metrics that declare a unit
@@ -56,6 +57,21 @@ class Curve:
     def reach(self) -> float:
         """Range of the values themselves."""
         return float(np.ptp(self.y))
+
+    @property
+    def middle(self) -> float:
+        return float(np.median(self.y))
+
+    @cached_property
+    def plain(self) -> Curve:
+        """The same curve in units of its spread, from its median: a search must not depend on a unit."""
+        return replace(
+            self,
+            y=(self.y - self.middle) / self.spread,
+            sigma=self.sigma / self.spread,
+            spread=1.0,
+            material=self.material / self.spread,
+        )
 
     @property
     def name(self) -> str:
@@ -155,12 +171,13 @@ def _columns(
         keep = usable[:, j]
         x, y = np.log10(steps[keep]), without_outliers(table[keep, j])
         se = np.where(np.isfinite(errors[keep, j]), errors[keep, j], 0.0)
-        noise = np.maximum(local_noise(x, y), se)
+        unit = grain(table[keep, j])
+        noise = np.maximum(np.maximum(local_noise(x, y), se), unit / np.sqrt(12))
         is_clear = spreads[j] > CLEAR * max(float(np.median(se)), roughness(x, y))
         scale = _scale(spreads[j], widest, variable.attrs.get("material")) if is_clear else widest
         if spreads[j] < SMALLEST_SHARE * scale:
             continue
-        sigma = np.sqrt(noise**2 + (NOISE_FLOOR * scale) ** 2)
+        sigma = np.hypot(noise, NOISE_FLOOR * scale)
         curves.append(
             Curve(
                 metric=name,
@@ -172,7 +189,7 @@ def _columns(
                 gated=variable.ndim == 2 and ("gate" in variable.attrs or not keep[np.argmax(steps > 0)]),
                 context=is_context(name, table[keep, j]),
                 inflation=inflation(x, y, sigma),
-                material=floor,
+                material=max(floor, GRAINS * unit),
                 bounds=bounds,
                 monotone={"up": 1, "down": -1}.get(str(variable.attrs.get("monotone", "")), 0),
             )

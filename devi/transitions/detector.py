@@ -67,7 +67,8 @@ def changes_of(curves: Sequence[Curve], *, least_evidence: float, seed: int = 0)
     """Every change of curves that are searched together, with `least_evidence` in all that move, and their spikes."""
     every = max((np.ascontiguousarray(curve.x) for curve in curves), key=len).tobytes()
     grids = tuple(grid_of(np.ascontiguousarray(curve.x).tobytes(), every) for curve in curves)
-    wider = tuple(replace(curve, sigma=curve.sigma * np.sqrt(curve.inflation)) for curve in curves)
+    plain = (curve.plain for curve in curves)
+    wider = tuple(replace(curve, sigma=curve.sigma * np.sqrt(curve.inflation)) for curve in plain)
     bundle = Bundle(wider, grids)
     found = _found(bundle, least_evidence)
     pulls, together = replicated(found.bundle, found.fit, seed=seed)
@@ -123,14 +124,14 @@ def _changes(found: Weighed, m: int, curve: Curve, replicas: tuple[np.ndarray, n
                 onset=onset,
                 centre=centre,
                 end=end,
-                amplitude=amplitude,
-                share=float(abs(amplitude) / curve.spread),
+                amplitude=amplitude * curve.spread,
+                share=abs(amplitude),
                 log_bayes_factor=float(max(evidence[j] for j in group)) - found.bundle.correction,
                 off=_off(curve, parts[main], deviations[2 * main : 2 * main + 2]),
                 autocorrelation=autocorrelation,
                 beside=min(int(np.sum(curve.x < onset)), int(np.sum(curve.x > end))),
-                fitted=found.fitted(m),
-                without=found.fitted(m, without=own[main]),
+                fitted=curve.middle + curve.spread * found.fitted(m),
+                without=curve.middle + curve.spread * found.fitted(m, without=own[main]),
             )
         )
     return changes

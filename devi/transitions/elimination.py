@@ -14,6 +14,7 @@ from devi.transitions.bundle import LARGEST_SHARE, Bundle, Shared, curve_cost, d
 from devi.transitions.curves import SMALLEST_SHARE
 from devi.transitions.fit import WIDEST, gap_at
 from devi.transitions.grid import SLOW
+from devi.transitions.nulls import null_price
 from devi.transitions.refinement import without
 from devi.transitions.search import regrouped
 
@@ -60,9 +61,10 @@ def eliminated(bundle: Bundle, fit: Shared, least_evidence: float) -> Weighed:
 def reweighed(bundle: Bundle, fit: Shared) -> Bundle:
     """The curves with their noise inflated by what the residuals of this fit show, no longer by what was guessed."""
     curves = []
-    for curve, state in zip(bundle.curves, fit.states, strict=True):
+    for m, (curve, state) in enumerate(zip(bundle.curves, fit.states, strict=True)):
         raw = curve.sigma / np.sqrt(curve.inflation)
-        inflation = inflation_of(state.residual * np.sqrt(curve.inflation))[0]
+        parameters = 1 + null_price(fit.nulls[m]) + sum(1 + dates(fit.components[k]) for k in fit.of(m))
+        inflation = inflation_of(state.residual * np.sqrt(curve.inflation), parameters)[0]
         curves.append(replace(curve, sigma=raw * np.sqrt(inflation), inflation=inflation))
     return replace(bundle, curves=tuple(curves))
 
@@ -101,14 +103,19 @@ def _undone(bundle: Bundle, fit: Shared, k: int, m: int) -> bool:
     return one.width > 2 * gap_at(curve.x, one.centre) and net / (0.8 * fit.amplitude(m, k)) < 0.2
 
 
-def inflation_of(residual: np.ndarray) -> tuple[float, float]:
+def inflation_of(residual: np.ndarray, parameters: int = 0) -> tuple[float, float]:
     """How much noisier than white unit noise the residuals are: (variance × autocorrelation time, lag-one correlation).
 
     Residuals below the noise that was assumed are what the floor allows for; their correlation then counts in part.
+    A fit of so many parameters takes slow noise along: the correlation r that it leaves of rho is low by
+    (1 + 3 rho + parameters (1 + rho)) / n. Marriott & Pope 1954, Biometrika 41:390, for a mean; the rest was found by
+    simulating noise under polynomials.
     """
     variance = float(np.mean(residual**2))
     rho = float(residual[1:] @ residual[:-1] / max(residual @ residual, 1e-12))
-    felt = float(np.clip(rho, 0.0, 0.95)) * min(1.0, variance)
+    n = len(residual)
+    before = (rho + (1 + parameters) / n) / (1 - min(3 + parameters, n / 2) / n) if parameters else rho
+    felt = float(np.clip(before, 0.0, 0.95)) * min(1.0, variance)
     return max(1.0, variance) * (1 + felt) / (1 - felt), rho
 
 

@@ -15,6 +15,11 @@ from devi.transitions.search import GAIN, regrouped
 
 HOPEFUL = 15.0  # of cost: an exchange that looks worse than this before its dates are fitted is not tried further
 RARER = 6.0  # of cost, by which kinks must beat the ramp or sigmoid that they replace: two kinks can draw any ramp
+WIDE = 0.4  # decades: a narrower change is not looked at as two
+APART, HALF = (
+    0.4,
+    0.3,
+)  # of a wide change's 10-90% span: from its middle to each of the two steps in it, and their spans
 CORNER = 0.625  # of a ramp's 10-90% span, from its middle to its corner
 
 
@@ -55,7 +60,10 @@ def _exchanges(fit: Shared) -> Iterator[tuple[list[int], list[Component]]]:
         if one.shape == other.shape == "kink" and SHARP < apart < 2 * CORNER * WIDEST:
             yield [i, j], [Component("ramp", (one.centre + other.centre) / 2, apart / (2 * CORNER))]
             yield [i, j], [Component("kink", (one.centre + other.centre) / 2, SHARP)]
-        elif 0.1 < high - low < WIDEST:
+            continue
+        if {one.shape, other.shape} <= {"sigmoid", "ramp"} and apart < abs(one.width - other.width) / 2:
+            yield [i, j], _halves(one if one.width > other.width else other)
+        if 0.1 < high - low < WIDEST:
             yield [i, j], [Component("ramp", (low + high) / 2, 0.9 * (high - low))]
     for k in order:
         one = parts[k]
@@ -67,9 +75,16 @@ def _exchanges(fit: Shared) -> Iterator[tuple[list[int], list[Component]]]:
         elif one.width > 0.06:
             if one.shape == "sigmoid":
                 yield [k], [one._replace(shape="ramp")]
+            if one.width > WIDE:
+                yield [k], _halves(one)
             yield [k], [Component("kink", first, SHARP), Component("kink", last, SHARP)]
             yield [k], [Component("kink", first, SHARP)]
             yield [k], [Component("kink", last, SHARP)]
+
+
+def _halves(one: Component) -> list[Component]:
+    """Two steps where a wide one begins and ends: a wide one less a narrow one in it draws the same, and hides them."""
+    return [Component("sigmoid", one.centre + side * APART * one.width, HALF * one.width) for side in (-1, 1)]
 
 
 def _parted(bundle: Bundle, fit: Shared) -> Shared:

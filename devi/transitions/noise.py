@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+FEW = 0.05  # of the points: what is more frequent than that is noise, and no outlier
 MOST_CORRELATED = 0.8  # beyond that noise cannot be told from change
 LARGEST_GUESS = 4.0  # of the inflation; the residuals of a fit know better
 
@@ -18,7 +19,10 @@ def running_median(y: np.ndarray, window: int) -> np.ndarray:
 
 
 def without_outliers(y: np.ndarray) -> np.ndarray:
-    """Replace single points more than 5 robust deviations from the median of seven by that median."""
+    """Replace single points more than 5 robust deviations from the median of seven by that median.
+
+    Counts and coins have no robust deviation where most of them are the same: many points that stand out are noise.
+    """
     middle = running_median(y, 7)
     distance = np.abs(y - middle)
     spread = np.maximum(1.4826 * running_median(distance, 7), 1.4826 * np.median(distance))
@@ -26,6 +30,8 @@ def without_outliers(y: np.ndarray) -> np.ndarray:
     # Two neighbours beyond the same side are a change, or a spike with a recovery: those are modelled, not removed.
     lonely = out & ~np.concatenate([[False], out[:-1]]) & ~np.concatenate([out[1:], [False]])
     lonely[[0, 1, -2, -1]] = False
+    if lonely.sum() > max(FEW * len(y), 1):
+        return y
     return np.where(lonely, middle, y)
 
 
@@ -38,12 +44,23 @@ def _chord(x: np.ndarray, y: np.ndarray, lag: int) -> np.ndarray:
 def local_noise(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Standard deviation of the noise around each point, (n,), from the distance to the chord of its neighbours.
 
-    e_i = y_i - (a y_{i-1} + b y_{i+1}) has variance sigma² (1 + a² + b²) and does not see smooth change.
+    e_i = y_i - (a y_{i-1} + b y_{i+1}) has variance sigma² (1 + a² + b²) and does not see smooth change. Where most
+    neighbours are the same, as of counts, the median sees nothing: there it is the root mean square of all.
     """
     residual = _chord(x, y, 1)
     window = min(31, 2 * (len(residual) // 2) - 1)
     sigma = 1.4826 * running_median(residual, max(window, 3))
+    size = float(np.max(residual))  # in units of which nothing under- or overflows
+    if size > 0:
+        sigma[sigma < 1e-6 * size] = size * float(np.sqrt(np.mean((residual / size) ** 2)))
     return np.concatenate([sigma[:1], sigma, sigma[-1:]])
+
+
+def grain(y: np.ndarray) -> float:
+    """The unit to which values (n,) were rounded: the least distance between two of them. 0 of counts, which are exact,
+    and of two or three levels, which say nothing of it."""
+    levels = np.unique(y)
+    return float(np.min(np.diff(levels))) if len(levels) > 3 and np.any(levels != np.round(levels)) else 0.0
 
 
 def roughness(x: np.ndarray, y: np.ndarray) -> float:
@@ -63,7 +80,7 @@ def inflation(x: np.ndarray, y: np.ndarray, sigma: np.ndarray) -> float:
     """
     if len(x) < 30:  # too few chords to tell
         return 1.0
-    sizes = [float(np.median(_chord(x, y, lag))) for lag in (1, 2, 3)]
+    sizes = [float(np.median(_chord(x, y, lag)) / np.median(sigma)) for lag in (1, 2, 3)]
     if min(sizes) <= 0:
         return 1.0
     rho = np.arange(0.0, MOST_CORRELATED, 0.01)
@@ -72,4 +89,4 @@ def inflation(x: np.ndarray, y: np.ndarray, sigma: np.ndarray) -> float:
     best = int(np.argmin(misfit))
     variance = (1.4826 * sizes[0]) ** 2 * 1.5 / chord[0][best]
     time = (1 + rho[best]) / (1 - rho[best])
-    return float(np.clip(variance * time / np.median(sigma) ** 2, 1.0, LARGEST_GUESS))
+    return float(np.clip(variance * time, 1.0, LARGEST_GUESS))

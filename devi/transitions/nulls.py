@@ -53,7 +53,7 @@ def relaxations(x: np.ndarray) -> Library:
         columns += [sigmoid(x, centre, width) for centre in np.arange(x[0], x[-1], 0.25)]
     columns += [bend(x, centre, 1.1) for centre in np.arange(x[0] + 0.3, x[-1] - 0.3, 0.3)]
     shapes = np.stack(columns, axis=1)
-    keep = np.ptp(shapes, axis=0) > 1e-3
+    keep = np.ptp(shapes, axis=0) > 1e-3 * min(np.ptp(x), 1.0)  # in a short run the trend itself is small
     shapes = shapes[:, keep]
     return Library((shapes - shapes.mean(0)) / np.ptp(shapes, axis=0), (np.arange(len(keep)) < relaxing)[keep])
 

@@ -50,7 +50,8 @@ def _staircase(bundle: Bundle) -> list[Shared]:
     if np.median([curve.reach / np.median(curve.sigma) for curve in bundle.curves]) < READABLE:
         return []
     x = np.linspace(bundle.x[0], bundle.x[-1], 400)
-    kernel = 0.03 / (x[1] - x[0])  # decades
+    decade = min(1.0, float(x[-1] - x[0]))  # or the whole run, if that is shorter
+    kernel = 0.03 * decade / (x[1] - x[0])
     speed = sum(
         np.abs(gaussian_filter1d(np.interp(x, curve.x, curve.y), kernel, order=1)) / curve.reach
         for curve in bundle.curves
@@ -59,7 +60,7 @@ def _staircase(bundle: Bundle) -> list[Shared]:
     if len(peaks) < FEWEST_STEPS:
         return []
     order = np.argsort(found["prominences"])[::-1][:MOST]
-    widths = np.clip(found["widths"][order] * (x[1] - x[0]), 0.05, 0.5)
+    widths = np.clip(found["widths"][order] * (x[1] - x[0]), 0.05 * decade, 0.5 * decade)
     places = x[np.clip(peaks[order] - 1, 0, len(x) - 1)]
     steps = [Component("sigmoid", float(c), float(w)) for c, w in zip(places, widths, strict=True)]
     every = frozenset(range(len(bundle.curves)))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from devi.transitions.noise import running_median, without_outliers
-from tests.transitions.planted import jump
+from devi.transitions.noise import grain, local_noise, running_median, without_outliers
+from tests.transitions.planted import X, jump
 
 
 @pytest.mark.parametrize(("count", "window"), [(12, 3), (40, 7), (9, 31)])
@@ -22,3 +22,21 @@ def test_a_single_outlier_goes_and_a_jump_stays():
     spoilt = y.copy()
     spoilt[20] += 5
     assert np.array_equal(without_outliers(spoilt), y)
+
+
+def test_points_that_stand_out_often_are_noise_and_stay():
+    coin = (np.random.default_rng(0).random(200) < 0.2).astype(float)
+    assert np.array_equal(without_outliers(coin), coin)
+
+
+def test_noise_that_moves_few_points_is_seen():
+    """White noise of the same variance would have that standard deviation."""
+    events = np.random.default_rng(0).poisson(0.1, len(X)).astype(float)
+    assert np.median(local_noise(X, events)) == pytest.approx(0.1**0.5, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("values", "unit"), [([0.1, 0.4, 0.3, 1.0], 0.1), ([0, 2, 3, 5, 9], 0), ([0.5, 0.25, 0.75], 0)]
+)
+def test_the_grain_is_what_values_were_rounded_to_unless_they_count(values, unit):
+    assert grain(np.array(values * 3, float)) == pytest.approx(unit)
