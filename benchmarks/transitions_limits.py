@@ -1,0 +1,70 @@
+"""Curves on which a detector may see what is not there: python benchmarks/transitions_limits.py [--runs N] [--write]
+
+One metric, 120 to 200 checkpoints, no transition; how many devi reports, by kind. Noise whose correlation lasts longer
+than transition_cases.py has it, values that are counted or rounded, and what an optimizer's schedule draws.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import numpy as np
+import xarray as xr
+from scipy.signal import lfilter
+from tables import put_table
+
+from devi.transitions.fusion import OPERATING_POINTS, find_transitions
+
+EVEN = 100.0 * np.arange(1, 201)
+SPACED = np.unique(np.round(np.geomspace(1, 1e5, 150)))
+HEADER = ("curve", "checkpoints", *(f"alarms per run, {point}" for point in OPERATING_POINTS))
+
+
+def correlated(rho: float, steps: np.ndarray) -> Callable[[np.random.Generator], np.ndarray]:
+    """Noise alone, AR(1)."""
+    return lambda random: lfilter([1.0], [1.0, -rho], random.normal(size=len(steps) + 200))[200:]
+
+
+def cosine(random: np.random.Generator) -> np.ndarray:
+    """A power law, and a loss that follows the learning rate's cosine down to the end."""
+    share = EVEN / EVEN[-1]
+    return 2 + 0.5 * (1 + np.cos(np.pi * share)) + 3 * EVEN**-0.4 + 0.02 * random.normal(size=len(EVEN))
+
+
+CURVES: dict[str, tuple[np.ndarray, Callable[[np.random.Generator], np.ndarray]]] = {
+    **{f"AR(1) of {rho}": (EVEN, correlated(rho, EVEN)) for rho in (0.6, 0.8, 0.9)},
+    **{f"AR(1) of {rho}, spaced by log": (SPACED, correlated(rho, SPACED)) for rho in (0.6, 0.8, 0.9)},
+    "a fair coin": (EVEN, lambda random: (random.random(200) < 0.5).astype(float)),
+    "events, 0.3 a checkpoint": (SPACED, lambda random: random.poisson(0.3, len(SPACED)).astype(float)),
+    "an accuracy on 8 examples, constant": (EVEN, lambda random: random.binomial(8, 0.5, 200) / 8),
+    "exp(−t/τ), rounded to 0.1": (EVEN, lambda random: np.round(np.exp(-EVEN / random.uniform(1000, 20_000)), 1)),
+    "a cosine schedule": (EVEN, cosine),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=40, help="of each kind")
+    parser.add_argument("--seed", type=int, default=0, help="of the first run")
+    parser.add_argument("--write", action="store_true", help="put the table into README.md")
+    options = parser.parse_args()
+    rows = []
+    for name, (steps, made) in CURVES.items():
+        alarms = dict.fromkeys(OPERATING_POINTS, 0)
+        for seed in range(options.seed, options.seed + options.runs):
+            curve = xr.Dataset({"metric": ("step", made(np.random.default_rng(seed)))}, coords={"step": steps})
+            for one in find_transitions(curve, operating_point="exploratory"):
+                for point, least in OPERATING_POINTS.items():
+                    alarms[point] += one.confidence >= least
+        rows.append([name, str(len(steps)), *(f"{count / options.runs:.2f}" for count in alarms.values())])
+        print(*rows[-1], sep=" | ", flush=True)
+    if options.write:
+        first, last = options.seed, options.seed + options.runs - 1
+        put_table(
+            "transition limits", HEADER, rows, f"One metric without a transition; seeds {first} to {last} of each."
+        )
+
+
+if __name__ == "__main__":
+    main()
