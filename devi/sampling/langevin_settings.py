@@ -26,7 +26,7 @@ from devi.sampling.posterior import Posterior
 from devi.sampling.rehearsal import HOLD, Rehearsal
 from devi.sampling.resolution import SMALLEST_ESTIMATE, reason, variants
 from devi.sampling.settings import Settings
-from devi.sampling.step_size import RELAXATION, chosen_step_size, regular_localization
+from devi.sampling.step_size import RELAXATION, chosen_step_size, most_step_size, regular_localization
 
 FIRST_LOOK = 500  # draws of the rehearsal, at most
 ERROR_TARGET = 0.015  # standard error as a share of the estimate, where that many draws can be afforded
@@ -63,6 +63,10 @@ def choose(choice: Choice, trial: Trial) -> Settings:
     if step_size is None:
         choice["step_size"], tried, choice.why["step_size"] = chosen_step_size(pilots, localization, trial.progress)
     soft = regular_localization(posterior, n_beta, HOLD) if localization is None else None
+    longest = most_step_size(n_beta)
+    if step_size is None and localization is None and soft is None and choice["step_size"] > longest:
+        choice["step_size"] = longest
+        choice.why["step_size"] += "; no longer than a direction that the loss does not feel can be held at"
     look = min(choice.get("draws", max(steps - burn_in, FEWEST_STEPS)), FIRST_LOOK)
     rehearsal = Rehearsal(choice, pilots, soft, draws=int(look))
     settings = len(variants(0.0, 0.0)) * len(trial.steps)

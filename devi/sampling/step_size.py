@@ -83,6 +83,14 @@ def shortened(pilots: Pilots, step_size: float, localization: float, *, burn_in:
     return sizes[int(passes.nonzero()[0])] if passes.any() else sizes[-1]
 
 
+def most_step_size(n_beta: float) -> float:
+    """The step that heats a flat direction by as much as is let pass, held by the least γ: V − 1 = ε·γ/4.
+
+    Where the loss feels none of the parameters the curvature is rounding, and 2 / curvature a step of any length.
+    """
+    return 4 * VIRIAL_TOLERANCE / (LEAST_LOCALIZATION * n_beta)
+
+
 def chosen_localization(step_size: float, n_beta: float, burn_in: int) -> tuple[float, str]:
     least = LEAST_LOCALIZATION * n_beta
     if step_size <= 0 or burn_in <= 0:
