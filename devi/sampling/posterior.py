@@ -196,6 +196,13 @@ class Posterior:
         saved = saved_bytes(lambda: self.losses_of_one(one, fixed, some.inputs, some.targets).sum())
         return max(1, int(memory_bytes // (saved + buffers)))
 
+    def at(self, rows: Tensor) -> Posterior:
+        """The same at some of the checkpoints (checkpoint,), sharing all else."""
+        some = copy.copy(self)
+        some.centers, some.fixed = self.centers[rows], self.fixed_at(rows)
+        some.base_loss, some.base_losses = self.base_loss[rows], self.base_losses[rows]
+        return some
+
     def for_thread(self) -> Posterior:
         """The same, sharing all tensors, with a module of its own: `functional_call` swaps parameters in place."""
         twin = copy.copy(self)
