@@ -107,7 +107,9 @@ def _sampled(
         compile=metric.compile,
     )
     # As far as the sampler is stable, or would be if it were sgld.
-    length = 0.5 * settings.step_size * settings.n_beta if kernel.has_step_bias else 1 / settings.localization
+    length = 0.5 * settings.step_size * settings.n_beta
+    if not kernel.has_step_bias:
+        length = 1 / (settings.localization or settings.n_beta)
     estimate = learning_coefficient(
         draws,
         descended=descended_loss(posterior, step=length),

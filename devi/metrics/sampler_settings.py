@@ -116,8 +116,8 @@ class SamplerSettings(Metric):
             return Settings(self.sampler, **given, most_draws=most, leapfrog_steps=length, **told)
         parts, began = 1 + len(self.restrict), time.perf_counter()
         budget = (self.budget or math.inf) / parts
-        where = self.where(restriction)
-        found = calibrate(run, sampler=self.sampler, seed=self.seed, progress=progress, budget=budget, **where, **given)
+        where = {**self.where(restriction), "progress": progress, "budget": budget, "parts": parts}
+        found = calibrate(run, sampler=self.sampler, seed=self.seed, **where, **given)
         found = dataclasses.replace(found, reasons={**found.reasons, **n})
         if self.budget is not None:
             spent = time.perf_counter() - began

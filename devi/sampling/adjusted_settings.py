@@ -13,17 +13,22 @@ import time
 import numpy as np
 
 from devi.errors import DeviError
+from devi.sampling.budget import FEWEST_STEPS as SHORTEST
 from devi.sampling.choice import CHECK_WORK, FEW_REPLICAS, FEWEST_STEPS, WORK, Choice, Trial, work
 from devi.sampling.climb import NEARER, SHARPER, climb, stayed
 from devi.sampling.hamiltonian import with_length
+from devi.sampling.langevin import sgld
+from devi.sampling.pilots import Pilots
 from devi.sampling.posterior import Posterior
 from devi.sampling.resolution import reason
 from devi.sampling.rungs import BURN_IN, DRAWS, MOST_DRAWS, Rungs
 from devi.sampling.rungs import CHAINS as RUNG_CHAINS
 from devi.sampling.settings import GIVEN, Settings
+from devi.sampling.step_size import at_steepest
 
 MOST_STEPS = 4000
 FIRST_DRAWS = 200
+FEWEST_CHAINS = 2  # of a rung
 SMALLEST_FOURTH = 1e-12
 
 
@@ -51,12 +56,15 @@ def choose(choice: Choice, trial: Trial) -> Settings:
     most_draws = int(choice.get("draws", max(most - burn_in, FEWEST_STEPS)))
     choice("draws", lambda: (min(FIRST_DRAWS, most_draws), "doubled until the error is small enough"))
     start = choice.settings(kernel, most_draws=DRAWS)
-    few = CHECK_WORK * 4 / (each * len(trial.steps) * (BURN_IN + DRAWS))
+    steps, few = trial.steps, CHECK_WORK * 4 / (each * len(trial.steps) * (BURN_IN + DRAWS))
+    if trial.clock.is_set:
+        pilots, few = _in_time(choice, trial, replicas)
+        posterior, steps = pilots.posterior, pilots.steps
     pilot = dataclasses.replace(
-        start, chains=int(np.clip(few, 2, RUNG_CHAINS)), burn_in=BURN_IN, draws=DRAWS, most_draws=MOST_DRAWS
+        start, chains=int(np.clip(few, FEWEST_CHAINS, RUNG_CHAINS)), burn_in=BURN_IN, draws=DRAWS, most_draws=MOST_DRAWS
     )
     began = time.perf_counter()
-    rungs = Rungs(posterior, trial.steps, kernel, seed=trial.seed, progress=trial.progress, is_late=trial.is_late)
+    rungs = Rungs(posterior, steps, kernel, seed=trial.seed, progress=trial.progress, is_late=trial.clock.is_late)
     found = climb(rungs, pilot) if climbs else stayed(rungs, pilot)
     choice.why["calibration"] = f"{rungs.gradients:,} gradients"
     gradients = with_length(kernel, found.settings.leapfrog_steps).gradients_per_step
@@ -81,6 +89,23 @@ def choose(choice: Choice, trial: Trial) -> Settings:
         moves=found.moves,
         drift=found.drift,
     )
+
+
+def _in_time(choice: Choice, trial: Trial, replicas: int) -> tuple[Pilots, float]:
+    """Where rungs are tried, and with how many chains, for one to take an eighth of the time that there is.
+
+    Later ones have trajectories up to three times as long.
+
+    Raises DeviError where there is none for two of the shortest.
+    """
+    each = (BURN_IN + DRAWS) * trial.kernel.gradients_per_step
+    pilots = Pilots(trial.posterior, trial.steps, sgld, choice["n_beta"], trial.posterior.examples, trial.seed)
+    seconds = pilots.timed(RUNG_CHAINS // pilots.chains, most=trial.clock.left() / 10)
+    least = replicas * (choice["burn_in"] * (choice.why["burn_in"] == GIVEN) + SHORTEST)
+    trial.clock.check(seconds, calibration=2 * FEWEST_CHAINS * each, sampling=least * trial.kernel.gradients_per_step)
+    affordable = trial.clock.left() / 8 / (seconds * each)
+    pilots = at_steepest(pilots, int(affordable / FEWEST_CHAINS))
+    return pilots, affordable / len(pilots.steps)
 
 
 def _weight_scale(posterior: Posterior) -> tuple[float, str]:

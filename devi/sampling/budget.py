@@ -3,7 +3,7 @@
     most_draws = (budget − what calibration took) / (seconds per step and replica · replicas) − burn-in
 
 The seconds are what the calibration measured, on this machine; the number of draws is stored with the settings, and
-from then on decides alone.
+from then on decides alone. Calibration has half of the budget: it times a gradient first, and tries as much as fits.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from devi.errors import DeviError
 from devi.sampling.settings import GIVEN, Settings
@@ -19,6 +21,7 @@ from devi.sampling.settings import GIVEN, Settings
 UNITS = {"s": 1, "m": 60, "h": 3600}
 FEWEST_STEPS = 40  # of a chain: with fewer there is neither a burn-in nor an error
 BURN_IN_SHARE = 4  # a burn-in that was not given takes one step in so many at most
+MOST_CALIBRATING = 0.5  # of a budget
 
 
 def seconds_of(text: str | float | None) -> float | None:
@@ -31,6 +34,43 @@ def seconds_of(text: str | float | None) -> float | None:
     if found is not None and not 0 < found < math.inf:
         raise DeviError(f"a budget of '{text}' is no time; expected seconds, minutes or hours: 60s, 5m or 1h.")
     return None if found is None else float(found)
+
+
+@dataclass(frozen=True)
+class Clock:
+    """What is left of a budget, in seconds, for calibration; without one there is no end.
+
+    parts  how many share what the user gave, of which `budget` is one share
+    """
+
+    budget: float = math.inf
+    parts: int = 1
+    began: float = field(default_factory=time.perf_counter)
+
+    @property
+    def is_set(self) -> bool:
+        return self.budget < math.inf
+
+    def left(self) -> float:
+        return self.began + MOST_CALIBRATING * self.budget - time.perf_counter()
+
+    def is_late(self) -> bool:
+        return self.left() <= 0
+
+    def check(self, seconds_per_gradient: float, *, calibration: float, sampling: float) -> None:
+        """Raises DeviError where so many gradients, the fewest that each takes, are more than there is time for."""
+        spent = time.perf_counter() - self.began
+        shares = (
+            (spent + seconds_per_gradient * calibration) / MOST_CALIBRATING,
+            seconds_per_gradient * sampling / (1 - MOST_CALIBRATING),
+        )
+        if max(shares) > self.budget:
+            shared = f", one of {self.parts} parts," if self.parts > 1 else ""
+            raise DeviError(
+                f"a budget of {self.budget:g} s{shared} is too short: a gradient takes {1e3 * seconds_per_gradient:.2g}"
+                f" ms here, calibration at least {calibration:,.0f} of them and sampling {sampling:,.0f}. Give more"
+                f" time: --budget {math.ceil(1.2 * self.parts * max(shares))}s; or take fewer chains."
+            )
 
 
 def within_budget(settings: Settings, budget: float, replicas: int, *, spent: float = 0.0, parts: int = 1) -> Settings:

@@ -9,7 +9,6 @@ The same settings serve all checkpoints, so that the curve compares like with li
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 
 from devi.sampling import adjusted_settings, langevin_settings
+from devi.sampling.budget import Clock
 from devi.sampling.choice import Choice, Trial
 from devi.sampling.data_sets import described
 from devi.sampling.kernels import Kernel
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 Progress = Callable[[float], None] | None
 
 PILOT_CHECKPOINTS = 5
-MOST_CALIBRATING = 0.5  # of a budget
 
 
 def calibrate(
@@ -44,15 +43,18 @@ def calibrate(
     sample_on: str = "train",
     progress: Progress = None,
     budget: float = math.inf,
+    parts: int = 1,
     **given: Any,
 ) -> Settings:
     """The settings for `run`: those given as they are, the others chosen; the same run and seed give the same ones.
 
-    budget  seconds for this and the sampling to come: once half of them are over, nothing is tried further that could
-            also be left (then the machine's speed has a say in the settings). What must be tried is, whatever it takes
+    budget  seconds for this and the sampling to come: half of them are for this, which takes fewer and shorter walks
+            where time is short (then the machine's speed has a say in the settings)
+    parts   how many share what the user gave, of which `budget` is one share
     given  values for names in `devi.sampling.settings.CHOSEN`; None is as if not given
-    Raises DeviError for a given setting that is out of range.
+    Raises DeviError for a given setting that is out of range, and for a budget that not even the fewest walks fit in.
     """
+    clock = Clock(budget, parts)
     kernel = kernel_named(sampler)
     check_settings(given)
     places = np.unique(np.linspace(0, len(run) - 1, PILOT_CHECKPOINTS).round().astype(int))
@@ -60,9 +62,7 @@ def calibrate(
     choice = Choice(given)
     n = posterior.examples
     choice("n_beta", lambda: (n / max(math.log(n), 1.0), f"n / log n with n = {described(sample_on, n)}"))
-    end = time.perf_counter() + budget * MOST_CALIBRATING
-    is_late = lambda: time.perf_counter() > end  # noqa: E731
-    trial = Trial(posterior, run.steps[places], len(run), kernel, seed, progress, is_late)
+    trial = Trial(posterior, run.steps[places], len(run), kernel, seed, progress, clock)
     settings = (adjusted_settings if kernel.is_adjusted else langevin_settings).choose(choice, trial)
     trial.tell(1.0)
     return settings

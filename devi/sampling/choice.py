@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from devi.sampling.budget import Clock
 from devi.sampling.kernels import Kernel
 from devi.sampling.posterior import Posterior
 from devi.sampling.settings import GIVEN, Settings
@@ -23,7 +24,7 @@ FEW_REPLICAS = 64  # a step of so few costs hardly more than a step of one, so c
 class Trial(NamedTuple):
     """What settings are tried on: the posterior at a few checkpoints, `steps` (checkpoint,), of a run of so many.
 
-    is_late  whether what could be tried longer should not be: the user's budget is for sampling too
+    clock    what is left of the user's budget, which is for sampling too
     """
 
     posterior: Posterior
@@ -32,7 +33,7 @@ class Trial(NamedTuple):
     kernel: Kernel
     seed: int
     progress: Callable[[float], None] | None
-    is_late: Callable[[], bool] = lambda: False
+    clock: Clock = Clock()
 
     def tell(self, share: float) -> None:
         if self.progress is not None:

@@ -19,14 +19,25 @@ import math
 
 import numpy as np
 
+from devi.sampling.budget import FEWEST_STEPS as SHORTEST
+from devi.sampling.budget import MOST_CALIBRATING, Clock
 from devi.sampling.choice import FEW_REPLICAS, FEWEST_STEPS, WORK, Choice, Trial, work
 from devi.sampling.diagnostics import rhat_and_ess
 from devi.sampling.pilots import PILOT_CHAINS, Pilot, Pilots
 from devi.sampling.posterior import Posterior
-from devi.sampling.rehearsal import HOLD, Rehearsal
+from devi.sampling.rehearsal import HOLD, LONGEST, Rehearsal
 from devi.sampling.resolution import SMALLEST_ESTIMATE, reason, variants
 from devi.sampling.settings import Settings
-from devi.sampling.step_size import RELAXATION, chosen_step_size, regular_localization
+from devi.sampling.step_size import (
+    CANDIDATES,
+    FEW_PARAMETERS,
+    RELAXATION,
+    ROUND,
+    at_steepest,
+    chosen_step_size,
+    most_step_size,
+    regular_localization,
+)
 
 FIRST_LOOK = 500  # draws of the rehearsal, at most
 ERROR_TARGET = 0.015  # standard error as a share of the estimate, where that many draws can be afforded
@@ -36,6 +47,9 @@ MOST_STEPS, MOST_REPLICA_STEPS = 6000, 1.8e6
 # Whether the estimate moves with γ or nβ is asked within this work or this share of all gradients; of that a half at
 # first, the rest where it cannot be told.
 MOVES_WORK, MOVES_SHARE = WORK / 8, 0.1
+# Within a budget: replicas of each checkpoint in a rehearsal, one walk of four steps and two of three variants; its
+# fewest steps.
+REHEARSED, SHORTEST_REHEARSAL = PILOT_CHAINS * (4 + 2 * 3), 40
 
 
 def choose(choice: Choice, trial: Trial) -> Settings:
@@ -52,29 +66,46 @@ def choose(choice: Choice, trial: Trial) -> Settings:
     choice["batch_size"] = batch_size = min(int(choice["batch_size"]) or n, n)
     affordable = WORK / (work(posterior, batch_size) * replicas)
     steps = int(max(FEWEST_STEPS, min(most, affordable)))
+    pilots = Pilots(posterior, trial.steps, kernel, n_beta, batch_size, seed)
+    if trial.clock.is_set:
+        pilots, most = _in_time(pilots, choice, trial.clock, replicas)
+        steps = min(steps, most)
+    posterior, clock = pilots.posterior, trial.clock
     step_size, localization = choice.get("step_size"), choice.get("localization")
     burn_in = int(choice("burn_in", lambda: (
         (math.ceil(RELAXATION / (step_size * localization)), f"{RELAXATION:g} / (step size × localization)")
         if localization and step_size
         else ((steps // 2, "half of the steps") if steps == MOST_STEPS else (steps * 3 // 20, "15% of the steps"))
     )))  # fmt: skip
-    pilots = Pilots(posterior, trial.steps, kernel, n_beta, batch_size, seed)
     tried: list[dict[str, float]] = []
     if step_size is None:
-        choice["step_size"], tried, choice.why["step_size"] = chosen_step_size(pilots, localization, trial.progress)
+        # Twice as long, for the rehearsal needs some too.
+        has_time = lambda gradients: 2 * gradients * pilots.seconds_per_gradient < clock.left()  # noqa: E731
+        found = chosen_step_size(pilots, localization, trial.progress, has_time)
+        choice["step_size"], tried, choice.why["step_size"] = found
     soft = regular_localization(posterior, n_beta, HOLD) if localization is None else None
+    most_size = most_step_size(n_beta)
+    if step_size is None and localization is None and soft is None and choice["step_size"] > most_size:
+        choice["step_size"] = most_size
+        choice.why["step_size"] += "; no longer than a direction that the loss does not feel can be held at"
     look = min(choice.get("draws", max(steps - burn_in, FEWEST_STEPS)), FIRST_LOOK)
-    rehearsal = Rehearsal(choice, pilots, soft, draws=int(look))
-    settings = len(variants(0.0, 0.0)) * len(trial.steps)
+    settings = len(variants(0.0, 0.0)) * len(pilots.steps)
     allowed = max(MOVES_WORK / work(posterior, batch_size), MOVES_SHARE * replicas * steps)
+    longest = LONGEST
+    if clock.is_set:
+        gradients = clock.left() / pilots.seconds_per_gradient
+        # Of a share for burn-in and draws each; a fourth for what is asked further.
+        half = max(int(gradients / (2 * len(pilots.steps) * REHEARSED)), SHORTEST_REHEARSAL // 2)
+        look, longest, allowed = min(look, half), min(longest, half), min(allowed, gradients / 4)
+    rehearsal = Rehearsal(choice, pilots, soft, draws=int(look), longest=longest)
     many = min(int(allowed / 2 / (settings * (rehearsal.burn_in + rehearsal.draws))), FEW_REPLICAS // settings)
     pilots.chains = max(PILOT_CHAINS, many)
     rehearsal.shorten()
     trial.tell(0.75)
     rehearsal.start()
     trial.tell(0.85)
-    longest = int(choice.get("draws", allowed / (settings * pilots.chains) - rehearsal.burn_in))
-    moved = rehearsal.moves(most_draws=longest, is_late=trial.is_late)
+    most_draws = int(choice.get("draws", allowed / (settings * pilots.chains) - rehearsal.burn_in))
+    moved = rehearsal.moves(most_draws=most_draws, is_late=clock.is_late)
     # Last, for the step size and burn-in that they go by may have changed in the rehearsal.
     left = steps - int(choice["burn_in"])
     most_draws = int(choice.get("draws", max(left, FEWEST_STEPS)))
@@ -83,8 +114,23 @@ def choose(choice: Choice, trial: Trial) -> Settings:
     choice("draws", lambda: _draws(rehearsal.walk.told, chains, choice["burn_in"], most_draws, otherwise))
     choice.why["unresolved"] = reason(moved)
     choice.why["calibration"] = f"{pilots.gradients:,} gradients"
-    seconds = pilots.seconds / max(1, pilots.gradients)
+    seconds = pilots.seconds_per_gradient
     return choice.settings(kernel, most_draws=most_draws, seconds_per_step=seconds, tried=tried, moves=moved)
+
+
+def _in_time(pilots: Pilots, choice: Choice, clock: Clock, replicas: int) -> tuple[Pilots, int]:
+    """Pilots at as many checkpoints as there is time for, and how many steps of all chains there is time for.
+
+    Raises DeviError where it is not enough for one checkpoint.
+    """
+    posterior, free = pilots.posterior, "step_size" not in choice
+    seconds = pilots.timed(len(CANDIDATES), most=clock.left() / 10)
+    each = (ROUND if free else 0) + (4 * posterior.dimension if posterior.dimension <= FEW_PARAMETERS else 0)
+    least = choice.get("burn_in", 0) + SHORTEST
+    clock.check(seconds, calibration=each + SHORTEST_REHEARSAL * REHEARSED, sampling=replicas * least)
+    if each:
+        pilots = at_steepest(pilots, int(clock.left() / 2 / (seconds * each)))
+    return pilots, int(max(least, (1 - MOST_CALIBRATING) * clock.budget / (seconds * replicas)))
 
 
 def _batch_size(posterior: Posterior, n_beta: float, replicas: int, most: int) -> tuple[float, str]:

@@ -18,6 +18,7 @@ from devi.sampling.stein import heat, step_bias, virial
 from devi.sampling.walk import Walkers
 
 PILOT_CHAINS = 2
+TIMED = 0.1  # seconds that are enough to tell the speed by
 
 
 class Variant(NamedTuple):
@@ -52,6 +53,29 @@ class Pilots:
     chains: int = PILOT_CHAINS
     gradients: int = 0
     seconds: float = 0.0
+
+    def timed(self, settings: int, *, most: float) -> float:
+        """Seconds of a gradient, as many settings at once as can be timed in about `most` seconds."""
+        rows = torch.arange(1, device=self.posterior.device)
+        data = self.posterior.minibatch(torch.arange(self.batch_size, device=self.posterior.device))
+        began = time.perf_counter()
+        self.posterior.loss_and_gradient(self.posterior.centers[rows], self.posterior.fixed_at(rows), data)
+        self.gradients, self.seconds = 1, time.perf_counter() - began
+        for count in (1, settings):
+            if 3 * count * len(self.steps) * self.chains * self.seconds_per_gradient > most:
+                break
+            walk, draws = self.start([Variant(0.0, 0.0)] * count, burn_in=0), 1
+            walk.advance(1)  # the first of all takes longer
+            self.gradients, self.seconds = 0, 0.0
+            while self.seconds < TIMED:
+                walk.advance(draws)
+                draws *= 4
+        return self.seconds_per_gradient
+
+    @property
+    def seconds_per_gradient(self) -> float:
+        """As measured so far."""
+        return self.seconds / max(1, self.gradients)
 
     def start(self, settings: Sequence[Variant], *, burn_in: int) -> PilotWalk:
         """A walk of every setting at every pilot checkpoint, all its replicas together."""

@@ -25,7 +25,7 @@ from devi.sampling.compiling import Gradient
 from devi.sampling.data_sets import data_set
 from devi.sampling.restriction import restricted
 from devi.sampling.threads import side_by_side
-from devi.sampling.written_out import check_replicas, float_as, floats_as
+from devi.sampling.written_out import check_replicas, float_as, floats_as, with_floats_as
 from devi.task import Batch, Replicas
 
 if TYPE_CHECKING:
@@ -63,12 +63,20 @@ class Posterior:
         self.device, self.dtype = torch.device(device), dtype
         self.data = floats_as(data.to(self.device), dtype)
         self.examples = len(data.targets)
-        self.model = run.model_at(0).to(device=self.device, dtype=dtype).eval()
+        self.model = with_floats_as(run.model_at(0).to(self.device), dtype).eval()
         sampled = {name: value for name, value in self.model.named_parameters() if value.requires_grad}
         if not sampled:
             raise DeviError("the model has no parameter with requires_grad=True, so there is nothing to sample.")
         self.weight_count = sum(value.numel() for value in self.model.parameters())  # what a gradient costs goes by
         rows_of = restricted(self.model, restriction) if restriction else dict.fromkeys(sampled)
+        for name in rows_of:
+            if not sampled[name].is_floating_point():
+                raise DeviError(
+                    f"parameter '{name}' is {str(sampled[name].dtype).removeprefix('torch.')}, and only real numbers"
+                    " can be sampled. Register its real and imaginary parts as one real parameter, and put them"
+                    " together in forward() with torch.view_as_complex; or leave the learning coefficient out: give"
+                    " your task a method metrics() that returns names without 'llc'."
+                )
         for name, value in sampled.items():
             value.requires_grad_(name in rows_of)
         # Parameters of which some entries of the first axis are sampled: name -> (entry,)
@@ -80,12 +88,14 @@ class Posterior:
         ]
         self.sizes = [math.prod(shape) for shape in self.shapes]
         self.dimension = sum(self.sizes)  # d, the number of sampled parameters
+        if self.dimension == 0:
+            raise DeviError(f"{', '.join(self.names)}: no numbers in them, so there is nothing to sample.")
 
         # Copies: a run hands out read-only views of its file.
         saved = {name: torch.from_numpy(np.array(value)) for name, value in run.parameters(slice(None)).items()}
         buffers = {name: torch.from_numpy(np.array(value)) for name, value in run.buffers(slice(None)).items()}
         parts = [saved[name] if rows is None else saved[name][:, rows] for name, rows in rows_of.items()]
-        rows = [part.reshape(len(run), -1).double() for part in parts]
+        rows = [part.reshape(len(run), size).double() for part, size in zip(parts, self.sizes, strict=True)]
         exact = torch.cat(rows, dim=1).to(self.device)  # (checkpoint, parameter)
         known = {*dict(self.model.named_parameters()), *dict(self.model.named_buffers())}
         whole = {name for name, part in rows_of.items() if part is None}
@@ -153,7 +163,8 @@ class Posterior:
     def _assembled(self, flat: Tensor, fixed: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The model's parameters at `flat` and what else it needs, each name -> (replica, *shape)."""
         views = [
-            value.view(-1, *shape) for value, shape in zip(flat.split(self.sizes, dim=1), self.shapes, strict=True)
+            value.view(len(flat), *shape)
+            for value, shape in zip(flat.split(self.sizes, dim=1), self.shapes, strict=True)
         ]
         parameters = dict(zip(self.names, views, strict=True))
         for name, entries in self.entries.items():
@@ -184,6 +195,13 @@ class Posterior:
         some = self.minibatch(torch.arange(min(batch_size, self.examples), device=self.device))
         saved = saved_bytes(lambda: self.losses_of_one(one, fixed, some.inputs, some.targets).sum())
         return max(1, int(memory_bytes // (saved + buffers)))
+
+    def at(self, rows: Tensor) -> Posterior:
+        """The same at some of the checkpoints (checkpoint,), sharing all else."""
+        some = copy.copy(self)
+        some.centers, some.fixed = self.centers[rows], self.fixed_at(rows)
+        some.base_loss, some.base_losses = self.base_loss[rows], self.base_losses[rows]
+        return some
 
     def for_thread(self) -> Posterior:
         """The same, sharing all tensors, with a module of its own: `functional_call` swaps parameters in place."""
@@ -256,4 +274,4 @@ class Posterior:
             return self._no_gradient(exact).mean(dim=1)
         finally:
             self.model, self.fixed, self.data = own
-            self.model.to(self.dtype)
+            with_floats_as(self.model, self.dtype)

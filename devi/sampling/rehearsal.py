@@ -27,13 +27,15 @@ class Rehearsal:
     """Changes `choice` where it is not given: its step size, and burn-in and localization, which follow from that.
 
     soft   what is known of a checkpoint without flat directions
-    draws  of these walks, at first; their burn-in is that of the run, up to LONGEST
+    draws  of these walks, at first; their burn-in is that of the run, up to `longest`
     """
 
     walk: PilotWalk
 
-    def __init__(self, choice: Choice, pilots: Pilots, soft: Regular | None, *, draws: int) -> None:
-        self.choice, self.pilots, self.soft, self.draws = choice, pilots, soft, draws
+    def __init__(
+        self, choice: Choice, pilots: Pilots, soft: Regular | None, *, draws: int, longest: int = LONGEST
+    ) -> None:
+        self.choice, self.pilots, self.soft, self.draws, self.longest = choice, pilots, soft, draws, longest
         self.has_free_step = choice.why["step_size"] != GIVEN
         self.has_free_hold = choice.why.get("localization") != GIVEN
         self.planned = int(choice["burn_in"]), choice.why["burn_in"]
@@ -42,7 +44,7 @@ class Rehearsal:
 
     @property
     def burn_in(self) -> int:
-        return min(int(self.choice["burn_in"]), LONGEST)
+        return min(int(self.choice["burn_in"]), self.longest)
 
     def shorten(self) -> None:
         """Take the largest step whose chains are still cool when burn-in is over."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from devi.sampling.pilots import Pilots, Variant
+from devi.sampling.pilots import PILOT_CHAINS, Pilots, Variant
 from devi.sampling.posterior import Posterior
 
 VIRIAL_TOLERANCE = 0.05
@@ -26,17 +27,26 @@ SHORTER = (1.0, 0.7, 0.5, 0.35)  # times the step chosen from w*
 HOT = 0.06  # V − 1 that is then let pass: flags begin at 0.10
 # Candidates for ε times the largest curvature of nβ·L at w*: 4 is where a quadratic blows up.
 CANDIDATES = (2.0, 1.4, 1.0, 0.8, 0.6, 0.45, 0.35, 0.25, 0.2, 0.16, 0.12, 0.08, 0.04, 0.02, 0.01)
+ROUND = len(CANDIDATES) * PILOT_CHAINS * PILOT_STEPS  # gradients of a round at each checkpoint
 
 
 def chosen_step_size(
-    pilots: Pilots, localization: float | None, progress: Callable[[float], None] | None
+    pilots: Pilots,
+    localization: float | None,
+    progress: Callable[[float], None] | None,
+    has_time: Callable[[int], bool] = lambda gradients: True,
 ) -> tuple[float, list[dict[str, float]], str]:
-    """The largest candidate that passes at every pilot checkpoint; one row for each that was tried; the reason."""
+    """The largest candidate that passes at every pilot checkpoint; one row for each that was tried; the reason.
+
+    has_time  whether so many gradients more can be taken
+    """
     checkpoints, half = len(pilots.posterior.centers), PILOT_STEPS // 2
     scale = float(_curvature(pilots.posterior, pilots.seed).max()) * pilots.n_beta
     tried: list[dict[str, float]] = []
     sizes = [candidate / scale for candidate in CANDIDATES]
     for round_ in range(MOST_ROUNDS):
+        if round_ > 0 and not has_time(checkpoints * ROUND):
+            break
         settings = [
             Variant(size, PILOT_RELAXATION / (size * half) if localization is None else localization) for size in sizes
         ]
@@ -83,6 +93,14 @@ def shortened(pilots: Pilots, step_size: float, localization: float, *, burn_in:
     return sizes[int(passes.nonzero()[0])] if passes.any() else sizes[-1]
 
 
+def most_step_size(n_beta: float) -> float:
+    """The step that heats a flat direction by as much as is let pass, held by the least γ: V − 1 = ε·γ/4.
+
+    Where the loss feels none of the parameters the curvature is rounding, and 2 / curvature a step of any length.
+    """
+    return 4 * VIRIAL_TOLERANCE / (LEAST_LOCALIZATION * n_beta)
+
+
 def chosen_localization(step_size: float, n_beta: float, burn_in: int) -> tuple[float, str]:
     least = LEAST_LOCALIZATION * n_beta
     if step_size <= 0 or burn_in <= 0:
@@ -91,6 +109,14 @@ def chosen_localization(step_size: float, n_beta: float, burn_in: int) -> tuple[
     if relaxing > least:
         return relaxing, f"{RELAXATION:g} / (step size × burn-in): flat directions are in equilibrium after burn-in"
     return least, "nβ / 1000: a curvature of 1 loses 0.1% of its share"
+
+
+def at_steepest(pilots: Pilots, count: int) -> Pilots:
+    """The pilots at so many of their checkpoints, at least one: the steepest, for the step has to suit these."""
+    if count >= len(pilots.steps):
+        return pilots
+    rows = _curvature(pilots.posterior, pilots.seed).argsort(descending=True)[: max(1, count)].sort().values
+    return dataclasses.replace(pilots, posterior=pilots.posterior.at(rows), steps=pilots.steps[rows.cpu().numpy()])
 
 
 def _curvature(posterior: Posterior, seed: int, iterations: int = 12) -> Tensor:

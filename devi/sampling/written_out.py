@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from devi.errors import DeviError
 from devi.task import Batch
@@ -34,7 +34,7 @@ def _check(posterior: Posterior, exact: Tensor, fixed: dict[str, Tensor], data: 
         posterior.model.double()
         derived = (*posterior.loss_and_gradient(exact, others, some), posterior.losses(exact, others, some))
     finally:
-        posterior.model.to(posterior.dtype)
+        with_floats_as(posterior.model, posterior.dtype)
         posterior.replicas = written
     own_values = (*posterior.loss_and_gradient(exact, others, some), posterior.losses(exact, others, some))
     for own, other in zip(own_values, derived, strict=True):
@@ -52,3 +52,8 @@ def floats_as(data: Batch, dtype: torch.dtype) -> Batch:
 
 def float_as(value: Tensor, dtype: torch.dtype) -> Tensor:
     return value.to(dtype) if value.is_floating_point() else value
+
+
+def with_floats_as(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The model itself, its real numbers as `dtype`: `Module.to` would drop the imaginary part of complex ones."""
+    return model._apply(lambda value: float_as(value, dtype))

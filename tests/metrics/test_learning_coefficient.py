@@ -8,7 +8,7 @@ import xarray as xr
 from torch import nn
 
 from devi.known.memory_run import MemoryRun
-from devi.known.monomials import Monomials, Product
+from devi.known.monomials import Monomials, Product, SurfaceTask
 from devi.known.regression import Regression
 from devi.metrics.learning_coefficient import CALIBRATED, LearningCoefficient, learning_coefficient
 from devi.metrics.norms import Norms
@@ -25,6 +25,31 @@ def test_a_chain_that_cannot_move_has_an_llc_of_exactly_0():
     assert found["llc"].item() == 0
     assert found["llc_se"].item() == 0
     assert found["llc_flags"].item() == "virial"
+
+
+@dataclasses.dataclass(frozen=True)
+class Unfelt(SurfaceTask):
+    examples: int = 100
+    dimension = 3
+
+    def value(self, w):
+        return 0 * w.sum()
+
+
+@pytest.mark.parametrize("sampler", ["sgld", "hmc"])
+def test_parameters_that_the_loss_does_not_feel_have_a_coefficient_of_0(sampler):
+    found = LearningCoefficient(sampler=sampler, chains=4, draws=20, burn_in=200).over(Unfelt().run())
+    assert found["llc"].values.tolist() == [0.0]
+    assert np.isfinite(found["llc_trace"]).all()
+    if sampler == "sgld":  # what heats a direction that only γ holds
+        assert found.attrs["step_size"] * found.attrs["localization"] / 4 < 0.1
+
+
+@pytest.mark.parametrize("sampler", ["sgld", "hmc"])
+def test_without_localization_there_is_a_headroom_too(sampler):
+    run = MemoryRun(Monomials((2, 2)), {"w": np.float32([[1, 1]])})
+    found = dataclasses.replace(SHORT, sampler=sampler, localization=0.0).over(run)
+    assert found["llc_headroom"].values == pytest.approx([100.0])
 
 
 def test_every_variable_is_labelled_and_the_settings_are_attributes():

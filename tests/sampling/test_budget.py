@@ -1,11 +1,12 @@
 import dataclasses
 import math
 import re
+import time
 
 import pytest
 
 from devi.errors import DeviError
-from devi.sampling.budget import outlook, seconds_of, within_budget
+from devi.sampling.budget import Clock, outlook, seconds_of, within_budget
 from devi.sampling.settings import GIVEN, Settings
 
 SETTINGS = Settings(
@@ -54,6 +55,26 @@ def test_a_budget_too_small_for_any_chain_says_what_is_enough():
     with pytest.raises(DeviError, match=r"a budget of 1 s is enough for 10 steps of 10 chains, .* --budget 5s"):
         within_budget(SETTINGS, 1.0, 10)
     assert within_budget(SETTINGS, 5.0, 10).most_draws == 38
+
+
+def test_a_budget_too_short_for_the_fewest_gradients_is_refused_by_the_time_that_one_takes():
+    fewest = {"calibration": 100, "sampling": 400}
+    Clock(10.0).check(0.01, **fewest)  # 400 gradients in half of it
+    for parts in (1, 3):
+        with pytest.raises(DeviError, match=r"a budget of 5 s.* is too short: a gradient takes 10 ms here") as refused:
+            Clock(5.0, parts).check(0.01, **fewest)
+        (enough,) = re.findall(r"Give more time: --budget (\d+)s", str(refused.value))
+        Clock(float(enough) / parts, parts).check(0.01, **fewest)
+    with pytest.raises(DeviError, match="calibration at least 900 of them"):
+        Clock(10.0).check(0.01, calibration=900, sampling=1)
+
+
+def test_half_of_a_budget_is_for_calibration_and_without_one_there_is_no_end():
+    assert 9 < Clock(20.0).left() <= 10
+    assert not Clock(20.0).is_late()
+    assert Clock(20.0, began=time.perf_counter() - 11).is_late()
+    assert not Clock().is_set
+    assert Clock().left() == math.inf
 
 
 def test_what_calibration_took_is_taken_off():

@@ -1,13 +1,19 @@
 import json
 import math
 
+import numpy as np
 import pytest
 
 from devi.errors import DeviError
 from devi.known.memory_run import MemoryRun
 from devi.known.monomials import Monomials
 from devi.known.regression import Regression
+from devi.sampling import adjusted_settings, langevin_settings
+from devi.sampling.budget import Clock
 from devi.sampling.calibration import calibrate
+from devi.sampling.pilots import Pilots
+from devi.sampling.step_size import at_steepest
+from devi.sampling.walk import Walkers
 from devi.tasks.superposition import Superposition
 
 GIVEN = {"chains": 3, "draws": 7, "burn_in": 2, "step_size": 0.01, "n_beta": 9.0, "localization": 0.5, "batch_size": 10}
@@ -86,6 +92,30 @@ def test_progress_ends_at_1():
     calibrate(Monomials().run(), **SHORT, progress=seen.append)
     assert seen[-1] == 1.0
     assert seen == sorted(seen)
+
+
+@pytest.mark.parametrize("sampler", ["sgld", "hmc"])
+def test_a_budget_that_the_time_of_a_gradient_rules_out_is_refused_before_anything_is_tried(monkeypatch, sampler):
+    monkeypatch.setattr(Pilots, "timed", lambda *_, **__: 0.5)
+    monkeypatch.setattr(Walkers, "advance", lambda *_: pytest.fail("a walk was begun"))
+    with pytest.raises(DeviError, match=r"a budget of 60 s is too short: a gradient takes 5e\+02 ms here"):
+        calibrate(Monomials().run(9), sampler=sampler, budget=60.0)
+
+
+@pytest.mark.parametrize(("sampler", "gradients"), [("sgld", 3600 + 4 * 3), ("hmc", 4 * 2 * 180 * 5.5)])
+def test_a_short_budget_has_the_settings_tried_at_the_steepest_checkpoints_alone(monkeypatch, sampler, gradients):
+    run = MemoryRun(Monomials((4, 4, 2)), {"w": np.float32([[0, 0, 0], [1, 0, 0], [3, 0, 0], [2, 0, 0], [0, 1, 0]])})
+    monkeypatch.setattr(Clock, "left", lambda self: 2.0)
+    monkeypatch.setattr(Pilots, "timed", lambda self, *_, **__: 2.0 / 2 / gradients / 2.5)  # two and a half of them
+    tried = []
+    monkeypatch.setattr(
+        {"sgld": langevin_settings, "hmc": adjusted_settings}[sampler], "at_steepest",
+        lambda pilots, count: tried.append(at_steepest(pilots, count)) or tried[0],
+    )  # fmt: skip
+    calibrate(run, sampler=sampler, budget=20.0, chains=4, n_beta=10.0, draws=20, burn_in=20)
+    assert tried[0].steps.tolist() == [2, 3]
+    assert tried[0].posterior.centers[:, 0].tolist() == [3, 2]
+    assert tried[0].posterior.base_loss.tolist() == [40.5, 8.0]
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,13 @@
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 from devi.known.memory_run import MemoryRun
-from devi.known.monomials import Monomials
+from devi.known.monomials import Monomials, SurfaceTask
+from devi.sampling import diagnostics
 from devi.sampling.diagnostics import (
     FLAG_MEANINGS,
     descended_loss,
@@ -24,6 +28,30 @@ def test_the_descent_finds_the_minimum_of_a_quadratic_and_stays_at_a_minimum():
     np.testing.assert_allclose(posterior.base_loss, [5.0, 0.0, 18.0])
     np.testing.assert_allclose(descended_loss(posterior, step=0.1), 0, atol=1e-5)
     np.testing.assert_allclose(descended_loss(posterior, step=0.1, memory_bytes=1), 0, atol=1e-5)
+
+
+@dataclass(frozen=True)
+class Wells(SurfaceTask):
+    """x² + (y² − 1)² + 1 − exp(−(z − 3)²): a saddle at y = 0, and a plain around the well of z."""
+
+    examples: int = 10
+    dimension = 3
+
+    def value(self, w):
+        x, y, z = w
+        return x**2 + (y**2 - 1) ** 2 + 1 - torch.exp(-((z - 3) ** 2))
+
+
+@pytest.mark.parametrize("step", [1e-5, 1e-2, 1.0, 100.0])
+def test_the_descent_leaves_places_of_negative_curvature_however_short_or_long_its_first_step(monkeypatch, step):
+    posterior = Posterior(MemoryRun(Wells(), {"w": np.float32([[1, 0.1, 3], [0, 1, 4.5], [0, 0.1, 1.5], [0, 1, 3]])}))
+    found = [posterior.base_loss.numpy()]
+    for rounds in range(1, 31):
+        monkeypatch.setattr(diagnostics, "DESCENT_ROUNDS", rounds)
+        found.append(descended_loss(posterior, step=step))
+    # neither a headroom below 0 nor less of it from more rounds
+    assert (np.diff(found, axis=0) <= 0).all()
+    np.testing.assert_allclose(found[-1], 0, atol=1e-3)
 
 
 def test_independent_draws_are_all_effective_and_agree():

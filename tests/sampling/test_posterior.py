@@ -10,6 +10,7 @@ from devi.known.memory_run import MemoryRun
 from devi.known.monomials import Monomials
 from devi.known.regression import Regression
 from devi.sampling.posterior import Posterior
+from devi.sampling.record import sums
 from devi.task import Batch, Task
 from devi.tasks.modular_addition import ModularAddition
 from devi.tasks.superposition import Superposition
@@ -114,6 +115,61 @@ def test_a_model_that_vmap_cannot_batch_runs_one_replica_at_a_time_with_a_notice
         strict=True,
     ):
         torch.testing.assert_close(ours, theirs)
+
+
+class Rotating(nn.Module):
+    """A complex factor, frozen or sampled; a table of turns that is in no checkpoint; a parameter without numbers."""
+
+    def __init__(self, sampled: bool) -> None:
+        super().__init__()
+        self.w, self.nothing = nn.Parameter(torch.ones(2)), nn.Parameter(torch.zeros(0, 4))
+        self.factor = nn.Parameter(torch.tensor([3 + 4j]), requires_grad=sampled)
+        self.register_buffer("turns", torch.tensor([0, 1j]), persistent=False)
+
+    def forward(self, inputs):
+        return inputs * (self.w + self.factor * self.turns)
+
+
+@dataclass(frozen=True)
+class RotatingTask(FrozenTask):
+    sampled: bool = False
+
+    def model(self):
+        return Rotating(self.sampled)
+
+    def loss(self, outputs, targets):
+        return outputs.abs().square().sum(1)
+
+
+def test_complex_numbers_that_are_not_sampled_keep_their_imaginary_part():
+    # |1|² + |1 + (3 + 4i)·i|² = 1 + |−3 + 3i|²
+    task = RotatingTask()
+    posterior = Posterior(MemoryRun.of(task, [task.model()]))
+    assert posterior.base_loss.tolist() == pytest.approx([19.0])
+    loss, gradient = posterior.loss_and_gradient(posterior.centers, posterior.fixed_at(torch.arange(1)), posterior.data)
+    assert loss.tolist() == pytest.approx([19.0])
+    assert gradient[0].tolist() == pytest.approx([2.0, -6.0])
+
+
+def test_a_parameter_without_numbers_takes_no_room():
+    posterior = Posterior(MemoryRun.of(RotatingTask(), [RotatingTask().model()] * 3))
+    assert posterior.batched
+    assert posterior.dimension == 2
+    assert posterior.centers.shape == (3, 2)
+    assert posterior.names == ["w", "nothing"]
+    assert sums(torch.tensor([[1.0, 2.0]]), posterior.sizes).tolist() == [[3.0, 0.0]]
+    with pytest.raises(DeviError, match="nothing: no numbers in them, so there is nothing to sample"):
+        Posterior(MemoryRun.of(RotatingTask(), [RotatingTask().model()]), restriction="nothing")
+
+
+def test_a_complex_parameter_cannot_be_sampled_and_is_named():
+    task = RotatingTask(sampled=True)
+    run = MemoryRun.of(task, [task.model()])
+    with pytest.raises(
+        DeviError, match=r"parameter 'factor' is complex64, and only real .* returns names without 'llc'"
+    ):
+        Posterior(run)
+    assert Posterior(run, restriction="w").base_loss.tolist() == pytest.approx([19.0])
 
 
 def test_the_replicas_at_once_follow_the_memory_allowed():
