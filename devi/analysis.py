@@ -20,7 +20,7 @@ from devi.checkpoints.provenance import data_hash
 from devi.checkpoints.reader import Run
 from devi.errors import DeviError, Unsuitable, unknown_name
 from devi.executors import Executor, Here
-from devi.metrics.metric import Metric
+from devi.metrics.metric import Metric, check_names
 from devi.plugins import load, name_of
 from devi.sampling.diagnostics import FLAG_MEANINGS, INFORMATION
 from devi.sampling.example_losses import encoding
@@ -195,6 +195,8 @@ def plan(
             given["device"] = device
         called = wanted if isinstance(wanted, str) else cls.label()
         chosen[cls.label()] = with_settings(cls, given, kind="metric", called=called)
+    for name, metric in chosen.items():
+        check_names(type(metric).__name__, [name, *{*metric.dims} - {"step"}])
     for name in settings:
         if name not in chosen:
             raise DeviError(
