@@ -18,13 +18,13 @@ from devi.blocks import BLOCK, over, resolved
 from devi.cache import Cache
 from devi.checkpoints.provenance import data_hash
 from devi.checkpoints.reader import Run
-from devi.errors import DeviError, unknown_name
+from devi.errors import DeviError, Unsuitable, unknown_name
 from devi.executors import Executor, Here
-from devi.metrics.metric import Metric
+from devi.metrics.metric import Metric, check_names
 from devi.plugins import load, name_of
 from devi.sampling.diagnostics import FLAG_MEANINGS, INFORMATION
 from devi.sampling.example_losses import encoding
-from devi.task import setting_names, settings_of, with_settings
+from devi.task import Task, setting_names, settings_of, with_settings
 from devi.transitions.fusion import OPERATING_POINTS, detect
 
 Progress = Callable[[str, float], None]  # what is being done, and how much of it, 0 to 1
@@ -100,7 +100,7 @@ def analyze(
     """
     if operating_point not in OPERATING_POINTS:  # now, not after minutes of sampling
         raise unknown_name("operating point", operating_point, OPERATING_POINTS)
-    tell = progress or (lambda what, share: None)
+    tell, say = progress or (lambda what, share: None), note or (lambda sentence: None)
     run.check(lambda done, count: tell("checking", done / count))
     run.check_matches(run.task)
     whole, notices = intact(run)
@@ -111,20 +111,24 @@ def analyze(
         )
     planned = plan(run, metrics, settings or {}, device=device)
     store = Cache(Path(cache)) if cache is not None else None
-    results, used, seconds = [], {}, {}
+    results, used, seconds = {}, {}, {}
     for metric in planned:
-        begun = time.perf_counter()
-        ready = resolved(metric, whole, store, partial(tell, f"{metric.label()}: settings"))
-        used[metric.label()] = settings_of(ready)
-        outlook = ready.outlook(whole)
-        if note is not None and outlook:
-            note(f"{metric.label()}: {outlook}")
-        of_metric = partial(tell, metric.label())
-        results.append(
-            over(ready, whole, store, executor or Here(), of_metric, memory=memory, note=note or (lambda text: None))
-        )
-        seconds[metric.label()] = time.perf_counter() - begun
-    trajectories = _merged(results, [metric.label() for metric in planned], whole)
+        name, begun = metric.label(), time.perf_counter()
+        try:
+            ready = resolved(metric, whole, store, partial(tell, f"{name}: settings"))
+            outlook = ready.outlook(whole)
+            if outlook:
+                say(f"{name}: {outlook}")
+            results[name] = over(ready, whole, store, executor or Here(), partial(tell, name), memory=memory, note=say)
+        except Unsuitable as reason:
+            if name not in unasked(run.task, metrics, settings or {}):
+                raise DeviError(
+                    f"{reason} Leave '{name}' out of {type(run.task).__name__}.metrics(), --metric and the settings."
+                ) from None
+            notices.append(f"metric {name} is left out: {reason}")
+            continue
+        used[name], seconds[name] = settings_of(ready), time.perf_counter() - begun
+    trajectories = _merged(results, whole)
     begun = time.perf_counter()
     found = detect(
         trajectories, operating_point=operating_point, exogenous=exogenous, progress=partial(tell, "transitions")
@@ -191,6 +195,8 @@ def plan(
             given["device"] = device
         called = wanted if isinstance(wanted, str) else cls.label()
         chosen[cls.label()] = with_settings(cls, given, kind="metric", called=called)
+    for name, metric in chosen.items():
+        check_names(type(metric).__name__, [name, *{*metric.dims} - {"step"}])
     for name in settings:
         if name not in chosen:
             raise DeviError(
@@ -198,6 +204,15 @@ def plan(
                 f" To run it too: --metric {name}"
             )
     return list(chosen.values())
+
+
+def unasked(
+    task: Task, extra: Sequence[str | type[Metric] | Metric], settings: Mapping[str, Mapping[str, Any]]
+) -> set[str]:
+    """The metrics that are there only because nobody said otherwise: of Task.metrics(), not named and not set."""
+    if type(task).metrics is not Task.metrics:
+        return set()
+    return {*task.metrics()} - {*settings} - {each if isinstance(each, str) else each.label() for each in extra}
 
 
 def description(run: Run, whole: Run) -> dict[str, Any]:
@@ -217,11 +232,11 @@ def description(run: Run, whole: Run) -> dict[str, Any]:
     }
 
 
-def _merged(results: list[xr.Dataset], names: list[str], whole: Run) -> xr.Dataset:
+def _merged(results: Mapping[str, xr.Dataset], whole: Run) -> xr.Dataset:
     """All results in one Dataset; scalars that training recorded fill in what no metric gives."""
     merged = xr.Dataset(coords={"step": whole.steps})
     owner: dict[str, str] = {}
-    for name, result in zip(names, results, strict=True):
+    for name, result in results.items():
         for variable in result.data_vars:
             if variable in owner:
                 raise DeviError(

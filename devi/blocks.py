@@ -17,7 +17,7 @@ from devi.checkpoints.reader import Run
 from devi.errors import DeviError
 from devi.executors import Executor, Here
 from devi.memory import is_out_of_memory, memory_bytes
-from devi.metrics.metric import Metric
+from devi.metrics.metric import Metric, check_names
 from devi.task import settings_of, with_settings
 
 # Checkpoints a block: enough to batch well, few enough that a killed analysis loses little.
@@ -136,4 +136,5 @@ def _block(metric: Metric, block: Run, *, tell: Callable[[float], None] | None) 
             f"metric {metric.label()} returned dimensions {dict(result.sizes)} for {len(block)} checkpoints;"
             f" expected 'step' of that length."
         )
+    check_names(metric.label(), (name for name in (*result.variables, *result.dims) if name != "step"))
     return result

@@ -12,6 +12,10 @@ class DeviError(Exception):
     """What is wrong with which value, what was expected, what to type next. Shown without a traceback (exit code 1)."""
 
 
+class Unsuitable(DeviError):
+    """A metric is not made for this model or task: one that nobody asked for is then left out, with a notice."""
+
+
 def system_error(error: BaseException) -> OSError | None:
     """The operating system's refusal (a full disk, say) behind an error; libhdf5 hides it in a RuntimeError's text."""
     if isinstance(error, OSError) and error.errno is not None:

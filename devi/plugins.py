@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib
 import importlib.metadata
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from devi.errors import DeviError, unknown_name
+from devi.imports import files_behind, files_beside, imports
 
 Kind = Literal["task", "metric"]
 
@@ -99,7 +99,9 @@ def source_digest(cls: type) -> str:
 
     devi's own tasks, metrics and sampling; of a plug-in, the file that defines it and those it imports from beside it.
     """
-    files = _own_files() if cls.__module__.startswith("devi.") else _files_behind(sys.modules.get(cls.__module__))
+    files = (
+        _own_files() if cls.__module__.startswith("devi.") else frozenset(files_behind(sys.modules.get(cls.__module__)))
+    )
     whole = hashlib.sha256()
     for path in sorted(files):
         whole.update(path.read_bytes())
@@ -112,39 +114,26 @@ def _own_files() -> frozenset[Path]:
     return frozenset(path for part in ("tasks", "metrics", "sampling") for path in (home / part).glob("*.py"))
 
 
-def _files_behind(module: Any, root: Path | None = None, seen: frozenset[Path] = frozenset()) -> frozenset[Path]:
-    """The module's file and, followed through its import statements, those of its own folder or below."""
-    place = getattr(module, "__file__", None)
-    if place is None or not place.endswith(".py"):
-        return seen
-    path = Path(place).resolve()
-    root = root or path.parent
-    if path in seen or not path.is_relative_to(root) or "site-packages" in path.relative_to(root).parts:
-        return seen
-    seen = seen | {path}
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{name}" for name in names)]
-        for name in names:
-            if name in sys.modules:
-                seen = _files_behind(sys.modules[name], root, seen)
-    return seen
-
-
 def _built_in(kind: Kind, name: str) -> type:
     place, attribute = BUILT_IN[kind][name].split(":")
     return getattr(importlib.import_module(place), attribute)
 
 
 def _module(place: str) -> Any:
+    """The module of that name; one in the working directory too, if nothing installed has the name."""
+    top = place.partition(".")[0]
     try:
+        if top not in sys.modules and importlib.util.find_spec(top) is None and str(Path.cwd()) not in sys.path:
+            sys.path.append(str(Path.cwd()))  # last: what lies here by chance must not pass for what is installed
         return importlib.import_module(place)
-    except ModuleNotFoundError as error:
-        raise DeviError(
-            f"no module is called '{error.name}'. A file is named with its ending: '{place}.py:Name';"
-            f" a module must be importable from here ({Path.cwd()})."
-        ) from error
+    except Exception as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing is not None and f"{place}.".startswith(f"{missing}."):
+            raise DeviError(
+                f"no module is called '{missing}', neither installed nor here ({Path.cwd()})."
+                f" A file is named by its path: '{place.replace('.', '/')}.py:Name'."
+            ) from error
+        raise DeviError(f"importing '{place}' failed with {type(error).__name__}: {error}") from error
 
 
 def _file_module(path: Path) -> Any:
@@ -157,14 +146,35 @@ def _file_module(path: Path) -> Any:
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
         raise DeviError(f"{path}: Python cannot load this as a module. Expected a .py file.")
+    _check_neighbours(path.resolve())
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)  # as Python does for a script; for good, since its functions may import more
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # before it runs: dataclasses and pydantic look their module up by name
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise DeviError(f"{path}: running this file failed with {type(error).__name__}: {error}") from error
+        hint = ""
+        if isinstance(error, ModuleNotFoundError):
+            hint = f". A module must be installed here ({sys.executable}) or lie beside the file, in {folder}"
+        raise DeviError(f"{path}: running this file failed with {type(error).__name__}: {error}{hint}") from error
     return module
+
+
+def _check_neighbours(path: Path) -> None:
+    """Raises DeviError if a file imports a neighbour whose name is that of another user's file's: Python keeps one."""
+    others = {Path(file).parent for file in imported_files()} - {path.parent}
+    for name in imports(path, ""):
+        known = getattr(sys.modules.get(name), "__file__", None)
+        is_theirs = known is not None and any(Path(known).is_relative_to(other) for other in others)
+        mine = {file for file, _ in files_beside(name, path.parent)}
+        if known is not None and is_theirs and mine and Path(known).resolve() not in mine:
+            raise DeviError(
+                f"{path} imports '{name}', and {known} has that name already; Python keeps one module of a name."
+                f" Rename one of the two, or put both files into one folder."
+            )
 
 
 def _attribute(module: Any, attribute: str, place: str) -> Any:

@@ -15,12 +15,13 @@ from torch import nn
 
 from devi.checkpoints.reader import Run, open_run
 from devi.checkpoints.writer import Recorder
+from devi.contract import check_values, checked_batch, examples, own_code, per_example
 from devi.devices import device_of
-from devi.errors import DeviError, unknown_name
+from devi.errors import DeviError, shown, unknown_name
 from devi.plan import TrainingPlan, planned
 from devi.plugins import name_of
 from devi.schedules import schedule
-from devi.task import Batch, Task, settings_of
+from devi.task import Batch, Split, Task, settings_of
 
 EVALUATION_CHUNK = 8192  # examples a forward pass, so that a large test set does not need its activations all at once
 
@@ -75,20 +76,26 @@ class Trainee:
 
     def __init__(self, task: Task, path: Path, plan: TrainingPlan, name: str, device: torch.device) -> None:
         self.task, self.path, self.plan, self.name, self.device = task, path, plan, name, device
-        self.model = task.model().to(device)  # first: its random numbers follow the seed, whatever the data draws
-        train_split, self.test_split = _on(task.data("train"), device), _on(task.data("test"), device)
-        if train_split is None or len(train_split.inputs) == 0:
+        with own_code(task, "model()"):
+            model = task.model()  # first: its random numbers follow the seed, whatever the data draws
+        if not isinstance(model, nn.Module):
+            raise DeviError(f"task {type(task).__name__}: model() returned {shown(model)}; expected a torch.nn.Module.")
+        self.model = model.to(device)
+        train_split, self.test_split = _on(examples(task, "train"), device), _on(examples(task, "test"), device)
+        if train_split is None:
             raise DeviError(f"task {type(task).__name__}: data('train') gave no examples; at least one is needed.")
         self.train_split = train_split
         self.order = torch.Generator().manual_seed(plan.seed)  # of the data; apart from the model's own randomness
         self.optimizer = make_optimizer(task, plan, self.model)
         self.scheduler = make_scheduler(plan, self.optimizer)
+        with seeded(plan.seed):  # random states of its own, and eval mode: looking changes nothing
+            check_values(task, self.model.eval(), self.train_split, "train")
         self.metadata = {"task": name, "training": settings_of(plan), "seed": plan.seed, "device": str(device)}
 
     def batch(self, step: int) -> Batch:
         """The examples of optimizer step `step`."""
-        fresh = _on(self.task.batch(step, self.order), self.device)
-        return fresh or minibatch(self.train_split, self.plan.batch_size, self.order)
+        fresh = checked_batch(self.task, "batch(step, generator)", self.task.batch(step, self.order))
+        return _on(fresh, self.device) or minibatch(self.train_split, self.plan.batch_size, self.order)
 
     def checkpoint(self, record: Recorder, step: int) -> None:
         """Measure and record the model. Raises DeviError if its loss is not finite."""
@@ -134,17 +141,20 @@ def measured(task: Task, model: nn.Module, train_split: Batch, test_split: Batch
     """Mean loss, and accuracy where the task has one, on the fixed splits; the model in eval mode."""
     model.eval()
     scalars = {}
-    for split, examples in (("train", train_split), ("test", test_split)):
-        if examples is None:
+    splits: tuple[tuple[Split, Batch | None], ...] = (("train", train_split), ("test", test_split))
+    for split, batch in splits:
+        if batch is None:
             continue
         losses, right = [], []
-        with torch.no_grad():
+        with torch.no_grad(), own_code(task, f"loss or accuracy of the {split} examples"):
             for inputs, targets in zip(
-                examples.inputs.split(EVALUATION_CHUNK), examples.targets.split(EVALUATION_CHUNK), strict=True
+                batch.inputs.split(EVALUATION_CHUNK), batch.targets.split(EVALUATION_CHUNK), strict=True
             ):
                 outputs = model(inputs)
-                losses.append(task.loss(outputs, targets).double())
-                right += [part.double() for part in [task.accuracy(outputs, targets)] if part is not None]
+                losses.append(per_example(task, "loss", task.loss(outputs, targets), targets, split).double())
+                accuracy = task.accuracy(outputs, targets)
+                if accuracy is not None:
+                    right.append(per_example(task, "accuracy", accuracy, targets, split).double())
         scalars[f"{split}_loss"] = torch.cat(losses).mean().item()
         if right:
             scalars[f"{split}_accuracy"] = torch.cat(right).mean().item()
@@ -155,6 +165,11 @@ def make_optimizer(task: Task, plan: TrainingPlan, model: nn.Module) -> torch.op
     """The task's own `optimizer(parameters)`, else the torch.optim class that the plan names."""
     own = getattr(task, "optimizer", None)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not parameters:
+        raise DeviError(
+            f"task {type(task).__name__}: its model has no parameter with requires_grad=True, so that there is nothing"
+            f" to train."
+        )
     if callable(own):
         return own(parameters)
     cls = _torch_class("optimizer", torch.optim, torch.optim.Optimizer, plan.optimizer)
@@ -213,4 +228,4 @@ def _made(cls: type, kind: str, options: dict[str, Any], first: Any) -> Any:
 
 
 def _on(batch: Batch | None, device: torch.device) -> Batch | None:
-    return None if batch is None else Batch(*batch).to(device)
+    return None if batch is None else batch.to(device)

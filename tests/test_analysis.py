@@ -13,6 +13,7 @@ from devi.checkpoints.writer import Recorder
 from devi.errors import DeviError
 from devi.executors import Processes
 from devi.metrics.metric import Metric
+from devi.task import Batch, Task
 from devi.tasks.superposition import Superposition
 from devi.training import train
 
@@ -32,6 +33,44 @@ class Counted(Metric):
     def at(self, model, task):
         Counted.calls += 1
         return self.factor * float(model.W[0, 0])
+
+
+class Product(torch.nn.Module):
+    """A diagonal linear network: no weight matrix."""
+
+    def __init__(self):
+        super().__init__()
+        self.u, self.v = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(0.1 * torch.ones(3))
+
+    def forward(self, x):
+        return x @ (self.u * self.v)
+
+
+class Pair(Product):
+    """Gives two tensors, which only the task's own loss can read."""
+
+    def forward(self, x):
+        return super().forward(x), self.u
+
+
+@dataclass(frozen=True)
+class Diagonal(Task):
+    pair: bool = False
+    steps: int = 2
+    checkpoints: str = "every:1"
+
+    def model(self):
+        return Pair() if self.pair else Product()
+
+    def data(self, split):
+        x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+        return Batch(x, x.sum(1)) if split == "train" else None
+
+    def loss(self, outputs, targets):
+        return ((outputs[0] if self.pair else outputs) - targets).square()
+
+
+FEW_DRAWS = {"llc": {"step_size": 1e-3, "localization": 1.0, "burn_in": 0, "draws": 2, "chains": 2, "batch_size": 20}}
 
 
 @pytest.fixture
@@ -149,6 +188,38 @@ def test_unknown_metrics_and_settings_suggest_the_nearest(run):
         analyze(run, metrics=["tickets"], settings={"tickets": {"kept": 0.3}})
     with pytest.raises(DeviError, match="settings are given for metric 'fourier', which is not among those run here"):
         analyze(run, settings={"fourier": {"per_checkpoint": True}})
+
+
+@pytest.mark.parametrize(
+    ("pair", "left_out", "reason"),
+    [
+        (False, {"tickets"}, "no parameter of two or more dimensions to mask; it has u (3,), v (3,)."),
+        (True, {"tickets", "losses"}, "model.forward(inputs) returned a tuple; expected one Tensor (example, ...)."),
+    ],
+)
+def test_a_default_metric_that_does_not_suit_the_model_is_left_out_with_a_notice(tmp_path, pair, left_out, reason):
+    run = train(Diagonal(pair), tmp_path / "run")
+    found = analyze(run, settings=FEW_DRAWS)
+    assert {"weight_norm", "llc", "train_loss"} <= set(found.trajectories)
+    assert not [name for name in found.trajectories if str(name).startswith("ticket")]
+    assert {notice.split()[1] for notice in found.notices} == left_out
+    assert any(reason in notice for notice in found.notices)
+    assert set(found.settings) == {"losses", "norms", "tickets", "llc", "transitions"} - left_out
+
+
+@pytest.mark.parametrize("asked", [{"metrics": ["tickets"]}, {"settings": {"tickets": {"keep_masks": True}}}])
+def test_a_metric_that_was_asked_for_and_does_not_suit_the_model_says_where_to_leave_it_out(tmp_path, asked):
+    with pytest.raises(DeviError, match=r"u \(3,\), v \(3,\)\. Leave 'tickets' out of Diagonal\.metrics\(\), --metric"):
+        analyze(train(Diagonal(), tmp_path / "run"), **asked)
+
+
+def test_a_metric_that_the_task_names_and_does_not_suit_the_model_says_where_to_leave_it_out(tmp_path):
+    class Named(Diagonal):
+        def metrics(self):
+            return ("tickets",)
+
+    with pytest.raises(DeviError, match=r"Leave 'tickets' out of Named\.metrics\(\), --metric and the settings\."):
+        analyze(train(Named(), tmp_path / "run"))
 
 
 def test_two_metrics_of_one_variable_are_refused(run):

@@ -18,6 +18,7 @@ from torch import nn
 import devi
 from devi.checkpoints.tensors import to_stored
 from devi.checkpoints.userblock import json_bytes
+from devi.contract import examples
 from devi.errors import DeviError, shown
 from devi.plugins import name_of
 from devi.task import Batch, Split, Task, settings_of
@@ -76,7 +77,7 @@ def environment(model: nn.Module) -> dict[str, Any]:
 
 def data_hash(task: Task | None, split: Split = "train") -> str | None:
     """SHA-256 of data(split): dtype, shape and bytes of inputs, then targets. None without a task or data."""
-    batch = None if task is None else task.data(split)
+    batch = None if task is None else examples(task, split)
     return None if batch is None else batch_hash(batch)
 
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import xarray as xr
 from torch import Tensor
 
-from devi.errors import DeviError
+from devi.contract import examples, per_example
 from devi.metrics.metric import Metric, labels
 from devi.metrics.outputs import outputs
 
 if TYPE_CHECKING:
     from devi.checkpoints.reader import Run
-    from devi.task import Batch, Split, Task
+    from devi.task import Batch, Split
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Losses(Metric):
         found = {}
         splits: tuple[tuple[Split, str], ...] = (("train", "training"), ("test", "test"))
         for split, words in splits:
-            batch = run.task.data(split)
-            if batch is None or len(batch.inputs) == 0:
+            batch = examples(run.task, split)
+            if batch is None:
                 continue
             loss, accuracy = self._means(run, batch.to(self.device), split)
             source = f"mean over the {len(batch.inputs)} {words} examples"
@@ -48,27 +48,20 @@ class Losses(Metric):
 
     def _means(self, run: Run, batch: Batch, split: Split) -> tuple[np.ndarray, np.ndarray | None]:
         loss, right, has_accuracy = np.zeros(len(run)), np.zeros(len(run)), True
-        for checkpoints, examples, values in outputs(run, batch.inputs, device=self.device):
-            targets = batch.targets[examples]
+        for checkpoints, place_of, values in outputs(run, batch.inputs, device=self.device):
+            targets = batch.targets[place_of]
             for place, value in enumerate(values, start=checkpoints.start):
-                loss[place] += _sum(run.task, "loss", run.task.loss(value, targets), targets, split)
+                loss[place] += _sum(per_example(run.task, "loss", run.task.loss(value, targets), targets, split))
                 accuracy = run.task.accuracy(value, targets)
                 if accuracy is None:
                     has_accuracy = False
                 else:
-                    right[place] += _sum(run.task, "accuracy", accuracy, targets, split)
+                    right[place] += _sum(per_example(run.task, "accuracy", accuracy, targets, split))
         count = len(batch.inputs)
         return loss / count, right / count if has_accuracy else None
 
 
-def _sum(task: Task, method: Literal["loss", "accuracy"], values: Tensor, targets: Tensor, split: Split) -> float:
-    """Sum over examples in float64, once it is sure that there is one value per example."""
-    if not isinstance(values, Tensor) or values.shape != targets.shape[:1]:
-        got = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
-        hint = " Use reduction='none'." if method == "loss" and isinstance(values, Tensor) and values.ndim == 0 else ""
-        raise DeviError(
-            f"task {type(task).__name__}: {method}(outputs, targets) on {len(targets)} {split} examples returned {got};"
-            f" expected a Tensor ({len(targets)},), one value per example.{hint}"
-        )
+def _sum(values: Tensor) -> float:
+    """Sum over examples in float64."""
     # On the CPU first: some devices have no float64.
     return float(values.detach().cpu().double().sum())

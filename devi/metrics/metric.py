@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -56,12 +57,14 @@ class Metric:
         """
         import torch
 
-        with torch.no_grad():
-            values_at = [self.at(run.model_at(index), run.task) for index in range(len(run))]
-        rows = [value if isinstance(value, dict) else {self.label(): value} for value in values_at]
+        rows: list[dict[str, np.ndarray]] = []
+        for index in range(len(run)):
+            with torch.no_grad():
+                value = self.at(run.model_at(index), run.task)
+            rows.append(self._row(value, rows[0] if rows else None, int(run.steps[index])))
         data = {}
         for name in rows[0]:
-            values = np.asarray([np.asarray(row[name], dtype=float) for row in rows])
+            values = np.stack([row[name] for row in rows])
             axes: Sequence[str] = [f"{name}_axis{axis}" for axis in range(values.ndim - 1)]
             attributes = labels(self.units, self.long_name or name, self.source)
             if name == self.label():  # of several by name nothing is declared
@@ -69,6 +72,28 @@ class Metric:
                 attributes |= self._known()
             data[name] = (("step", *axes), values, attributes)
         return xr.Dataset(data, coords={"step": run.steps})
+
+    def _row(self, value: Any, first: dict[str, np.ndarray] | None, step: int) -> dict[str, np.ndarray]:
+        """What `at` gave, by name. Raises DeviError here, not after all checkpoints, if no result can be made of it."""
+        try:
+            given = value if isinstance(value, dict) else {self.label(): value}
+            # A copy: the next checkpoint may come in the same memory.
+            row = {name: np.asarray(one, dtype=float).copy() for name, one in given.items()}
+        except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a Tensor with a gradient
+            raise DeviError(
+                f"metric {self.label()}: at() gave a {type(value).__name__} at step {step} that is not made of numbers"
+                f" ({error}); expected a number, an array, or a dict of them by name."
+            ) from None
+        if first is None:
+            check_names(self.label(), row)
+            return row
+        shapes, expected = ({name: one.shape for name, one in each.items()} for each in (row, first))
+        if shapes != expected:
+            raise DeviError(
+                f"metric {self.label()}: at() gave values of shapes {shapes} at step {step}; expected {expected}, those"
+                f" of the first checkpoint, with nan where there is no value."
+            )
+        return row
 
     def _axes(self, shape: tuple[int, ...]) -> tuple[str, ...]:
         if len(self.dims) != len(shape) or {"step", self.label()} & set(self.dims):
@@ -115,6 +140,19 @@ class Metric:
     def label(cls) -> str:
         """Name on the command line: `name`, or the class name in snake case."""
         return cls.name or snake_case(cls.__name__)
+
+
+def check_names(metric: str, names: Iterable[Any]) -> None:
+    """Raises DeviError for the first name that the result's file cannot take."""
+    for name in names:
+        is_usable = isinstance(name, str) and name.isprintable() and "/" not in name and name.strip(" .")
+        if not is_usable or name == "step":
+            plain = re.sub(r"[^\w.-]+", "_", str(name)).strip("_.")
+            example = plain if plain not in ("", "step") else "value"
+            raise DeviError(
+                f"metric {metric}: {name!r:.80} cannot name a value or an axis in analysis.h5; expected printable text"
+                f" without '/', other than 'step'. For example: '{example}'"
+            )
 
 
 def labels(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from devi.errors import DeviError
+from devi.errors import Unsuitable
 
 if TYPE_CHECKING:
     from devi.checkpoints.reader import Run
@@ -44,7 +44,7 @@ def outputs(
     inputs (example, ...). Uses vmap over checkpoints where it agrees with a plain call; any other model (one whose
     control flow depends on values, or that keeps a second reference to its weights) is called checkpoint by
     checkpoint. `split_examples=False` gives all examples in every chunk.
-    Raises DeviError if the model returns something else than a Tensor (example, ...).
+    Raises Unsuitable if the model returns something else than a Tensor (example, ...).
     """
     inputs = inputs.to(device)
     probe = inputs[:PROBE]
@@ -113,12 +113,12 @@ def _bytes_made(model: _Method, inputs: Tensor, run: Run) -> int:
     with _Tally() as tally:
         values = model(inputs)
     if not isinstance(values, Tensor):
-        raise DeviError(
+        raise Unsuitable(
             f"task {type(run.task).__name__}: model.{model.method}(inputs) returned a {type(values).__name__};"
             f" expected one Tensor (example, ...). Let the task's model return only the tensor that `loss` takes."
         )
     if values.ndim == 0 or len(values) != len(inputs):
-        raise DeviError(
+        raise Unsuitable(
             f"task {type(run.task).__name__}: model.{model.method} of {len(inputs)} inputs returned shape"
             f" {tuple(values.shape)}; expected ({len(inputs)}, ...), one output per example, examples first."
         )

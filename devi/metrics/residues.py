@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from devi.contract import examples
 from devi.errors import DeviError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def residues_of(task: Task) -> Residues:
     member = {}
     for split in ("train", "test"):
         member[split] = torch.zeros(p * p, dtype=torch.bool)
-        batch = task.data(split)
+        batch = examples(task, split)
         if batch is None:
             continue
         if batch.inputs.ndim != 2 or batch.inputs.shape[1] < 2 or batch.inputs[:, :2].max() >= p:

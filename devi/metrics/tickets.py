@@ -19,7 +19,7 @@ import numpy as np
 import xarray as xr
 from pydantic import Field
 
-from devi.errors import DeviError
+from devi.errors import DeviError, Unsuitable
 from devi.metrics.metric import Metric, labels
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ MASKED_DIMENSIONS = 2  # weight matrices and larger; biases and gains are not pr
 
 
 class Mask(NamedTuple):
-    """Kept weights of one checkpoint; parameters of fewer than two dimensions are not in it."""
+    """Kept weights of one checkpoint; parameters of fewer than two dimensions, or of size 0, are not in it."""
 
     together: np.ndarray  # (weight,) bool, the κ largest of all weights, parameters one after another
     each: dict[str, np.ndarray]  # parameter -> (weight,) bool, the κ largest within that parameter
@@ -86,7 +86,7 @@ class Tickets(Metric):
                     density[row, names.index(name)] = part.mean()
             previous = mask
             if self.keep_masks:
-                size = sum(values[0].size for values in parameters.values() if values[0].ndim >= MASKED_DIMENSIONS)
+                size = sum(values[0].size for values in parameters.values() if is_masked(values.shape[1:]))
                 packed.append(np.packbits(mask.together if mask is not None else np.zeros(size, bool)))
         shape, chance = f"κ = {self.kept_fraction}", self.kept_fraction / (2 - self.kept_fraction)
         layer = ("step", "parameter")
@@ -111,7 +111,7 @@ class Tickets(Metric):
             ),
         }
         if self.keep_masks:
-            shapes = {n: v.shape[1:] for n, v in parameters.items() if v[0].ndim >= MASKED_DIMENSIONS}
+            shapes = {n: v.shape[1:] for n, v in parameters.items() if is_masked(v.shape[1:])}
             attributes = labels("1", f"bit-packed mask, {shape}", self.source, detect=False)
             data["ticket_masks"] = (("step", "byte"), np.stack(packed), attributes | {"shapes": json.dumps(shapes)})
         return xr.Dataset(data, coords={"step": run.steps, "parameter": names})
@@ -131,12 +131,11 @@ class Tickets(Metric):
 
     def _mask(self, parameters: Mapping[str, np.ndarray]) -> Mask | None:
         """The masks of one checkpoint; None if a weight is not finite."""
-        sizes = {n: np.abs(v, dtype=np.float64).ravel() for n, v in parameters.items() if v.ndim >= MASKED_DIMENSIONS}
+        sizes = {n: np.abs(v, dtype=np.float64).ravel() for n, v in parameters.items() if is_masked(v.shape)}
         if not sizes:
-            raise DeviError(
+            raise Unsuitable(
                 f"tickets: this model has no parameter of two or more dimensions to mask; it has"
                 f" {', '.join(f'{name} {tuple(values.shape)}' for name, values in parameters.items())}."
-                f" Leave the metric 'tickets' out."
             )
         together = np.concatenate(list(sizes.values()))
         if not np.isfinite(together).all():
@@ -145,6 +144,11 @@ class Tickets(Metric):
             largest(together, self.kept_fraction),
             {name: largest(size, self.kept_fraction) for name, size in sizes.items()},
         )
+
+
+def is_masked(shape: tuple[int, ...]) -> bool:
+    """Whether a parameter of that shape has weights that a mask may drop."""
+    return len(shape) >= MASKED_DIMENSIONS and 0 not in shape
 
 
 def largest(sizes: np.ndarray, kept: float) -> np.ndarray:

@@ -18,6 +18,7 @@ from devi.report.sentences import value_text
 from devi.report.step_axis import TITLE, StepAxis
 
 HEIGHT = 170
+EXTENT = 68  # pixels that the labels of a height may take, the same in all charts: '-0.001062' and '-1.062e-5' fit
 ROW = 520  # pixels that a row of a legend may take: two charts stand side by side
 DIGITS = 5  # significant digits that are written into the page
 READINGS_LIMIT = 8  # curves whose values are written out above a chart
@@ -139,8 +140,8 @@ def y_axis(panel: Panel) -> alt.Y:
     # The heading names the quantity; a title on two lines would push this chart out of line with the others.
     title = panel.label if len(panel.label) <= 28 else panel.units if panel.has_units else ""
     marks = alt.Axis(
-        title=title, labelExpr=NUMBER, titleLimit=HEIGHT + 20, gridOpacity=0.5, minExtent=54,
-        maxExtent=54, **ticks,
+        title=title, labelExpr=NUMBER, titleLimit=HEIGHT + 20, gridOpacity=0.5, minExtent=EXTENT,
+        maxExtent=EXTENT, **ticks,
     )  # fmt: skip
     return alt.Y("v:Q", scale=scale, axis=marks)
 

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from devi.report import palette
-from devi.report.charts import AT_STEP, Data, Spec, finished, number, probe, shading, x_axis
+from devi.report.charts import AT_STEP, EXTENT, Data, Spec, finished, number, probe, shading, x_axis
 from devi.report.geometry import frequencies, key_frequencies, plane, step_edges
 from devi.report.panels import index_labels, units_of, with_units
 from devi.report.step_axis import StepAxis
@@ -113,7 +113,7 @@ def spectrum_map(trajectories: xr.Dataset, name: str, axis: StepAxis, transition
     k = alt.Y(
         "k0:Q",
         scale=alt.Scale(domain=[bands.min() - 0.5, bands.max() + 0.5], nice=False),
-        axis=alt.Axis(title="frequency k", tickMinStep=1, minExtent=54, maxExtent=54),
+        axis=alt.Axis(title="frequency k", tickMinStep=1, minExtent=EXTENT, maxExtent=EXTENT),
     )
     legend = alt.Legend(title=with_units("norm", units_of(spectrum)), orient="top", gradientLength=160)
     shades = alt.Scale(scheme="viridis", domainMin=0)

@@ -6,7 +6,8 @@ file.py:name · pkg.mod:name   a function without arguments that returns a devi.
 
 from __future__ import annotations
 
-from devi.errors import DeviError, unknown_name
+from devi.contract import examples
+from devi.errors import DeviError, Unsuitable, unknown_name
 from devi.plugins import load_function
 from devi.task import Batch, Task
 
@@ -19,9 +20,9 @@ def data_set(task: Task, name: str) -> Batch:
         return own_data_set(name)
     if name not in SPLITS:
         raise DeviError(f"{unknown_name('split', name, SPLITS)} A data set of your own: file.py:name.")
-    batch = task.data("test" if name == "test" else "train")
-    if batch is None or len(batch.targets) == 0:
-        raise DeviError(
+    batch = examples(task, "test" if name == "test" else "train")
+    if batch is None:
+        raise Unsuitable(
             f"task {type(task).__name__}: data('{name}') has no examples, and the learning coefficient is"
             f" defined by them; return a Batch(inputs, targets) from it."
         )

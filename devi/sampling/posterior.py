@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
-from devi.errors import DeviError
+from devi.errors import DeviError, Unsuitable
 from devi.memory import CACHED_ACTIVATIONS, saved_bytes
 from devi.sampling.batching import can_batch
 from devi.sampling.compiling import Gradient
@@ -66,7 +66,7 @@ class Posterior:
         self.model = with_floats_as(run.model_at(0).to(self.device), dtype).eval()
         sampled = {name: value for name, value in self.model.named_parameters() if value.requires_grad}
         if not sampled:
-            raise DeviError("the model has no parameter with requires_grad=True, so there is nothing to sample.")
+            raise Unsuitable("the model has no parameter with requires_grad=True, so there is nothing to sample.")
         self.weight_count = sum(value.numel() for value in self.model.parameters())  # what a gradient costs goes by
         rows_of = restricted(self.model, restriction) if restriction else dict.fromkeys(sampled)
         for name in rows_of:

@@ -19,6 +19,7 @@ from devi.transitions.fusion import detect
 from devi.transitions.transition import Transition
 
 GROWTH = 1.1  # from one look to the next
+KINK_AGE = 0.5  # decades behind a bend before it is told: until then it may be how a step begins
 DENSE = 2.0  # times the step at which a transition became certain: until then more checkpoints are worth their space
 
 
@@ -65,7 +66,7 @@ class Follower:
         step = float(trajectories["step"].values[-1])
         self.last = step
         found = [one for one in self._find(trajectories).transitions if one.resolvable]
-        sure = [one for one in found if any(_same(one, other) for other in self._seen)]
+        sure = [one for one in found if any(_same(one, other) for other in self._seen) and _has_age(one, step)]
         new = [one for one in sure if not any(_same(one, other) for other in self._told)]
         self._seen = found
         # Dates sharpen as the run goes on: what was told is remembered as it is seen now.
@@ -120,6 +121,10 @@ class Watch:
     @property
     def is_dense(self) -> bool:
         return bool(self._rows) and self._rows[-1][0] < self._dense_until
+
+
+def _has_age(one: Transition, step: float) -> bool:
+    return one.type != "kink" or step >= 10**KINK_AGE * one.midpoint
 
 
 def _same(one: Transition, other: Transition) -> bool:

@@ -95,6 +95,58 @@ def test_what_cannot_be_meant_is_told(run, declared):
         wrong().over(run)
 
 
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [("attn/entropy", "attn_entropy"), ("step", "value"), ("", "value"), ("..", "value"), ("a\nb", "a_b"), (3, "3")],
+)
+def test_a_name_that_the_file_cannot_take_is_told_after_the_first_checkpoint(run, name, instead):
+    class Named(Metric):
+        calls = 0
+
+        def at(self, model, task):
+            Named.calls += 1
+            return {name: 1.0}
+
+    with pytest.raises(DeviError, match=rf"metric named: .* cannot name a value or an axis.*For example: '{instead}'"):
+        Named().over(run)
+    assert Named.calls == 1
+
+
+@pytest.mark.parametrize("declared", [{"name": "attn/entropy"}, {"dims": ("head/row",)}])
+def test_a_label_or_an_axis_that_the_file_cannot_take_is_told_before_any_work(run, declared):
+    with pytest.raises(DeviError, match=r"metric Declared: '(attn/entropy|head/row)' cannot name"):
+        analyze(run, metrics=[type("Declared", (Norm,), declared)], settings=QUICK)
+
+
+def test_names_of_whole_blocks_are_checked_too(run):
+    class Block(Metric):
+        def over(self, run):
+            return xr.Dataset({"a/b": ("step", np.zeros(len(run)))}, coords={"step": run.steps})
+
+    with pytest.raises(DeviError, match=r"metric block: 'a/b' cannot name a value or an axis.*For example: 'a_b'"):
+        analyze(run, metrics=[Block], settings=QUICK)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (["high"], r"gave a str at step 0 that is not made of numbers"),
+        ([torch.ones(1, requires_grad=True)], r"gave a Tensor at step 0 that is not made of numbers"),
+        ([{"a": 1.0}, {"b": 1.0}], r"shapes \{'b': \(\)\} at step \d+; expected \{'a': \(\)\}, those of the first"),
+        ([np.ones(2), np.ones(3)], r"shapes \{'given': \(3,\)\} at step \d+; expected \{'given': \(2,\)\}"),
+    ],
+)
+def test_values_that_make_no_result_are_told_at_their_checkpoint(run, values, message):
+    class Given(Metric):
+        def at(self, model, task):
+            return left.pop(0)
+
+    left = list(values)
+    with pytest.raises(DeviError, match=message):
+        Given().over(run)
+    assert left == []
+
+
 def test_two_axes_of_one_name_and_two_lengths_are_told(run):
     class Rows(Metric):
         dims = ("feature",)

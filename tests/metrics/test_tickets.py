@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from devi.errors import DeviError
 from devi.known.memory_run import MemoryRun
@@ -64,6 +65,21 @@ def test_biases_are_not_pruned():
     names = found.parameter[~np.isnan(found.ticket_density[0])].values.tolist()
     assert names == ["embed.weight", "left.weight", "right.weight", "unembed.weight"]
     assert "left.bias" in found.parameter
+
+
+def test_a_parameter_without_elements_is_in_no_mask():
+    class Empty(ModularAddition):
+        """With a factor of rank 0, which has two dimensions and nothing to keep."""
+
+        def model(self):
+            model = super().model()
+            model.empty = torch.nn.Parameter(torch.zeros(0, 4))
+            return model
+
+    found = Tickets(keep_masks=True).over(random_run(Empty(p=7, embed=4, width=8), 2))
+    assert np.isnan(found.ticket_density.sel(parameter="empty")).all()
+    assert "empty" not in json.loads(found.ticket_masks.shapes)
+    assert float(found.ticket_density.sel(parameter="embed.weight")[0]) > 0
 
 
 def test_blocks_give_what_the_whole_run_gives_across_their_borders():

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from devi.report import write
+from devi.report.charts import CONFIG, EXTENT
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
@@ -71,6 +72,26 @@ def test_page_is_never_wider_than_its_window(analysis, browser, tmp_path, width)
     page, said, _ = opened(browser, write(analysis, tmp_path, figures=False), width=width)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert said == []
+
+
+@pytest.mark.parametrize("width", [800, 400])
+def test_a_name_of_any_length_is_broken_where_the_window_ends(analysis, browser, tmp_path, width):
+    name = "a_very_long_metric_name_" * 6
+    analysis.trajectories[name] = ("step", analysis.trajectories["llc"].values, {"units": "1"})
+    analysis.settings[name], analysis.seconds[name] = {name: 1.0}, 1.0
+    analysis.run["metadata"] = {name: name}
+    page, said, _ = opened(browser, write(analysis, tmp_path, figures=False), width=width)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert said == []
+
+
+@pytest.mark.parametrize("label", ["-0.001062", "-1.062e-5", "-1.234e+6"])
+def test_the_labels_of_an_axis_end_before_its_title(analysis, browser, tmp_path, label):
+    """A curve of one value has it for its label, with all its digits; 7 pixels are the tick and the gap."""
+    page, _, _ = opened(browser, write(analysis, tmp_path, figures=False))
+    script = "([font, text]) => {const c = document.createElement('canvas').getContext('2d'); c.font = font;" \
+        " return c.measureText(text).width}"  # fmt: skip
+    assert page.evaluate(script, [f"11px {CONFIG['font']}", label]) + 7 <= EXTENT
 
 
 @pytest.mark.parametrize("task", ["superposition", "modular"])

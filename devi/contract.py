@@ -1,0 +1,112 @@
+"""The contract of a task, checked at the door: two tensors of examples, one value of the loss for each of them."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from devi.errors import DeviError
+from devi.task import Batch, Split, Task
+
+CHECKED = 16  # examples that are looked at before training
+
+
+def examples(task: Task, split: Split) -> Batch | None:
+    """The task's examples of a split; None if it has none. Raises DeviError if they are not two tensors, as long."""
+    call = f"data('{split}')"
+    with own_code(task, call):
+        made = task.data(split)
+    batch = checked_batch(task, call, made)
+    return None if batch is None or len(batch.inputs) == 0 else batch
+
+
+def checked_batch(task: Task, call: str, made: Any) -> Batch | None:
+    """What data() or batch() of a task returned, a plain tuple too, as a Batch; None if it was None."""
+    if made is None or _is_batch(made):
+        return None if made is None else Batch(*made)
+    pair = made if isinstance(made, tuple | list) and len(made) == 2 else None
+    got = f"a {type(made).__name__}" if pair is None else f"({_shown(pair[0])}, {_shown(pair[1])})"
+    arrays = pair is not None and any(type(part).__module__ == "numpy" for part in pair)
+    raise DeviError(
+        f"task {type(task).__name__}: {call} returned {got}; expected Batch(inputs, targets), two Tensors with a"
+        f" row for each example.{' Of an array: torch.from_numpy(array).' if arrays else ''}"
+    )
+
+
+def check_values(task: Task, model: nn.Module, batch: Batch, split: Split) -> None:
+    """Raises DeviError unless loss and accuracy of some examples are one value each, the loss with a gradient."""
+    inputs, targets = (part[:CHECKED] for part in batch)
+    with own_code(task, f"loss or accuracy of inputs {tuple(inputs.shape)}, targets {tuple(targets.shape)}"):
+        outputs = model(inputs)
+        losses, accuracy = task.loss(outputs, targets), task.accuracy(outputs, targets)
+    if accuracy is not None:
+        per_example(task, "accuracy", accuracy, targets, split)
+    if not per_example(task, "loss", losses, targets, split).requires_grad:
+        raise DeviError(
+            f"task {type(task).__name__}: loss(outputs, targets) has no gradient, so that nothing can be trained;"
+            f" expected a Tensor computed from the model's outputs by torch, without .detach(), .data, .numpy() or"
+            f" torch.no_grad()."
+        )
+
+
+def per_example(task: Task, method: Literal["loss", "accuracy"], values: Any, targets: Tensor, split: Split) -> Tensor:
+    """`values` once it is sure that there is one per example. Raises DeviError otherwise."""
+    if isinstance(values, Tensor) and values.shape == targets.shape[:1]:
+        return values
+    got = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
+    hint = ""
+    if isinstance(values, Tensor) and values.ndim and values.shape[:1] == targets.shape[:1]:
+        hint = " Add up or average what belongs to one example, e.g. .flatten(1).sum(1)."
+    elif method == "loss" and not (isinstance(values, Tensor) and values.ndim):
+        hint = " Use reduction='none'."
+    raise DeviError(
+        f"task {type(task).__name__}: {method}(outputs, targets) on {len(targets)} {split} examples returned {got};"
+        f" expected a Tensor ({len(targets)},), one value per example.{hint}"
+    )
+
+
+@contextmanager
+def own_code(task: Task, call: str) -> Iterator[None]:
+    """Turns an error in a user's task into a DeviError that says in which line; those of built-in tasks are bugs."""
+    try:
+        yield
+    except DeviError:
+        raise
+    except Exception as error:
+        if type(task).__module__.startswith("devi."):
+            raise
+        raise DeviError(
+            f"task {type(task).__name__}: {call} failed with {type(error).__name__}: {error}{_line(task, error)}"
+        ) from error
+
+
+def _line(task: Task, error: Exception) -> str:
+    """' (my_model.py, line 12)': the last line, on the way to the error, of the task's file or one beside it."""
+    file = getattr(sys.modules.get(type(task).__module__), "__file__", None)
+    home = Path(file).resolve().parent if file else None
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if home and _is_below(frame.filename, home)]
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+
+
+def _is_below(file: str, home: Path) -> bool:
+    path = Path(file).resolve()
+    return path.is_relative_to(home) and "site-packages" not in path.relative_to(home).parts
+
+
+def _is_batch(made: Any) -> bool:
+    return (
+        isinstance(made, tuple | list)
+        and len(made) == 2
+        and all(isinstance(part, Tensor) and part.ndim > 0 for part in made)
+        and len(made[0]) == len(made[1])
+    )
+
+
+def _shown(part: Any) -> str:
+    return f"{type(part).__name__}{f' {tuple(part.shape)}' if hasattr(part, 'shape') else ''}"

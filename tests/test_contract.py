@@ -1,0 +1,135 @@
+"""What a task may get wrong: each mistake is told in one message, before anything is trained or written."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from devi.analysis import analyze
+from devi.checkpoints.reader import open_run
+from devi.contract import examples
+from devi.errors import DeviError
+from devi.plan import planned
+from devi.seeds import Wanted, train_seeds
+from devi.task import Batch, Task
+from devi.tasks.superposition import Superposition
+from devi.training import train
+
+INPUTS = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
+ARRAYS = Batch(INPUTS.numpy(), INPUTS[:, :2].numpy())
+EMPTY = Batch(torch.zeros(0, 3), torch.zeros(0, 2))
+
+
+@dataclass(frozen=True)
+class Right(Task):
+    steps: int = 2
+    checkpoints: str = "every:1"
+    seed: int = 0
+
+    def model(self):
+        return torch.nn.Linear(3, 2)
+
+    def data(self, split):
+        return Batch(INPUTS, INPUTS[:, :2]) if split == "train" else None
+
+    def loss(self, outputs, targets):
+        return (outputs - targets).square().sum(1)
+
+    def metrics(self):
+        return ("losses", "norms")
+
+
+def wrong(**methods):
+    """The task with some methods replaced; each is called with all but the first argument."""
+    own = {name: staticmethod(method) for name, method in methods.items()}
+    return type("Wrong", (Right,), {"__module__": __name__, **own})()
+
+
+def error(outputs, targets):
+    return (outputs - targets).square()
+
+
+MISTAKES = {
+    "mean": (
+        wrong(loss=lambda o, t: error(o, t).mean()),
+        r"loss\(outputs, targets\) on 16 train examples returned shape \(\); expected a Tensor \(16,\), one value per"
+        r" example\. Use reduction='none'\.",
+    ),
+    "number": (wrong(loss=lambda o, t: error(o, t).mean().item()), r"returned a float; expected a Tensor \(16,\)"),
+    "matrix": (wrong(loss=error), r"returned shape \(16, 2\).* Add up or average what belongs to one example"),
+    "column": (wrong(loss=lambda o, t: error(o, t).sum(1, keepdim=True)), r"returned shape \(16, 1\)"),
+    "detached": (wrong(loss=lambda o, t: error(o, t).sum(1).detach()), r"loss\(outputs, targets\) has no gradient"),
+    "shapes": (
+        wrong(model=lambda: torch.nn.Linear(4, 2)),
+        r"loss or accuracy of inputs \(16, 3\), targets \(16, 2\) failed with RuntimeError: mat1 and",
+    ),
+    "line": (wrong(loss=lambda o, t: 1 / 0), r"failed with ZeroDivisionError: .* \(test_contract\.py, line \d+\)"),
+    "accuracy": (wrong(accuracy=lambda o, t: torch.tensor(1.0)), r"accuracy\(outputs, targets\) on 16 train examples"),
+    "arrays": (
+        wrong(data=lambda split: ARRAYS),
+        r"data\('train'\) returned \(ndarray \(30, 3\), ndarray \(30, 2\)\); expected Batch.*torch\.from_numpy",
+    ),
+    "dict": (wrong(data=lambda split: Batch({"a": INPUTS}, INPUTS)), r"returned \(dict, Tensor \(30, 3\)\)"),
+    "lengths": (wrong(data=lambda split: Batch(INPUTS, INPUTS[:20])), r"Tensor \(30, 3\), Tensor \(20, 3\)"),
+    "one tensor": (wrong(data=lambda split: INPUTS), r"data\('train'\) returned a Tensor; expected Batch"),
+    "no file": (wrong(data=lambda split: torch.load("nowhere.pt")), r"data\('train'\) failed with FileNotFoundError"),
+    "no examples": (wrong(data=lambda split: EMPTY), r"data\('train'\) gave no examples"),
+    "no model": (wrong(model=lambda: None), r"model\(\) returned None; expected a torch\.nn\.Module"),
+    "nothing moves": (
+        wrong(model=lambda: torch.nn.Linear(3, 2).requires_grad_(False)),
+        r"has no parameter with requires_grad=True, so that there is nothing to train",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad")
+def test_a_mistake_is_told_before_anything_is_trained_or_written(tmp_path, mistake):
+    task, message = MISTAKES[mistake]
+    with pytest.raises(DeviError, match=rf"task Wrong: .*{message}"):
+        train(task, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_seeds_that_are_trained_at_once_are_told_the_same(tmp_path):
+    task, message = MISTAKES["number"]
+    wanted = [Wanted(task, planned(Right, {"seed": seed})[1], tmp_path / str(seed)) for seed in (0, 1)]
+    with pytest.raises(DeviError, match=message):
+        train_seeds(wanted, name="wrong")
+
+
+def test_fresh_examples_are_checked_too(tmp_path):
+    with pytest.raises(DeviError, match=r"batch\(step, generator\) returned a dict; expected Batch"):
+        train(wrong(batch=lambda step, generator: {}), tmp_path / "run")
+
+
+def test_a_plain_tuple_will_do_wherever_examples_are_read(tmp_path):
+    task = wrong(data=lambda split: (INPUTS, INPUTS[:, :2]), batch=lambda step, generator: (INPUTS, INPUTS[:, :2]))
+    run = train(task, tmp_path / "run")
+    found = analyze(open_run(run.path, type(task)))
+    plain = analyze(train(wrong(), tmp_path / "plain"))
+    assert found.notices == []
+    assert np.array_equal(found.trajectories["train_loss"], plain.trajectories["train_loss"])
+
+
+def test_a_split_without_examples_is_no_split(tmp_path):
+    task = wrong(data=lambda split: Right().data("train") if split == "train" else EMPTY)
+    assert examples(task, "test") is None
+    run = train(task, tmp_path / "run")
+    assert set(run.scalars.data_vars) == {"train_loss"}
+    assert set(analyze(run).trajectories) >= {"train_loss", "weight_norm"}
+    assert "test_loss" not in analyze(run).trajectories
+
+
+def test_looking_at_the_loss_first_changes_no_number(tmp_path, monkeypatch):
+    looked = train(Right(), tmp_path / "looked")
+    monkeypatch.setattr("devi.training.check_values", lambda *arguments: None)
+    blind = train(Right(), tmp_path / "blind")
+    assert all(np.array_equal(looked.parameters()[name], values) for name, values in blind.parameters().items())
+
+
+def test_an_error_of_a_task_of_ours_stays_a_bug(tmp_path, monkeypatch):
+    monkeypatch.setattr(Superposition, "loss", lambda *arguments: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(Superposition(steps=1), tmp_path / "run")
