@@ -52,6 +52,7 @@ def planned(
         if key not in own and key not in plan_keys:
             raise unknown_name(f"setting of task {called}", key, {*own, *plan_keys})
     task = with_settings(cls, {key: value for key, value in settings.items() if key in own}, called=called)
+    settings_of(task)  # raises DeviError now, not at the first checkpoint, for what a run cannot store
     values = {key: getattr(task, key) for key in plan_keys if hasattr(task, key) and not callable(getattr(task, key))}
     values |= {key: value for key, value in settings.items() if key not in own}
     return task, with_settings(TrainingPlan, values, called=called)
