@@ -32,7 +32,7 @@ class TrainingPlan:
     batch_size: Annotated[int, Field(ge=0)] = 0  # 0: the full training set
     steps: Annotated[int, Field(ge=1)] = 1000  # optimizer steps
     checkpoints: str = "log:100"
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # what generators of torch take
 
 
 def planned(

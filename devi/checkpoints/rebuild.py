@@ -21,13 +21,20 @@ def built(task: Task, seed: Any) -> nn.Module:
     """task.model() under a generator seeded as in training; the global generators are left as they were."""
     states = random_states()
     try:
-        number = seed if type(seed) is int and 0 <= seed < 2**63 else 0
+        number = seed if type(seed) is int and -(2**63) <= seed < 2**63 else 0
         torch.default_generator.manual_seed(number)
         np.random.seed(number % 2**32)  # noqa: NPY002 - a task may use the global state
         random.seed(number)
-        return task.model()
+        model = task.model()
     finally:
         set_random_states(states)
+    for name, owner, key, _ in named_tensors(model):
+        if isinstance(owner[key], nn.parameter.UninitializedParameter | nn.parameter.UninitializedBuffer):
+            raise DeviError(
+                f"task {type(task).__name__}: '{name}' of its model has no shape yet (a lazy module), so no checkpoint"
+                " fits it. Run one batch through the model at the end of model(): model(torch.zeros(1, 2))."
+            )
+    return model
 
 
 def named(task: Task, metadata: dict[str, Any], path: str) -> nn.Module:
@@ -85,4 +92,7 @@ def load(model: nn.Module, layout: Layout, record: np.void) -> None:
     with torch.no_grad():
         for tensor in layout.tensors:
             if tensor.field is not None:
-                places[tensor.name].copy_(from_stored(np.asarray(record[tensor.field]), tensor.dtype))
+                place = places[tensor.name]
+                if 0 in place.stride():  # expanded: several elements in one place, which cannot be written to
+                    place.data = place.detach().clone(memory_format=torch.contiguous_format)
+                place.copy_(from_stored(np.asarray(record[tensor.field]), tensor.dtype))
