@@ -120,6 +120,19 @@ def test_buffers_are_those_of_the_model_and_ties_stay(source, tmp_path):
     assert torch.equal(rebuilt[1].weight, torch.full((3, 3), 2.0))
 
 
+@pytest.mark.parametrize(("one", "other"), [(float("nan"), 0.0), (0.0, -0.0)])
+def test_tied_tensors_are_compared_by_their_bits(source, tmp_path, one, other):
+    content = state(1)
+    content["0.weight"][0, 1] = one
+    content["1.weight"] = content["0.weight"].clone()
+    torch.save(content, source / "step_1.pt")
+    convert(source, tmp_path / "same", Net(tied=True))
+    content["1.weight"][0, 1] = other
+    torch.save(content, source / "step_1.pt")
+    with pytest.raises(DeviError, match=r"0.weight and 1.weight are one tensor .* differ"):
+        convert(source, tmp_path / "run", Net(tied=True))
+
+
 def test_of_tied_tensors_one_name_is_enough_and_two_that_differ_are_refused(source, tmp_path):
     half = {name: tensor for name, tensor in state(1).items() if name != "0.weight"}
     torch.save(half, source / "step_1.pt")
