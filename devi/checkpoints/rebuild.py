@@ -12,7 +12,7 @@ from torch import nn
 from devi.checkpoints.layout import Layout
 from devi.checkpoints.state import random_states, set_random_states
 from devi.checkpoints.tensors import from_stored, named_tensors, unwrapped
-from devi.errors import DeviError, shown
+from devi.errors import DeviError, quoted, shown
 from devi.plugins import name_of
 from devi.task import Task, settings_of
 
@@ -46,7 +46,7 @@ def named(task: Task, metadata: dict[str, Any], path: str) -> nn.Module:
             raise
         raise DeviError(
             f"{path}: its stored settings make no model of the task '{name_of('task', type(task))}':"
-            f" {shown(error, 200)}. Were they changed by hand? See: devi show {path}"
+            f" {shown(error, 200)}. Were they changed by hand? See: devi show {quoted(path)}"
         ) from None
 
 
@@ -62,7 +62,7 @@ def check(model: nn.Module, task: Task, layout: Layout, path: str, step: int, me
         if name not in stored or name not in expected:
             has, lacks = (about, "the run") if name in expected else ("the run", about)
             was = f" It was made with {', '.join(changed)}." if changed else ""
-            raise DeviError(f"{path}: {has} has '{name}', {lacks} has not.{was} See: devi show {path}")
+            raise DeviError(f"{path}: {has} has '{name}', {lacks} has not.{was} See: devi show {quoted(path)}")
         shape, wanted = stored[name].shape, expected[name]
         if shape != wanted:
             if not changed:
@@ -73,7 +73,7 @@ def check(model: nn.Module, task: Task, layout: Layout, path: str, step: int, me
             kind = "buffer" if stored[name].is_buffer else "weight"
             raise DeviError(
                 f"{path}: step {step} has {kind} '{name}' of shape {shape}; {about} expects {wanted}.{hint}"
-                f" See: devi show {path}"
+                f" See: devi show {quoted(path)}"
             )
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from devi.errors import DeviError, shown
+from devi.errors import DeviError, quoted, shown
 from devi.tables.cells import Column, column_of, columns_of_records, number_of
 
 TENSORBOARD = ["wall time", "step", "value"]  # its header; the tag stands in the file's name
@@ -31,7 +31,8 @@ def columns_of(path: Path, *, growing: bool = False) -> dict[str, Column]:
     """
     if path.is_dir():
         raise DeviError(
-            f"{path} is a directory; expected a file of curves. For a run or a folder of them: devi analyze {path}"
+            f"{path} is a directory; expected a file of curves. For a run or a folder of them:"
+            f" devi analyze {quoted(path)}"
         )
     known = ", ".join([*READERS, *NETCDF])
     if not path.exists():
