@@ -125,3 +125,8 @@ def test_commands_that_are_printed_work_as_they_stand(tmp_path, monkeypatch, cap
     words = shlex.split(capsys.readouterr().out.splitlines()[-1])
     assert words[:3] == ["next:", "devi", "analyze"]
     assert Path(words[3]).is_dir()
+
+
+def test_a_name_longer_than_any_file_has_is_the_users_to_change(here, capsys):
+    assert command(["show", "x" * 300]) == 1
+    assert "No file can have so long a name" in capsys.readouterr().err

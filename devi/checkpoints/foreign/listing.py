@@ -43,6 +43,11 @@ def open_source(path: Path, pattern: str | None = None) -> Source:
             source.notices.append(f"{', '.join(beside)} beside the checkpoint-N folders has no step and is left out.")
         return source
     if not files:
+        if folders:
+            raise DeviError(
+                f"{shown(path, 300)} holds {folders[0].name} and the like, whose names say the step: --step-pattern is"
+                " for files. Leave it out."
+            )
         raise _nothing(path)
     kinds = {file.suffix.lower(): file for file in reversed(files)}
     if len(kinds) > 1:

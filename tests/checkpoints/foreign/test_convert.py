@@ -251,3 +251,11 @@ def test_a_run_that_was_trained_is_not_converted_over(source, tmp_path):
         record(0, Net().model())
     with pytest.raises(DeviError, match="already holds a run, and not one that was converted"):
         convert(source, tmp_path / "run", Net())
+
+
+def test_tensors_that_only_later_files_have_are_left_out_with_a_notice(source, tmp_path):
+    for step in (1, 2, 3):
+        torch.save(state(step) | ({"late": torch.ones(1)} if step > 1 else {}), source / f"step_{step}.pt")
+    done = convert(source, tmp_path / "run", Net())
+    assert len(done.notices) == 1
+    assert "step_2.pt: 1 tensors in the files are not in the task's model and are left out: late." in done.notices[0]

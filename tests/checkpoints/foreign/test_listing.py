@@ -191,3 +191,9 @@ def test_a_shard_that_is_no_plain_name_is_not_followed(tmp_path, shard):
     source = open_source(tmp_path)
     with pytest.raises(DeviError, match="expected the plain name"):
         source.read(source.places[0])
+
+
+def test_a_pattern_for_folders_that_name_their_step_is_refused(tmp_path):
+    save(tmp_path / "checkpoint-3" / "model.safetensors")
+    with pytest.raises(DeviError, match=r"holds checkpoint-3 and the like.*--step-pattern is for files. Leave it out"):
+        open_source(tmp_path, r"-(\d+)")
