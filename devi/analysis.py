@@ -18,7 +18,7 @@ from devi.blocks import BLOCK, over, resolved
 from devi.cache import Cache
 from devi.checkpoints.provenance import data_hash
 from devi.checkpoints.reader import Run
-from devi.errors import DeviError, Unsuitable, unknown_name
+from devi.errors import DeviError, Unsuitable, quoted, unknown_name
 from devi.executors import Executor, Here
 from devi.metrics.metric import Metric, check_names
 from devi.plugins import load, name_of
@@ -168,7 +168,7 @@ def intact(run: Run) -> tuple[Run, list[str]]:
     if not finite.any():
         raise DeviError(
             f"{run.path}: every one of its {len(run)} checkpoints has parameters that are not finite; there is"
-            f" nothing to analyze. Did training diverge? See: devi show {run.path}"
+            f" nothing to analyze. Did training diverge? See: devi show {quoted(run.path)}"
         )
     return (run if finite.all() else run.select(np.flatnonzero(finite))), notices
 

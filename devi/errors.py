@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shlex
 from collections.abc import Iterable
 
 
@@ -38,3 +39,8 @@ def shown(name: object, most: int = 60) -> str:
     text = str(name)[: most + 1]
     text = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def quoted(name: object) -> str:
+    """A path or name as one word of a command that is printed: 'my run' with its quotes."""
+    return shlex.quote(str(name))

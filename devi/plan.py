@@ -32,7 +32,7 @@ class TrainingPlan:
     batch_size: Annotated[int, Field(ge=0)] = 0  # 0: the full training set
     steps: Annotated[int, Field(ge=1)] = 1000  # optimizer steps
     checkpoints: str = "log:100"
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # what generators of torch take
 
 
 def planned(
@@ -52,6 +52,7 @@ def planned(
         if key not in own and key not in plan_keys:
             raise unknown_name(f"setting of task {called}", key, {*own, *plan_keys})
     task = with_settings(cls, {key: value for key, value in settings.items() if key in own}, called=called)
+    settings_of(task)  # raises DeviError now, not at the first checkpoint, for what a run cannot store
     values = {key: getattr(task, key) for key in plan_keys if hasattr(task, key) and not callable(getattr(task, key))}
     values |= {key: value for key, value in settings.items() if key not in own}
     return task, with_settings(TrainingPlan, values, called=called)

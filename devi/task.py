@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_type_hints
 
 import pydantic
+import pydantic_core
 
 from devi.errors import DeviError, unknown_name
 
@@ -22,6 +23,8 @@ Positive = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, pydantic.Field(allow_inf_nan=False)]
 T = TypeVar("T")
+
+PLAIN = "Expected numbers of Python, text, lists and dicts: float(x), or a name as in device: str = 'cpu'."
 
 
 class Batch(NamedTuple):
@@ -121,12 +124,23 @@ def setting_names(cls: type) -> dict[str, str]:
     return {}
 
 
+# JSON has no word for inf and nan; as text they are read back as the numbers they were.
+_JSON = pydantic.TypeAdapter(Any, config=pydantic.ConfigDict(ser_json_inf_nan="strings"))
+
+
 def settings_of(thing: object) -> dict[str, Any]:
-    """The settings of a task or metric as plain JSON values."""
-    names = setting_names(type(thing))
-    return {
-        name: json.loads(pydantic.TypeAdapter(Any).dump_json(getattr(thing, field))) for name, field in names.items()
-    }
+    """The settings of a task or metric as plain JSON values. Raises DeviError for one that is none and becomes none."""
+    names, settings = setting_names(type(thing)), {}
+    for name, field in names.items():
+        try:
+            settings[name] = json.loads(_JSON.dump_json(getattr(thing, field)))
+        except pydantic_core.PydanticSerializationError:
+            value = getattr(thing, field)
+            raise DeviError(
+                f"{type(thing).__name__}: setting '{name}' = {value!r:.80} is a {type(value).__module__}."
+                f"{type(value).__qualname__}, which cannot be stored with a run. {PLAIN}"
+            ) from None
+    return settings
 
 
 def with_settings(cls: type[T], settings: Mapping[str, Any], *, kind: str = "task", called: str | None = None) -> T:
@@ -143,7 +157,14 @@ def with_settings(cls: type[T], settings: Mapping[str, Any], *, kind: str = "tas
     values = {known[key]: _parsed(value, types.get(known[key])) for key, value in settings.items()}
     more = f" Its settings and defaults: devi {kind}s {called}"
     for key in settings:
-        if _has_nan(values[known[key]]):
+        field = known[key]
+        default = getattr(cls, field, None)
+        if isinstance(default, float) and not math.isfinite(default):
+            if values[field] is None and not _accepts(types.get(field, Any), None):
+                values[field] = default  # null is what inf and nan once became in a run
+            if math.isnan(default):
+                continue
+        if _has_nan(values[field]):
             raise DeviError(f"{kind} {called}: setting '{key}' = {settings[key]!r} is not a number.{more}")
     try:
         if issubclass(cls, pydantic.BaseModel):
@@ -157,6 +178,11 @@ def with_settings(cls: type[T], settings: Mapping[str, Any], *, kind: str = "tas
         key = ".".join(setting_of.get(str(part), str(part)) for part in first["loc"]) or called
         raise DeviError(
             f"{kind} {called}: setting '{key}' = {first['input']!r} is not valid: {first['msg']}.{more}"
+        ) from None
+    except pydantic.errors.PydanticSchemaGenerationError:
+        key = next((key for key, field in known.items() if not _is_plain(types.get(field, Any))), called)
+        raise DeviError(
+            f"{kind} {called}: setting '{key}' is of a type that cannot be read from text. {PLAIN}"
         ) from None
 
 
@@ -187,10 +213,18 @@ def _parsed(value: Any, kind: Any) -> Any:
     return value
 
 
-def _accepts(kind: Any, text: str) -> bool:
+def _accepts(kind: Any, value: str | None) -> bool:
     try:
-        pydantic.TypeAdapter(kind).validate_python(text)
-    except pydantic.ValidationError:
+        pydantic.TypeAdapter(kind).validate_python(value)
+    except (pydantic.ValidationError, pydantic.errors.PydanticSchemaGenerationError):
+        return False
+    return True
+
+
+def _is_plain(kind: Any) -> bool:
+    try:
+        pydantic.TypeAdapter(kind)
+    except pydantic.errors.PydanticSchemaGenerationError:
         return False
     return True
 

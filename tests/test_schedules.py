@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +34,25 @@ def test_log_gives_the_count_asked_for_and_both_ends(count, steps):
     assert kept[-1] == steps
     assert kept == sorted(set(kept))
     assert min(count, steps) <= len(kept) - 1 <= min(1.25 * count + 2, steps)
+
+
+@pytest.mark.parametrize("count", [1, 7, 100, 500, 950])
+def test_log_takes_the_first_spacing_that_gives_enough_steps_one_more_at_a_time(count):
+    """A run that is resumed must find the schedule it was begun with."""
+    asked, chosen = count, []
+    while len(chosen) < count:
+        chosen = np.unique(np.round(np.geomspace(1, 1000, asked)).astype(int)).tolist()
+        asked += max(1, (count - len(chosen)) // 2)
+    assert schedule(f"log:{count}", 1000) == sorted({0, 1000, *chosen})
+
+
+def test_log_of_nearly_every_step_tries_no_more_numbers_than_a_second_allows(monkeypatch):
+    tried = []
+    spaced = np.geomspace
+    monkeypatch.setattr(np, "geomspace", lambda *ends: tried.append(ends[2]) or spaced(*ends))
+    monkeypatch.setattr("devi.schedules.MOST_TRIED", 1_000_000)
+    assert 1999 <= len(schedule("log:1999", 2000)) - 1 <= 2000
+    assert sum(tried) < 2_000_000
 
 
 @pytest.mark.parametrize("text", ["log:", "log:0", "log:x", "every:0", "every:-3", "often", "log:1.5"])

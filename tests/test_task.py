@@ -1,10 +1,14 @@
+import json
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import pydantic
 import pytest
 import torch
 
 from devi.errors import DeviError
+from devi.plan import planned
 from devi.task import Batch, Task, setting_names, settings_of, with_settings
 from devi.tasks.superposition import Superposition
 
@@ -40,6 +44,25 @@ def test_settings_survive_a_round_trip():
     assert with_settings(Superposition, settings_of(full)) == full
 
 
+@dataclass(frozen=True)
+class Unbounded(Small):
+    clip: float = math.inf
+    least: float = -math.inf
+    target: float = math.nan
+
+
+def test_infinities_and_nan_survive_being_stored_as_json():
+    stored = json.loads(json.dumps(settings_of(Unbounded()), allow_nan=False))
+    task = with_settings(Unbounded, stored)
+    assert (task.clip, task.least) == (math.inf, -math.inf)
+    assert math.isnan(task.target)
+    assert with_settings(Unbounded, settings_of(Unbounded(clip=2.0))).clip == 2.0
+
+
+def test_a_run_that_stored_infinity_as_null_is_read():
+    assert with_settings(Unbounded, {"clip": None, "least": None}) == with_settings(Unbounded, {})
+
+
 def test_text_becomes_the_type_of_the_setting():
     task = with_settings(Small, {"width": "7", "rates": "1,2", "note": "none of your business"})
     assert task == Small(7, (1.0, 2.0), "none of your business")
@@ -71,3 +94,31 @@ def test_a_value_of_the_wrong_kind_names_setting_and_value():
         with_settings(Small, {"width": "wide"})
     with pytest.raises(DeviError, match=r"setting 'data' = 'dense' is not valid"):
         with_settings(Superposition, {"data": "dense"})
+
+
+def test_a_setting_that_no_run_can_store_is_named_before_training():
+    with pytest.raises(DeviError, match=r"Small: setting 'width' = np.float32\(0.5\) is a numpy.float32, which cannot"):
+        settings_of(Small(width=np.float32(0.5)))
+
+    @dataclass(frozen=True)
+    class Placed(Small):
+        place: torch.device = torch.device("cpu")  # noqa: RUF009 - what users write
+
+    with pytest.raises(
+        DeviError, match=r"Placed: setting 'place' = device.* is a torch.device, .* a name as in device: str"
+    ):
+        settings_of(Placed())
+    with pytest.raises(DeviError, match=r"task Placed: setting 'place' is of a type that cannot be read from text"):
+        with_settings(Placed, {})
+
+    @dataclass(frozen=True)
+    class Narrow(Small):
+        rate: float = np.float32(0.5)
+
+    with pytest.raises(DeviError, match="setting 'rate' = .*float"):
+        planned(Narrow, {})
+
+
+def test_nan_is_refused_where_the_task_has_a_number():
+    with pytest.raises(DeviError, match="setting 'clip' = 'nan' is not a number"):
+        with_settings(Unbounded, {"clip": "nan"})

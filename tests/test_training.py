@@ -191,3 +191,9 @@ def test_the_run_remembers_its_settings(tmp_path):
     assert run.task == task
     assert run.metadata["seed"] == 5
     assert run.metadata["training"] == settings_of(planned(Superposition, settings_of(task))[1])
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 99999999999999999999])
+def test_a_seed_that_no_generator_takes_is_refused(seed):
+    with pytest.raises(DeviError, match=rf"setting 'seed' = {seed} is not valid: .*(greater|less) than"):
+        planned(Superposition, {"seed": seed})

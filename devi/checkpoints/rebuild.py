@@ -12,7 +12,7 @@ from torch import nn
 from devi.checkpoints.layout import Layout
 from devi.checkpoints.state import random_states, set_random_states
 from devi.checkpoints.tensors import from_stored, named_tensors, unwrapped
-from devi.errors import DeviError, shown
+from devi.errors import DeviError, quoted, shown
 from devi.plugins import name_of
 from devi.task import Task, settings_of
 
@@ -21,13 +21,20 @@ def built(task: Task, seed: Any) -> nn.Module:
     """task.model() under a generator seeded as in training; the global generators are left as they were."""
     states = random_states()
     try:
-        number = seed if type(seed) is int and 0 <= seed < 2**63 else 0
+        number = seed if type(seed) is int and -(2**63) <= seed < 2**63 else 0
         torch.default_generator.manual_seed(number)
         np.random.seed(number % 2**32)  # noqa: NPY002 - a task may use the global state
         random.seed(number)
-        return task.model()
+        model = task.model()
     finally:
         set_random_states(states)
+    for name, owner, key, _ in named_tensors(model):
+        if isinstance(owner[key], nn.parameter.UninitializedParameter | nn.parameter.UninitializedBuffer):
+            raise DeviError(
+                f"task {type(task).__name__}: '{name}' of its model has no shape yet (a lazy module), so no checkpoint"
+                " fits it. Run one batch through the model at the end of model(): model(torch.zeros(1, 2))."
+            )
+    return model
 
 
 def named(task: Task, metadata: dict[str, Any], path: str) -> nn.Module:
@@ -39,7 +46,7 @@ def named(task: Task, metadata: dict[str, Any], path: str) -> nn.Module:
             raise
         raise DeviError(
             f"{path}: its stored settings make no model of the task '{name_of('task', type(task))}':"
-            f" {shown(error, 200)}. Were they changed by hand? See: devi show {path}"
+            f" {shown(error, 200)}. Were they changed by hand? See: devi show {quoted(path)}"
         ) from None
 
 
@@ -55,7 +62,7 @@ def check(model: nn.Module, task: Task, layout: Layout, path: str, step: int, me
         if name not in stored or name not in expected:
             has, lacks = (about, "the run") if name in expected else ("the run", about)
             was = f" It was made with {', '.join(changed)}." if changed else ""
-            raise DeviError(f"{path}: {has} has '{name}', {lacks} has not.{was} See: devi show {path}")
+            raise DeviError(f"{path}: {has} has '{name}', {lacks} has not.{was} See: devi show {quoted(path)}")
         shape, wanted = stored[name].shape, expected[name]
         if shape != wanted:
             if not changed:
@@ -66,7 +73,7 @@ def check(model: nn.Module, task: Task, layout: Layout, path: str, step: int, me
             kind = "buffer" if stored[name].is_buffer else "weight"
             raise DeviError(
                 f"{path}: step {step} has {kind} '{name}' of shape {shape}; {about} expects {wanted}.{hint}"
-                f" See: devi show {path}"
+                f" See: devi show {quoted(path)}"
             )
 
 
@@ -85,4 +92,7 @@ def load(model: nn.Module, layout: Layout, record: np.void) -> None:
     with torch.no_grad():
         for tensor in layout.tensors:
             if tensor.field is not None:
-                places[tensor.name].copy_(from_stored(np.asarray(record[tensor.field]), tensor.dtype))
+                place = places[tensor.name]
+                if 0 in place.stride():  # expanded: several elements in one place, which cannot be written to
+                    place.data = place.detach().clone(memory_format=torch.contiguous_format)
+                place.copy_(from_stored(np.asarray(record[tensor.field]), tensor.dtype))

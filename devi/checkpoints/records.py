@@ -13,7 +13,7 @@ from devi.checkpoints.layout import DIGEST_BYTES, Layout
 from devi.checkpoints.mapped import Segment, as_slice
 from devi.checkpoints.scan import Scan, believed, places_in, scan
 from devi.checkpoints.userblock import BlockError
-from devi.errors import DeviError
+from devi.errors import DeviError, quoted
 
 # A run up to this size is hashed when it is opened, in some 20 ms; of a larger one each record before it is first used.
 HASHED_AT_ONCE = 64 << 20
@@ -60,7 +60,7 @@ class Records:
             found = f"{len(names)} entries ({', '.join(names[:3])})" if names else "nothing"
             raise DeviError(
                 f"{folder} holds no checkpoints: expected {segment_name(0)}, found {found}."
-                f" Give the directory of one run, or make one: devi train superposition --out {folder}"
+                f" Give the directory of one run, or make one: devi train superposition --out {quoted(folder)}"
             )
         records = cls(folder, is_live)
         records._take(paths, at_once=at_once)
@@ -200,7 +200,7 @@ class Records:
             raise DeviError(
                 f"{self.folder}: {name}: record {self.place[row]} (step {self.steps[row]}) is damaged: its digest is"
                 " wrong. A run this large is checked as it is read. To check it all and leave out what is damaged:"
-                f" run.check(). To see what is: devi verify {self.folder}"
+                f" run.check(). To see what is: devi verify {quoted(self.folder)}"
             )
 
     def one(self, row: int) -> np.void:

@@ -19,7 +19,7 @@ from devi.checkpoints.segment import SEGMENT_BYTES
 from devi.checkpoints.store import Store
 from devi.checkpoints.userblock import replacing, sync_folder
 from devi.checkpoints.verify import REPAIR_NOTE, checked_slots, misplaced, verify
-from devi.errors import DeviError
+from devi.errors import DeviError, quoted
 
 SCHEMA = "devi/repair/1"
 
@@ -67,7 +67,9 @@ def _check_free(folder: Path, out: Path) -> None:
     if place.is_relative_to(run):
         raise DeviError(f"{out} lies in the run that is to be repaired, which is not touched. Give another --out.")
     if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
-        raise DeviError(f"{out} is not free, and nothing was written. Expected a new or empty directory: --out {out}-2")
+        raise DeviError(
+            f"{out} is not free, and nothing was written. Expected a new or empty directory: --out {quoted(f'{out}-2')}"
+        )
 
 
 def _copy_records(records: Records, place: Path, tell: Callable[[int, int], None] | None) -> None:

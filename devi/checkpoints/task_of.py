@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from devi.errors import DeviError
+from devi.errors import DeviError, quoted
 from devi.plugins import builtin_task, name_of
 from devi.task import Task, setting_names, with_settings
 
@@ -15,12 +15,14 @@ def task_of(path: Path, metadata: dict[str, Any], given: type[Task] | None) -> T
     cls = given or _named(path, metadata.get("task"))
     settings = metadata.get("settings") or {}
     if not isinstance(settings, dict):
-        raise DeviError(f"{path}: its settings are {settings!r:.60}, expected names and values. See: devi show {path}")
+        raise DeviError(
+            f"{path}: its settings are {settings!r:.60}, expected names and values. See: devi show {quoted(path)}"
+        )
     foreign = [key for key in settings if key not in setting_names(cls)]
     if foreign:
         raise DeviError(
             f"{path} was made with the task {metadata.get('task')!r}, whose setting {foreign[0]!r}"
-            f" {cls.__name__} has not; a run is read with the task it was made with. See: devi show {path}"
+            f" {cls.__name__} has not; a run is read with the task it was made with. See: devi show {quoted(path)}"
         )
     return with_settings(cls, settings, called=name_of("task", cls))
 

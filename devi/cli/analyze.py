@@ -12,7 +12,7 @@ from typer import Argument, Exit, Option
 
 from devi.cli.exit_codes import Exit as Code
 from devi.cli.places import claim, found_runs, output_places
-from devi.errors import DeviError
+from devi.errors import DeviError, quoted
 
 if TYPE_CHECKING:
     from devi.analysis import Analysis
@@ -194,7 +194,9 @@ def report_on(
         progress=lambda what, share: shown.tell(f"{run.name}: {what}", share),
         note=lambda sentence: shown.note(f"{run.name}: {sentence}"),
     )
-    analysis.command = shlex.join(["devi", *sys.argv[1:]]) if sys.argv[1:2] == ["analyze"] else f"devi analyze {path}"
+    analysis.command = (
+        shlex.join(["devi", *sys.argv[1:]]) if sys.argv[1:2] == ["analyze"] else f"devi analyze {quoted(path)}"
+    )
     analysis.save(place)
     shown.tell(f"{run.name}: report", 0.0)
     report.write(analysis, place)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from devi.errors import DeviError
+from devi.errors import DeviError, quoted
 
 if TYPE_CHECKING:
     from devi.cli.progress import Progress
@@ -61,7 +61,7 @@ def convert(
         return
     before = f", {done.already} of them from before" if done.already else ""
     print(f"{out}: {done.checkpoints} checkpoints{before}, from {done.kind}, steps {done.first:,} to {done.last:,}")
-    print(f"next: devi analyze {shlex.quote(str(out))} --task {shlex.quote(task)}")
+    print(f"next: devi analyze {quoted(out)} --task {quoted(task)}")
 
 
 def converted_run(path: Path, task: str | None, shown: Progress) -> Path:
@@ -73,7 +73,7 @@ def converted_run(path: Path, task: str | None, shown: Progress) -> Path:
     if task is None:
         raise DeviError(
             f"{path} holds checkpoints of another program, which do not say what model they are of."
-            f" Say it: devi analyze {path} --task my_model.py:Name"
+            f" Say it: devi analyze {quoted(path)} --task my_model.py:Name"
         )
     chosen: Task = with_settings(load("task", task), {}, called=task)
     count = shown.count(f"convert {path.name}", "checkpoints")
@@ -82,5 +82,5 @@ def converted_run(path: Path, task: str | None, shown: Progress) -> Path:
     except DeviError as error:
         raise DeviError(
             f"{error}\nOptions for the task's settings, names and steps are those of:"
-            f" devi convert {path} --out checkpoints/{path.name} --task {task}"
+            f" {shlex.join(['devi', 'convert', str(path), '--out', f'checkpoints/{path.name}', '--task', task])}"
         ) from None

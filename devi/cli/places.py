@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from devi.errors import DeviError
+from devi.errors import DeviError, quoted
 
 MARK = ".devi-report"  # in every output directory: which run it reports on
 
@@ -45,17 +45,18 @@ def claim(place: Path, run_id: str, path: Path) -> None:
     """Make `place` the report directory of this run. Raises DeviError if it holds something else."""
     mark = place / MARK
     if place.exists() and not place.is_dir():
-        raise DeviError(f"{place} is a file; the report needs a directory. Try: --out {place}-report")
+        raise DeviError(f"{place} is a file; the report needs a directory. Try: --out {quoted(f'{place}-report')}")
     if mark.is_file():
         if mark.read_text().strip() != run_id:
             raise DeviError(
-                f"{place} holds the report of another run than {path}. Give this one another place: --out {place}-2"
+                f"{place} holds the report of another run than {path}. Give this one another place:"
+                f" --out {quoted(f'{place}-2')}"
             )
         return
     if place.is_dir() and any(place.iterdir()):
         raise DeviError(
             f"{place} is not empty and holds no devi report; nothing was written."
-            f" Give an empty or new directory: --out {place}-report"
+            f" Give an empty or new directory: --out {quoted(f'{place}-report')}"
         )
     place.mkdir(parents=True, exist_ok=True)
     mark.write_text(run_id + "\n")

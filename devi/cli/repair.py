@@ -8,6 +8,8 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from devi.errors import quoted
+
 
 def repair(
     run: Annotated[Path, Argument(help="Directory of a run; it is only read")],
@@ -30,5 +32,5 @@ def repair(
     print(f"{out}: {kept['count']:,} checkpoints, steps {kept['first']:,} to {kept['last']:,}")
     print(f"lost: {lost} records or files, named in {out / 'repair.json'}" if lost else "lost: nothing")
     if done["resume_slots"]:
-        print("it can be resumed: devi train TASK --out " + f"{out} --resume")
-    print(f"next: devi analyze {out}")
+        print(f"it can be resumed: devi train TASK --out {quoted(out)} --resume")
+    print(f"next: devi analyze {quoted(out)}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from devi.errors import shown
+from devi.errors import quoted, shown
 
 if TYPE_CHECKING:
     from devi.checkpoints.reader import Run
@@ -91,7 +91,7 @@ def lines(summary: dict[str, Any], *, everything: bool) -> list[str]:
     rows += [(name, entry, "  buffer") for name, entry in summary["buffers"].items()]
     told += ["", *_rows(rows if everything else rows[:MOST_ROWS])]
     if len(rows) > MOST_ROWS and not everything:
-        told.append(f"  and {len(rows) - MOST_ROWS:,} more. All of them: devi show {summary['run']} --all")
+        told.append(f"  and {len(rows) - MOST_ROWS:,} more. All of them: devi show {quoted(summary['run'])} --all")
     return [*told, f"  {summary['parameter_count']:,} parameters in {len(summary['parameters']):,} tensors"]
 
 
@@ -110,13 +110,13 @@ def _entry(key: str, value: Any) -> list[str]:
 
 def _damage(summary: dict[str, Any], most: int | None) -> list[str]:
     if summary["damage"] is None:
-        told = _entry("damage", f"not looked for: there is much to read. devi verify {summary['run']}")
+        told = _entry("damage", f"not looked for: there is much to read. devi verify {quoted(summary['run'])}")
     else:
         told = _entry("damage", f"{len(summary['damage'])} findings" if summary["damage"] else "none")
         for sentence in [*summary["damage"], *summary["torn"]][:most]:
             told += _entry("", sentence)
         if most is not None and len(summary["damage"]) + len(summary["torn"]) > most:
-            told += _entry("", f"and more. All of them: devi verify {summary['run']}")
+            told += _entry("", f"and more. All of them: devi verify {quoted(summary['run'])}")
     return told + (_entry("repaired", "yes; repair.json names what was lost") if summary["is_repaired"] else [])
 
 

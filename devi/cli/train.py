@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -89,7 +90,7 @@ def train(
         print(f"{each.path}: {len(run)} checkpoints, steps {run.steps[0]:,} to {run.steps[-1]:,}")
         print("at the end: " + ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in last.items()))
     several = wanted[0].path if len(wanted) == 1 else wanted[0].path.parent  # a folder of runs is analyzed run by run
-    print(f"next: devi analyze {several}" + ("" if task == short else f" --task {task}"))
+    print(shlex.join(["next:", "devi", "analyze", str(several), *([] if task == short else ["--task", task])]))
 
 
 def seed_range(text: str) -> range:

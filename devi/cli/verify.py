@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -42,6 +43,8 @@ def verify(
         if not verdict.damage:
             print("nothing is damaged")
         elif steps:
-            print(f"to save what is whole: devi repair {run} --out {run}-repaired")
+            # the directory '.' has no name, and nothing is put into a run
+            out = run / ".." / f"{run.resolve().name}-repaired" if run.name in ("", "..") else f"{run}-repaired"
+            print(f"to save what is whole: {shlex.join(['devi', 'repair', str(run), '--out', str(out)])}")
     if verdict.damage:
         raise Exit(Code.WRONG)

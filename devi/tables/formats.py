@@ -21,7 +21,7 @@ import numpy as np
 import xarray as xr
 from numpy.lib.npyio import NpzFile
 
-from devi.errors import DeviError, shown
+from devi.errors import DeviError, quoted, shown
 from devi.tables.cells import Column, column_of, columns_of_records, number_of
 
 ABOVE_THE_HEADER = re.compile("# *([^ ,;\t]|$)|sep=.$")  # comments, not a column '#'; what tells Excel the separator
@@ -37,7 +37,8 @@ def columns_of(path: Path, *, growing: bool = False) -> dict[str, Column]:
     """
     if path.is_dir():
         raise DeviError(
-            f"{path} is a directory; expected a file of curves. For a run or a folder of them: devi analyze {path}"
+            f"{path} is a directory; expected a file of curves. For a run or a folder of them:"
+            f" devi analyze {quoted(path)}"
         )
     known = ", ".join([*READERS, *NETCDF])
     if not path.exists():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from pathlib import Path
 
 import pytest
 import torch
@@ -99,3 +101,32 @@ def test_a_large_run_says_that_its_damage_was_not_looked_for(here, capsys, monke
     monkeypatch.setattr(Records.open.__func__, "__kwdefaults__", {"at_once": 0})
     assert command(["show", "run"]) == 0
     assert "not looked for: there is much to read. devi verify run" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("place", ["my runs/a b", "."])
+def test_commands_that_are_printed_work_as_they_stand(tmp_path, monkeypatch, capsys, place):
+    """Spaces in a path, and a run that is the working directory."""
+    home = tmp_path / "my home" / "r"
+    home.mkdir(parents=True)
+    monkeypatch.chdir(home)
+    model = nn.Linear(2, 2)
+    with Recorder(place, state={}) as record:
+        for step in range(3):
+            record(step, model)
+    records = Records.open(Path(place), is_live=False)
+    header, path = records.layout_header, Path(place) / "segment-000000.h5"
+    content = bytearray(path.read_bytes())
+    content[header.data_offset + header.layout.dtype.itemsize + 20] ^= 1
+    path.write_bytes(content)
+    assert command(["verify", place]) == 4
+    words = shlex.split(capsys.readouterr().out.splitlines()[-1].partition(": ")[2])
+    assert words[0] == "devi"
+    assert command(words[1:]) == 0
+    words = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert words[:3] == ["next:", "devi", "analyze"]
+    assert Path(words[3]).is_dir()
+
+
+def test_a_name_longer_than_any_file_has_is_the_users_to_change(here, capsys):
+    assert command(["show", "x" * 300]) == 1
+    assert "No file can have so long a name" in capsys.readouterr().err

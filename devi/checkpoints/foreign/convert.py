@@ -56,14 +56,23 @@ def convert(
     # The last one again: the Recorder compares it with what is stored, byte for byte.
     begin = max(len(stored) - 1, 0)
     vessel.fill(source.read(places[begin]), places[begin])  # before anything is written: do the names fit?
-    notices = [*source.notices, *_about_names(vessel)]
-    for text in notices:
-        tell(text)
+    notices: list[str] = []
+
+    def note(texts: Sequence[str]) -> None:
+        for text in texts:
+            notices.append(text)
+            tell(text)
+
+    note([*source.notices, *_about_names(vessel)])
+    known = set(vessel.left_out)
     about = _about(source, name, renames)
     with Recorder(out, task, metadata=about, resume=bool(stored), expected=len(places), notice=tell) as record:
         for done, place in enumerate(places[begin:], begin):
             if done > begin:
                 vessel.fill(source.read(place), place)
+                if more := [name for name in vessel.left_out if name not in known]:
+                    known.update(more)
+                    note([f"{place}: {_left_out(more)}"])
             record(place.step, vessel.model)
             vessel.empty()
             record.release()
@@ -102,9 +111,10 @@ def _about_names(vessel: Vessel) -> list[str]:
     if vessel.prefix:
         told.append(f"'{shown(vessel.prefix)}' stands before every name in the files and is taken off.")
     if vessel.left_out:
-        some = ", ".join(shown(name) for name in vessel.left_out[:5])
-        more = f" and {len(vessel.left_out) - 5} more" if len(vessel.left_out) > 5 else ""
-        told.append(
-            f"{len(vessel.left_out)} tensors in the files are not in the task's model and are left out: {some}{more}."
-        )
+        told.append(_left_out(vessel.left_out))
     return told
+
+
+def _left_out(names: Sequence[str]) -> str:
+    some = ", ".join(shown(name) for name in names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return f"{len(names)} tensors in the files are not in the task's model and are left out: {some}."

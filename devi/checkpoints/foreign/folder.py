@@ -9,7 +9,14 @@ from torch import Tensor
 
 from devi.checkpoints.foreign.safetensors_file import read_safetensors
 from devi.checkpoints.foreign.source import Content, Place, Source
-from devi.checkpoints.foreign.steps import epochs_by_name, no_step, steps_by_name, steps_by_pattern
+from devi.checkpoints.foreign.steps import (
+    epochs_by_name,
+    left_out,
+    no_step,
+    steps_by_name,
+    steps_by_pattern,
+    steps_said,
+)
 from devi.checkpoints.foreign.torch_file import read_torch
 
 READERS: dict[str, Callable[[Path], Content]] = {
@@ -22,7 +29,7 @@ READERS: dict[str, Callable[[Path], Content]] = {
 
 
 class Folder(Source):
-    """Files of one kind. The step is in the name; where it is not, in the file."""
+    """Files of one kind. The step stands after that word in the name, else in the file, else it is a number there."""
 
     kind = "files"
 
@@ -38,13 +45,13 @@ class Folder(Source):
         names = [file.name for file in files]
         if pattern is not None:
             by_pattern = list(zip(files, steps_by_pattern(names, pattern), strict=True))
-            left = [file.name for file, step in by_pattern if step is None]
             places = [Place(step, file) for file, step in by_pattern if step is not None]
-            return places, [
-                f"{len(left)} files do not match the pattern and are left out: {_some(left)}."
-            ] if left else []
-        steps = steps_by_name([file.stem for file in files])
-        steps = [self._reader(file).step if step is None else step for file, step in zip(files, steps, strict=True)]
+            return places, left_out([file.name for file, step in by_pattern if step is None], "files")
+        stems = [file.stem for file in files]
+        said = steps_said(stems)
+        steps = [self._reader(file).step if step is None else step for file, step in zip(files, said, strict=True)]
+        if steps == said:  # only if no file says it: a number in a name can be a loss or an accuracy
+            steps = steps_by_name(stems)
         notices = []
         if all(step is None for step in steps):
             steps = epochs_by_name(names)
@@ -53,7 +60,3 @@ class Folder(Source):
             if step is None:
                 raise no_step(name, names)
         return [Place(step, file) for file, step in zip(files, steps, strict=True) if step is not None], notices
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

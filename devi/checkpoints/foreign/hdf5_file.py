@@ -19,7 +19,7 @@ from torch import Tensor
 
 from devi.checkpoints.foreign.hdf5_guard import open_guarded
 from devi.checkpoints.foreign.source import MOST_STEP, Place, Source
-from devi.checkpoints.foreign.steps import steps_by_name, steps_by_pattern
+from devi.checkpoints.foreign.steps import left_out, no_step, steps_by_name, steps_by_pattern
 from devi.errors import DeviError, shown
 
 SUFFIXES = (".h5", ".hdf5", ".hdf")
@@ -50,9 +50,13 @@ class HDF5File(Source):
             self._rows, self._groups = {}, _by_group(found)
             names = list(self._groups)
             numbers = steps_by_pattern(names, pattern) if pattern else steps_by_name(names)
+            unknown = [name for name, step in zip(names, numbers, strict=True) if step is None]
+            if len(unknown) == len(names):
+                raise _no_layout(path, found)
+            if unknown and pattern is None:
+                raise no_step(unknown[0], names, where="")
+            notices += left_out(unknown, "groups")
             places = [Place(step, path, name) for name, step in zip(names, numbers, strict=True) if step is not None]
-        if not places:
-            raise _no_layout(path, found)
         super().__init__(path, places, notices)
 
     def read(self, place: Place) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from devi.checkpoints.foreign.hdf5_file import HDF5File
 from devi.checkpoints.foreign.hugging_face import INDEXES, NAME, WEIGHTS, HuggingFace
 from devi.checkpoints.foreign.source import Source
 from devi.checkpoints.header import segment_paths
-from devi.errors import DeviError, shown
+from devi.errors import DeviError, quoted, shown
 
 EXPECTED = (
     "Expected a folder of .pt, .pth, .ckpt or .safetensors files, a folder of Hugging Face checkpoint-N folders,"
@@ -31,7 +31,7 @@ def open_source(path: Path, pattern: str | None = None) -> Source:
     if not path.is_dir():
         raise DeviError(f"there is no {shown(path, 300)}. {EXPECTED}.")
     if segment_paths(path):
-        raise DeviError(f"{shown(path, 300)} is a run of devi's own already. Analyze it: devi analyze {path}")
+        raise DeviError(f"{shown(path, 300)} is a run of devi's own already. Analyze it: devi analyze {quoted(path)}")
     folders, files = foreign_in(path)
     if folders and pattern is None:
         left = [file.name for file in files if not _is_trainers(file)]
@@ -43,6 +43,11 @@ def open_source(path: Path, pattern: str | None = None) -> Source:
             source.notices.append(f"{', '.join(beside)} beside the checkpoint-N folders has no step and is left out.")
         return source
     if not files:
+        if folders:
+            raise DeviError(
+                f"{shown(path, 300)} holds {folders[0].name} and the like, whose names say the step: --step-pattern is"
+                " for files. Leave it out."
+            )
         raise _nothing(path)
     kinds = {file.suffix.lower(): file for file in reversed(files)}
     if len(kinds) > 1:
@@ -70,7 +75,7 @@ def _of_file(path: Path, pattern: str | None) -> Source:
     suffix = path.suffix.lower()
     if path in segment_paths(path.parent).values():
         raise DeviError(
-            f"{shown(path, 300)} is a part of a run of devi's own. Analyze that: devi analyze {path.parent}"
+            f"{shown(path, 300)} is a part of a run of devi's own. Analyze that: devi analyze {quoted(path.parent)}"
         )
     if suffix in HDF5_SUFFIXES:
         return HDF5File(path, pattern)

@@ -16,6 +16,7 @@ _PLAIN = frozenset(
     [
         "collections OrderedDict",
         "torch._utils _rebuild_tensor_v2",
+        "torch._utils _rebuild_tensor_v3",  # uint16, float8 and other dtypes without a storage class of their own
         "torch._utils _rebuild_parameter",
         "torch._utils _rebuild_parameter_with_state",
         "torch._tensor _rebuild_from_type_v2",

@@ -25,6 +25,8 @@ def read_safetensors(path: Path) -> Content:
             return Content({name: file.get_tensor(name) for name in file.keys()}, int(said) if is_step else None)  # noqa: SIM118
     except DeviError:
         raise
+    except PermissionError as error:
+        raise DeviError(f"{shown(path, 300)}: may not be read: {error.strerror}. Change its permissions.") from None
     except Exception as error:  # the library's own errors, and torch's for a dtype that it lacks
         raise DeviError(
             f"{shown(path, 300)} is no whole .safetensors file: {shown(error, 300)}. Was it still being written?"

@@ -8,12 +8,19 @@ from collections.abc import Sequence
 from devi.checkpoints.foreign.source import MOST_STEP
 from devi.errors import DeviError, shown
 
-_NUMBER = re.compile(r"[0-9]+")
-# Words before the number that say what it counts, the surest first.
+_DIGITS = re.compile(r"[0-9]+")
+_DECIMAL = re.compile(r"[0-9]+(?:[.,][0-9]+)+")
+# Digits that are all of a number: not the 1 of 1k, 1e3, 1%, 1.5 or -1, nor the 5 of 1.5, .5 or 1e5.
+_REST = re.compile(r"[^\W_]|%|[.,][0-9]")
+_WHOLE = rf"(?<![0-9])(?<![0-9][.,eE])(?<![-_=. ][-.])(?<!^-)[0-9]+(?!{_REST.pattern})"
+_NUMBER = re.compile(_WHOLE)
+_THOUSANDS = r"[0-9]{1,3}[ ,_'][0-9]{3}(?![0-9])"
+# Words before the number that say what it counts, the surest first; without a group where it is none that is certain.
 _WORDS = [
-    re.compile(rf"(?:{words})s?[-_=. ]*([0-9]+)", re.I) for words in ("step", "iter|iteration", "checkpoint|ckpt")
+    re.compile(rf"(?:{words})s?[-_=. ]*(?:(?!{_THOUSANDS})({_WHOLE})|[0-9])", re.I)
+    for words in ("step", "iter|iteration", "checkpoint|ckpt")
 ]
-_EPOCH = re.compile(r"epochs?[-_=. ]*[0-9]+", re.I)
+_EPOCH = re.compile(rf"epochs?[-_=. ]*({_WHOLE})", re.I)
 
 
 def steps_by_pattern(names: Sequence[str], pattern: str) -> list[int | None]:
@@ -33,55 +40,78 @@ def steps_by_pattern(names: Sequence[str], pattern: str) -> list[int | None]:
     matches = [compiled.search(name) for name in names]
     if not any(matches):
         raise DeviError(f"--step-pattern {pattern!r} matches none of {len(names)} names. {_example(names)}")
+    for match in matches:
+        if match and match.end(1) == match.end() and _REST.match(match.string, match.end()):
+            raise DeviError(
+                f"{shown(match.string, 200)}: --step-pattern {pattern!r} ends within a number or a word, after"
+                f" '{shown(match[0])}'. Rename what is of another form, or say in the pattern what stands behind the"
+                r" step, as in '(\d+)\.pt': what does not match it is left out."
+            )
     return [None if match is None else _number(match[1], name) for match, name in zip(matches, names, strict=True)]
+
+
+def steps_said(names: Sequence[str]) -> list[int | None]:
+    """The number after 'step' (or iter, checkpoint); None where there is none, or only a part of one as in step_1k."""
+    found = map(_said, names)
+    return [None if match is None or match[1] is None else _number(match[1], match.string) for match in found]
 
 
 def steps_by_name(names: Sequence[str]) -> list[int | None]:
     """The number after 'step' (or iter, checkpoint), else the only number, else the only one that differs.
 
-    None where no number can be told to be the step. An epoch is none: its number counts something else.
+    None where no number can be told to be the step. An epoch is none, nor is what stands beside it, a batch or a loss:
+    those start anew or go down.
     """
-    bare = [_EPOCH.sub("", name) for name in names]
-    found = [_said(name) for name in bare]
-    if None in found:
-        varying = _varying(bare)
-        found = [_only(name, varying) if step is None else step for name, step in zip(bare, found, strict=True)]
-    return found
+    bare = [_DECIMAL.sub("x", name) for name in names]
+    varying = _varying(bare)
+    return [
+        _only(short, varying) if step is None and _said(name) is None and not _EPOCH.search(name) else step
+        for name, short, step in zip(names, bare, steps_said(names), strict=True)
+    ]
 
 
 def epochs_by_name(names: Sequence[str]) -> list[int | None]:
     """The number after 'epoch'."""
     found = [_EPOCH.search(name) for name in names]
-    return [None if match is None else _number(_NUMBER.findall(match[0])[0], match[0]) for match in found]
+    return [None if match is None else _number(match[1], match.string) for match in found]
 
 
-def no_step(name: str, others: Sequence[str]) -> DeviError:
+def left_out(names: Sequence[str], what: str) -> list[str]:
+    """The notice of what a pattern does not match, if there is any."""
+    some = ", ".join(shown(name) for name in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return [f"{len(names)} {what} do not match the pattern and are left out: {some}."] if names else []
+
+
+def no_step(name: str, others: Sequence[str], where: str = "an entry 'step' or 'global_step' in the file") -> DeviError:
+    """The error for a name that no step can be told from.
+
+    where   what else than a name could have said it
+    """
     return DeviError(
-        f"{shown(name, 200)}: which step is this? Expected one number in the name, as in step_1200, or an entry 'step'"
-        f" or 'global_step' in the file. {_example([name, *others])}"
+        f"{shown(name, 200)}: which step is this? Expected one whole number in the name, as in step_1200"
+        f"{where and f', or {where}'}. {_example([name, *others])}"
     )
 
 
-def _said(name: str) -> int | None:
-    for word in _WORDS:
-        match = word.search(name)
-        if match:
-            return _number(match[1], name)
-    return None
+def _said(name: str) -> re.Match[str] | None:
+    """Where a word says which step a name is of, the surest word first; without its group if the number is unsure."""
+    bare = _EPOCH.sub("", name)
+    return next((match for word in _WORDS if (match := word.search(bare))), None)
 
 
 def _only(name: str, varying: int | None) -> int | None:
-    numbers = _NUMBER.findall(name)
-    if len(numbers) == 1:
-        return _number(numbers[0], name)
-    return None if varying is None else _number(numbers[varying], name)
+    numbers = list(_DIGITS.finditer(name))
+    index = 0 if len(numbers) == 1 else varying
+    if index is None or not _NUMBER.match(name, numbers[index].start()):
+        return None
+    return _number(numbers[index][0], name)
 
 
 def _varying(names: Sequence[str]) -> int | None:
     """Which of their numbers differs, if the names are alike otherwise and only one does."""
-    if len({_NUMBER.sub("0", name) for name in names}) != 1:
+    if len({_DIGITS.sub("0", name) for name in names}) != 1:
         return None
-    columns = list(zip(*(_NUMBER.findall(name) for name in names), strict=True))
+    columns = list(zip(*(_DIGITS.findall(name) for name in names), strict=True))
     differing = [index for index, column in enumerate(columns) if len(set(column)) > 1]
     return differing[0] if len(differing) == 1 else None
 
@@ -97,9 +127,18 @@ def _number(text: str | None, name: str) -> int:
 
 def _example(names: Sequence[str]) -> str:
     """What could be typed for names like these."""
-    name = next((name for name in names if _NUMBER.search(name)), None)
-    if name is None:
-        return r"Rename the files, or, if a name has a number: --step-pattern 'step_(\d+)'"
-    match = list(_NUMBER.finditer(name))[-1]
-    before = re.escape(name[max(0, match.start() - 12) : match.start()])
-    return rf"For '{shown(name, 200)}' it could be: --step-pattern '{shown(before)}(\d+)'"
+    for name in names:
+        match = _said(name)
+        if match and match[1]:
+            return _leaving_out(name, match[0][: match.start(1) - match.end()])
+    for name in names:
+        if _said(name) is None and (numbers := list(_NUMBER.finditer(name))):
+            return _leaving_out(name, name[: numbers[-1].start()][-12:])
+    return r"Rename them: step_1200. If a name has a number: --step-pattern 'step_(\d+)'"
+
+
+def _leaving_out(name: str, before: str) -> str:
+    return (
+        f"For '{shown(name, 200)}' it could be this, which leaves out what does not match:"
+        rf" --step-pattern '{shown(re.escape(before))}(\d+)'"
+    )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from devi.checkpoints.foreign.names import Rename, Shape, Wanted, missing, prefix_of, renamed
 from devi.checkpoints.foreign.source import Place
 from devi.checkpoints.rebuild import built, likely_settings
-from devi.checkpoints.tensors import named_tensors, unwrapped
+from devi.checkpoints.tensors import named_tensors, to_stored, unwrapped
 from devi.errors import DeviError, shown
 from devi.task import Task, settings_of
 
@@ -89,4 +89,5 @@ def _same(one: Tensor, other: Tensor) -> bool:
         return False
     if one.data_ptr() == other.data_ptr() and one.stride() == other.stride():
         return True
-    return torch.equal(one.nan_to_num(), other.nan_to_num()) if one.is_floating_point() else torch.equal(one, other)
+    # their bits: a number is not equal to itself where it is nan, and 0.0 equals -0.0
+    return to_stored(one).tobytes() == to_stored(other).tobytes()

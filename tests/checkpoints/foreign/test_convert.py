@@ -120,6 +120,19 @@ def test_buffers_are_those_of_the_model_and_ties_stay(source, tmp_path):
     assert torch.equal(rebuilt[1].weight, torch.full((3, 3), 2.0))
 
 
+@pytest.mark.parametrize(("one", "other"), [(float("nan"), 0.0), (0.0, -0.0)])
+def test_tied_tensors_are_compared_by_their_bits(source, tmp_path, one, other):
+    content = state(1)
+    content["0.weight"][0, 1] = one
+    content["1.weight"] = content["0.weight"].clone()
+    torch.save(content, source / "step_1.pt")
+    convert(source, tmp_path / "same", Net(tied=True))
+    content["1.weight"][0, 1] = other
+    torch.save(content, source / "step_1.pt")
+    with pytest.raises(DeviError, match=r"0.weight and 1.weight are one tensor .* differ"):
+        convert(source, tmp_path / "run", Net(tied=True))
+
+
 def test_of_tied_tensors_one_name_is_enough_and_two_that_differ_are_refused(source, tmp_path):
     half = {name: tensor for name, tensor in state(1).items() if name != "0.weight"}
     torch.save(half, source / "step_1.pt")
@@ -238,3 +251,11 @@ def test_a_run_that_was_trained_is_not_converted_over(source, tmp_path):
         record(0, Net().model())
     with pytest.raises(DeviError, match="already holds a run, and not one that was converted"):
         convert(source, tmp_path / "run", Net())
+
+
+def test_tensors_that_only_later_files_have_are_left_out_with_a_notice(source, tmp_path):
+    for step in (1, 2, 3):
+        torch.save(state(step) | ({"late": torch.ones(1)} if step > 1 else {}), source / f"step_{step}.pt")
+    done = convert(source, tmp_path / "run", Net())
+    assert len(done.notices) == 1
+    assert "step_2.pt: 1 tensors in the files are not in the task's model and are left out: late." in done.notices[0]

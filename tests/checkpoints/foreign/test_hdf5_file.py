@@ -90,6 +90,17 @@ def test_a_pattern_names_the_groups(made):
     assert list(read_all(path, r"phase(\d+)x")) == STEPS
 
 
+@pytest.mark.parametrize("names", [("init", "step_100"), ("step_500", "step_1k"), ("epoch_0_batch_2", "step_1")])
+def test_a_group_without_a_step_is_refused_as_a_file_would_be_and_a_pattern_leaves_it_out(made, names):
+    path = made({f"{name}/W": W[0] for name in (*names, "step_200")})
+    with pytest.raises(DeviError, match=r"^\w+: which step is this\?.*leaves out.*--step-pattern 'step_\(") as error:
+        HDF5File(path)
+    assert "in the file" not in str(error.value)
+    source = HDF5File(path, r"step_(\d+)$")
+    assert 200 in [place.step for place in source.places]
+    assert "1 groups do not match the pattern and are left out: " in source.notices[0]
+
+
 def test_tied_datasets_are_two_names_of_one(made):
     path = made({"step": STEPS, "W": W})
     with h5py.File(path, "a") as file:

@@ -47,6 +47,36 @@ def test_lightnings_global_step_counts_rather_than_the_epoch(tmp_path):
     assert steps(open_source(tmp_path)) == [50, 100]
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["sample-mnist-epoch=00-val_loss=0.91", "sample-mnist-epoch=01-val_loss=0.75"],
+        ["model_acc0.90", "model_acc0.80"],
+        ["model_acc90", "model_acc80"],
+        ["epoch_0_batch_300", "epoch_1_batch_200"],
+        ["step_500k", "step_1M"],
+    ],
+)
+def test_the_step_in_the_file_counts_rather_than_a_metric_in_its_name(tmp_path, names):
+    for place, name in enumerate(names):
+        save(tmp_path / f"{name}.ckpt", {"state_dict": STATE, "global_step": 100 * place})
+    assert [(place.step, place.path.stem) for place in open_source(tmp_path).places] == [(0, names[0]), (100, names[1])]
+
+
+def test_a_number_in_a_name_is_not_mixed_with_the_steps_that_other_files_say(tmp_path):
+    save(tmp_path / "acc90.pt", {"model": STATE, "step": 100})
+    save(tmp_path / "acc80.pt")
+    with pytest.raises(DeviError, match=r"acc80.pt: which step is this\?"):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model_acc0.90", "step_1k", "step_0.5", "step_1,000", "epoch_1.5"])
+def test_a_name_that_says_no_whole_step_is_refused_if_the_file_says_none(tmp_path, name):
+    save(tmp_path / f"{name}.pt")
+    with pytest.raises(DeviError, match=rf"{name}.pt: which step is this\?"):
+        open_source(tmp_path)
+
+
 def test_epochs_are_taken_for_steps_with_a_notice_if_nothing_else_is_known(tmp_path):
     for epoch in (2, 1):
         save(tmp_path / f"epoch_{epoch}.pt")
@@ -161,3 +191,9 @@ def test_a_shard_that_is_no_plain_name_is_not_followed(tmp_path, shard):
     source = open_source(tmp_path)
     with pytest.raises(DeviError, match="expected the plain name"):
         source.read(source.places[0])
+
+
+def test_a_pattern_for_folders_that_name_their_step_is_refused(tmp_path):
+    save(tmp_path / "checkpoint-3" / "model.safetensors")
+    with pytest.raises(DeviError, match=r"holds checkpoint-3 and the like.*--step-pattern is for files. Leave it out"):
+        open_source(tmp_path, r"-(\d+)")

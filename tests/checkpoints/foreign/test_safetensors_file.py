@@ -47,3 +47,12 @@ def test_a_file_cut_anywhere_is_an_error(tmp_path_factory, share):
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(DeviError, match="no whole .safetensors file"):
         read_safetensors(path)
+
+
+def test_a_file_that_may_not_be_read_says_so(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(DeviError, match=r"x.safetensors: may not be read: Permission denied"):
+        read_safetensors(tmp_path / "x.safetensors")

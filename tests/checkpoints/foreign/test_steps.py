@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devi import DeviError
-from devi.checkpoints.foreign.steps import epochs_by_name, steps_by_name, steps_by_pattern
+from devi.checkpoints.foreign.steps import epochs_by_name, no_step, steps_by_name, steps_by_pattern, steps_said
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,47 @@ from devi.checkpoints.foreign.steps import epochs_by_name, steps_by_name, steps_
 )
 def test_the_step_is_found_in_the_name(names, steps):
     assert steps_by_name(names) == steps
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "step_1k",
+        "ckpt_1M",
+        "step_1e3",
+        "step_1,000",
+        "step_1_000",
+        "step_0.5",
+        "step_.5",
+        "step_-1",
+        "step_50%",
+        "-1",
+        "model_acc0.90",
+        "1k",
+        "0.5",
+        "2.5k",
+        "epoch_0_batch_300",
+        "sample-mnist-epoch=00-val_loss=0.91",
+        "p53_epoch_4",
+    ],
+)
+def test_a_part_of_a_number_or_a_number_of_something_else_is_no_step(name):
+    assert steps_by_name([name, "step_500"]) == [None, 500]
+    assert steps_by_name([name]) == [None]
+
+
+def test_decimals_in_names_do_not_hide_the_step():
+    assert steps_by_name(["loss0.91_100", "loss0.85_200"]) == [100, 200]
+    assert steps_by_name(["v1.0.2_40"]) == [40]
+    assert steps_by_name(["step_100_of_1000", "step=12000_256", "step-7"]) == [100, 12000, 7]
+
+
+def test_the_power_of_ten_is_no_step():
+    assert steps_by_name(["1e3", "1e4"]) == [None, None]
+
+
+def test_only_a_word_says_for_sure_that_a_number_is_the_step():
+    assert steps_said(["step_9", "0007", "step_1k", "epoch=3-step=10"]) == [9, None, None, 10]
 
 
 @settings(deadline=None)
@@ -57,6 +98,21 @@ def test_epochs_are_found_when_asked_for():
 
 def test_a_pattern_chooses_files_and_their_step():
     assert steps_by_pattern(["a1_s5.pt", "a2_s6.pt", "last.pt"], r"s(\d+)") == [5, 6, None]
+
+
+def test_a_pattern_does_not_cut_a_number_unless_it_says_what_follows():
+    with pytest.raises(DeviError, match=r"step_1k.pt: .*ends within a number or a word, after 'step_1'"):
+        steps_by_pattern(["step_500.pt", "step_1k.pt"], r"step_(\d+)")
+    assert steps_by_pattern(["step_500.pt", "step_1k.pt"], r"step_(\d+)\.pt") == [500, None]
+    assert steps_by_pattern(["step_1k.pt"], r"step_(\d+)k") == [1]
+
+
+def test_a_name_without_a_step_is_told_what_is_missing():
+    assert "Expected one whole number in the name, as in step_1200, or an entry 'step'" in str(
+        no_step("a_1k", ["a_1k"])
+    )
+    for name in ("step_1k", "step_1e3", "step_1_000"):
+        assert "Rename them: step_1200" in str(no_step(name, [name]))
 
 
 @pytest.mark.parametrize(
