@@ -33,8 +33,10 @@ def resolved(metric: Metric, whole: Run, store: Cache | None, tell: Callable[[fl
     if store is None:
         return metric.resolved(whole, **further)
     path = store.resolution(metric, whole)
-    known = store.load_settings(path)
-    if known is not None:
+    known, given = store.load_settings(path), settings_of(metric)
+    # The file may come with a stranger's report: numbers it fills in, but names, which may be imported, are the user's.
+    names = {name: value for name, value in given.items() if isinstance(value, str | list)}
+    if known is not None and all(known.get(name) == value for name, value in names.items()):
         return with_settings(type(metric), known, kind="metric")
     decided = metric.resolved(whole, **further)
     store.save_settings(path, settings_of(decided))

@@ -55,7 +55,12 @@ class Cache:
         os.replace(temporary, path)  # whole or not at all: a killed analysis leaves no half result
 
     def load_settings(self, path: Path) -> dict[str, Any] | None:
-        return json.loads(path.read_text()) if path.is_file() else None
+        """None where there are none that can be read: they are decided anew."""
+        try:
+            found = json.loads(path.read_text())
+        except (OSError, ValueError, RecursionError):
+            return None
+        return found if isinstance(found, dict) else None
 
     def save_settings(self, path: Path, settings: dict[str, Any]) -> None:
         temporary = path.with_suffix(f".{os.getpid()}.tmp")

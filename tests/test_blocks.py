@@ -1,4 +1,5 @@
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 import torch
 import xarray as xr
 
-from devi.blocks import BLOCK, COPIES, block_size, over
+from devi.blocks import BLOCK, COPIES, block_size, over, resolved
 from devi.cache import Cache
 from devi.errors import DeviError
 from devi.executors import Here
@@ -27,6 +28,19 @@ class Greedy(Metric):
         if len(run) > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return xr.Dataset({"greedy": ("step", run.steps.astype(float))})
+
+
+@dataclass(frozen=True)
+class Open(Metric):
+    """One setting is decided by the run, and names a data set."""
+
+    last: int | None = None
+    on: str = "train"
+    decided: ClassVar[list[int]] = []
+
+    def resolved(self, run):
+        self.decided.append(len(run))
+        return replace(self, last=len(run))
 
 
 class Whole(Greedy):
@@ -90,3 +104,23 @@ def test_other_errors_are_not_taken_for_it(run, monkeypatch):
     monkeypatch.setattr(Greedy, "over", lambda self, run: torch.ones(2, 3) @ torch.ones(2, 3))
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         worked(Greedy(), run)
+
+
+@pytest.mark.parametrize(
+    ("forged", "last"),
+    [
+        ({"last": 7, "on": "train"}, 7),
+        ({"last": 7, "on": "evil.py:data"}, 40),
+        ({"last": 7}, 40),
+        ([], 40),
+        ("{", 40),
+    ],
+)
+def test_a_decision_is_taken_from_the_cache_but_no_name_from_a_strangers_report(tmp_path, run, forged, last):
+    Open.decided.clear()
+    store = Cache(tmp_path / "cache")
+    assert resolved(Open(), run, store, lambda share: None) == Open(40)
+    path = store.resolution(Open(), run)
+    path.write_text(forged if isinstance(forged, str) else json.dumps(forged))
+    assert resolved(Open(), run, store, lambda share: None) == Open(last)
+    assert len(Open.decided) == 1 + (last == 40)
