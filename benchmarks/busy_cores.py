@@ -48,13 +48,13 @@ def main() -> None:
         task = f"{Path(__file__).with_name('analyze_cost.py')}:Cheap"
         works = {f"train, {name}": ["train", *words] for name, words in TRAIN.items()}
         works["analyze, MLP p=53, 121 checkpoints"] = ["analyze", run, "--task", task]
-        for name, words in works.items():
+        for place, (name, words) in enumerate(works.items()):
             for busy in (False, True):
                 other = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if busy else None
                 try:
                     found = np.array([
                         [
-                            seconds([*words, "--out", f"{scratch}/{name[:5]}-{busy}-{number}-{spins}"], spins)
+                            seconds([*words, "--out", f"{scratch}/{place}-{busy}-{number}-{spins}"], spins)
                             for spins in (None, OPENMP)
                         ]
                         for number in range(options.rounds)

@@ -14,6 +14,7 @@ import xarray as xr
 
 from devi.cache import Cache
 from devi.checkpoints.reader import Run
+from devi.contract import own_code
 from devi.errors import DeviError
 from devi.executors import Executor, Here
 from devi.memory import is_out_of_memory, memory_bytes
@@ -132,7 +133,8 @@ def _halved(memory: int, size: int, fitting: int) -> str:
 
 
 def _block(metric: Metric, block: Run, *, tell: Callable[[float], None] | None) -> xr.Dataset:
-    result = metric.over(block, progress=tell) if metric.progresses else metric.over(block)  # type: ignore[call-arg]
+    with own_code(metric, f"at steps {block.steps[0]} to {block.steps[-1]} it"):
+        result = metric.over(block, progress=tell) if metric.progresses else metric.over(block)  # type: ignore[call-arg]
     if "step" not in result.dims or result.sizes["step"] != len(block):
         raise DeviError(
             f"metric {metric.label()} returned dimensions {dict(result.sizes)} for {len(block)} checkpoints;"

@@ -1,4 +1,5 @@
-"""The contract of a task, checked at the door: two tensors of examples, one value of the loss for each of them."""
+"""The contract of a task, checked at the door: two tensors of examples, one value of the loss for each of them; and
+whose fault an error is."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from devi.errors import DeviError
+from devi.memory import is_out_of_memory
 from devi.task import Batch, Split, Task
 
 CHECKED = 16  # examples that are looked at before training
@@ -72,23 +74,25 @@ def per_example(task: Task, method: Literal["loss", "accuracy"], values: Any, ta
 
 
 @contextmanager
-def own_code(task: Task, call: str) -> Iterator[None]:
-    """Turns an error in a user's task into a DeviError that says in which line; those of built-in tasks are bugs."""
+def own_code(own: object, call: str) -> Iterator[None]:
+    """Turns an error in a user's task or metric into a DeviError that says in which line; those of built-in ones are
+    bugs, and that memory ended is nobody's."""
     try:
         yield
     except DeviError:
         raise
     except Exception as error:
-        if type(task).__module__.startswith("devi."):
+        if type(own).__module__.startswith("devi.") or is_out_of_memory(error):
             raise
+        kind = "task" if isinstance(own, Task) else "metric"
         raise DeviError(
-            f"task {type(task).__name__}: {call} failed with {type(error).__name__}: {error}{_line(task, error)}"
+            f"{kind} {type(own).__name__}: {call} failed with {type(error).__name__}: {error}{_line(own, error)}"
         ) from error
 
 
-def _line(task: Task, error: Exception) -> str:
-    """' (my_model.py, line 12)': the last line, on the way to the error, of the task's file or one beside it."""
-    file = getattr(sys.modules.get(type(task).__module__), "__file__", None)
+def _line(own: object, error: Exception) -> str:
+    """' (my_model.py, line 12)': the last line, on the way to the error, of its file or one beside it."""
+    file = getattr(sys.modules.get(type(own).__module__), "__file__", None)
     home = Path(file).resolve().parent if file else None
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if home and _is_below(frame.filename, home)]
     return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""

@@ -124,3 +124,14 @@ def test_a_decision_is_taken_from_the_cache_but_no_name_from_a_strangers_report(
     path.write_text(forged if isinstance(forged, str) else json.dumps(forged))
     assert resolved(Open(), run, store, lambda share: None) == Open(last)
     assert len(Open.decided) == 1 + (last == 40)
+
+
+def test_an_error_in_a_users_metric_is_told_with_its_line_and_is_no_bug_of_ours(run):
+    class Broken(Metric):
+        def at(self, model, task):
+            return {"value": model.absent}
+
+    line = Broken.at.__code__.co_firstlineno + 1
+    told = rf"metric Broken: at steps 0 to 39 it failed with AttributeError: .*absent.* \(test_blocks.py, line {line}\)"
+    with pytest.raises(DeviError, match=told):
+        over(Broken(), run, None, Here(), lambda share: None)

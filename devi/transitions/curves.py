@@ -148,10 +148,10 @@ def _columns(
     name: str, variable: xr.DataArray, error: xr.DataArray | None, steps: np.ndarray
 ) -> tuple[list[Curve], str | None]:
     values = variable.transpose("step", ...).values.astype(float)
-    table = values.reshape(len(steps), -1)  # (step, column)
+    table = values.reshape(len(steps), values[:1].size if len(steps) else 1)  # (step, column)
     errors = np.full_like(table, np.nan)
     if error is not None and error.shape == variable.shape:
-        errors = error.transpose("step", ...).values.astype(float).reshape(len(steps), -1)
+        errors = error.transpose("step", ...).values.astype(float).reshape(table.shape)
     usable = np.isfinite(table) & (steps > 0)[:, None]
     enough = usable.sum(0) >= FEWEST
     if not enough.any():

@@ -420,6 +420,12 @@ def test_steps_that_do_not_increase_are_an_error(steps, text):
         find_transitions(run(np.array(steps), a=np.zeros(3)))
 
 
+@pytest.mark.parametrize(("steps", "columns"), [(0, 3), (20, 0)])
+def test_a_table_without_rows_or_columns_is_skipped(steps, columns):
+    found = detect(run(np.arange(1, steps + 1), a=np.zeros((steps, columns))))
+    assert [one.metric for one in found.skipped] == ["a"]
+
+
 def test_a_run_without_steps_is_an_error():
     with pytest.raises(DeviError, match=r"no coordinate 'step'.*assign_coords"):
         find_transitions(xr.Dataset({"a": ("step", np.zeros(20))}))
