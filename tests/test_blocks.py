@@ -102,7 +102,7 @@ def test_a_metric_of_the_whole_run_is_not_cut(run):
 
 def test_other_errors_are_not_taken_for_it(run, monkeypatch):
     monkeypatch.setattr(Greedy, "over", lambda self, run: torch.ones(2, 3) @ torch.ones(2, 3))
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+    with pytest.raises(DeviError, match="shapes cannot be multiplied"):
         worked(Greedy(), run)
 
 
