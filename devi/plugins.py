@@ -99,9 +99,8 @@ def source_digest(cls: type) -> str:
 
     devi's own tasks, metrics and sampling; of a plug-in, the file that defines it and those it imports from beside it.
     """
-    files = (
-        _own_files() if cls.__module__.startswith("devi.") else frozenset(files_behind(sys.modules.get(cls.__module__)))
-    )
+    is_own = cls.__module__.startswith("devi.")
+    files = _own_files() if is_own else set(files_behind(sys.modules.get(cls.__module__)))
     whole = hashlib.sha256()
     for path in sorted(files):
         whole.update(path.read_bytes())

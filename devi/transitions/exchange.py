@@ -16,10 +16,8 @@ from devi.transitions.search import GAIN, regrouped
 HOPEFUL = 15.0  # of cost: an exchange that looks worse than this before its dates are fitted is not tried further
 RARER = 6.0  # of cost, by which kinks must beat the ramp or sigmoid that they replace: two kinks can draw any ramp
 WIDE = 0.4  # decades: a narrower change is not looked at as two
-APART, HALF = (
-    0.4,
-    0.3,
-)  # of a wide change's 10-90% span: from its middle to each of the two steps in it, and their spans
+APART = 0.4  # of a wide change's 10-90% span: from its middle to each of the two steps that it is taken apart into
+HALF = 0.3  # of the same span: what each of the two has
 CORNER = 0.625  # of a ramp's 10-90% span, from its middle to its corner
 
 

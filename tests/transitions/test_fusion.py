@@ -304,7 +304,7 @@ COUNTED = {
 
 @pytest.mark.slow
 def test_coins_counts_and_rounded_curves_alarm_at_most_once_in_thirty_runs():
-    """Measured: 1 alarm in 60 runs, strict, of the rare coin (before: 1 to 2 in each run); two are allowed."""
+    """Measured: 2 alarms in 60 runs, strict (before: 1 to 2 in each run); two are allowed."""
     alarms = 0
     for made in COUNTED.values():
         for seed in range(10):
