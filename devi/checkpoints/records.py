@@ -84,6 +84,11 @@ class Records:
             expected = number + 1
             try:
                 segment = Segment(path)
+            except PermissionError:
+                raise DeviError(
+                    f"{path}: may not be read by this user, so nothing can be said of its checkpoints. Ask its owner"
+                    f" for the right to: chmod a+r {quoted(path)}"
+                ) from None
             except (BlockError, OSError) as error:
                 self._found(path.name, f"{error}; none of its checkpoints can be read")
                 continue

@@ -15,10 +15,11 @@ from torch import nn
 
 from devi import DeviError, Recorder, open_run
 from devi.checkpoints import resume
-from devi.checkpoints.header import read_header
+from devi.checkpoints.mapped import Segment
 from devi.checkpoints.repair import repair
 from devi.checkpoints.verify import verify
 from devi.cli.main import run as command
+from tests.checkpoints.harm import damage_record, flip
 
 RECORDS = 12
 
@@ -37,19 +38,6 @@ def written(path, *, segment_bytes=300, kept=None):
             if step == kept:
                 record.keep(step, model)
     return path
-
-
-def flip(path, at):
-    content = bytearray(path.read_bytes())
-    content[at] ^= 1
-    path.write_bytes(content)
-
-
-def damage_record(path, index):
-    """Flip a bit of a weight of record `index` of the segment at `path`."""
-    with open(path, "rb") as file:
-        header, _ = read_header(file.fileno(), path.name)
-    flip(path, header.data_offset + index * header.layout.dtype.itemsize + 17)
 
 
 def contents(path):
@@ -153,6 +141,22 @@ def test_a_run_of_which_no_segment_can_be_read_says_why(tmp_path, capsys):
     assert command(["repair", str(path), "--out", str(tmp_path / "new")]) == 1
     assert "no checkpoint in it is whole, so there is nothing to copy" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_a_segment_that_may_not_be_read_is_an_error_and_not_damage(tmp_path, capsys, monkeypatch):
+    path = written(tmp_path / "run")
+    sealed = min(path.glob("segment-*.h5"))
+
+    def refusing(file, *args):  # whoever runs the tests may be root, who may read everything
+        if file == sealed:
+            raise PermissionError(13, "Permission denied", str(file))
+        return Segment(file, *args)
+
+    monkeypatch.setattr("devi.checkpoints.records.Segment", refusing)
+    assert command(["verify", str(path)]) == 1
+    said = capsys.readouterr().err
+    assert "segment-000000.h5: may not be read by this user" in said
+    assert f"chmod a+r {sealed}" in said
 
 
 def test_a_folder_without_a_run_is_an_error_and_not_damage(tmp_path, capsys):

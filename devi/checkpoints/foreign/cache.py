@@ -15,9 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import devi
-from devi.checkpoints.foreign.convert import convert
+from devi.checkpoints.foreign.convert import convert, damage_of
 from devi.checkpoints.foreign.listing import foreign_in
+from devi.checkpoints.header import segment_paths
 from devi.checkpoints.lock import holder_of
+from devi.checkpoints.reader import open_run
 from devi.plugins import source_digest
 from devi.task import Task, settings_of
 
@@ -40,6 +42,10 @@ def converted(
             if old != place.parent and not any(holder_of(run) for run in old.iterdir()):
                 shutil.rmtree(old)
     tell = notice or (lambda text: None)
+    damage = damage_of(open_run(place)) if place.is_dir() and segment_paths(place) else None
+    if damage is not None:
+        tell(f"{place}: the conversion kept here is damaged ({damage}) and is made anew.")
+        shutil.rmtree(place)
     done = convert(source, place, task, name=name, progress=progress, notice=tell)
     how = "was converted before" if done.already == done.checkpoints else "is converted"
     tell(f"{source} {how}: {done.checkpoints} checkpoints, kept in {place}")

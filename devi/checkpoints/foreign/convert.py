@@ -11,7 +11,7 @@ from devi.checkpoints.foreign.names import Rename
 from devi.checkpoints.foreign.source import Source
 from devi.checkpoints.foreign.vessel import Vessel
 from devi.checkpoints.header import segment_paths
-from devi.checkpoints.reader import open_run
+from devi.checkpoints.reader import Run, open_run
 from devi.checkpoints.writer import Recorder
 from devi.errors import DeviError, shown
 from devi.plugins import name_of
@@ -81,6 +81,11 @@ def convert(
     return Converted(source.kind, len(places), len(stored), places[0].step, places[-1].step, notices)
 
 
+def damage_of(run: Run) -> str | None:
+    """What is wrong with the first damaged place of a conversion; where an interrupt tore it is no damage."""
+    return next((str(finding) for finding in run.findings if finding.kind != "torn"), None)
+
+
 def _stored_steps(out: Path, source: Source) -> list[int]:
     """The steps that an earlier, interrupted conversion has stored. Raises DeviError if they are not this source's."""
     if not out.is_dir() or not segment_paths(out):
@@ -88,6 +93,9 @@ def _stored_steps(out: Path, source: Source) -> list[int]:
     run = open_run(out)
     if "converted" not in run.metadata:
         raise DeviError(f"{out} already holds a run, and not one that was converted. Give another --out.")
+    damage = damage_of(run)
+    if damage is not None:
+        raise DeviError(f"{out} holds a conversion that is damaged: {damage}. Delete it, or give another --out.")
     steps = run.steps.tolist()
     expected = [place.step for place in source.places]
     if steps != expected[: len(steps)]:

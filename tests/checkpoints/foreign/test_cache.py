@@ -8,6 +8,7 @@ import torch
 from devi import open_run
 from devi.checkpoints.foreign.cache import cache_folder, converted, source_id
 from tests.checkpoints.foreign.saved import Net, state
+from tests.checkpoints.harm import damage_record
 
 
 @pytest.fixture
@@ -42,6 +43,18 @@ def test_a_changed_file_is_converted_again_and_the_old_conversion_is_deleted(sou
     assert new != old
     assert not old.exists()
     assert open_run(new, Net).parameters(1)["0.weight"][0, 0] == 50
+
+
+def test_a_damaged_conversion_is_made_anew(source):
+    place = converted(source, Net())
+    [segment] = place.glob("segment-*.h5")
+    whole = open_run(place, Net).parameters(1)["0.weight"].copy()
+    damage_record(segment, 1)
+    told = []
+    assert converted(source, Net(), notice=told.append) == place
+    assert "is damaged (segment-000000.h5: record 1 (step 2)" in told[0]
+    assert not open_run(place, Net).findings
+    assert (open_run(place, Net).parameters(1)["0.weight"] == whole).all()
 
 
 def test_other_settings_are_another_conversion_beside_it(source):

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from devi import DeviError, open_run
 from devi.checkpoints.foreign.convert import convert
 from tests.checkpoints.foreign.saved import Net, assert_is, state
+from tests.checkpoints.harm import damage_record
 
 STEPS = [0, 2, 10, 300]
 
@@ -241,6 +242,17 @@ def test_another_source_is_not_mixed_into_a_conversion(source, tmp_path):
     torch.save(state(7), source / "step_300.pt")
     with pytest.raises(DeviError, match="step 300, computed again, differs from what is stored"):
         convert(source, tmp_path / "run", Net())
+
+
+def test_a_damaged_conversion_is_called_that_and_stays_as_it_is(source, tmp_path):
+    as_pt(source)
+    convert(source, tmp_path / "run", Net())
+    [segment] = (tmp_path / "run").glob("segment-*.h5")
+    damage_record(segment, 1)
+    damaged = segment.read_bytes()
+    with pytest.raises(DeviError, match=r"a conversion that is damaged: segment-000000.h5: record 1 \(step 2\)"):
+        convert(source, tmp_path / "run", Net())
+    assert segment.read_bytes() == damaged
 
 
 def test_a_run_that_was_trained_is_not_converted_over(source, tmp_path):
