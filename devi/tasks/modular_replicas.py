@@ -16,8 +16,8 @@ from devi.tasks.scratch import Scratch
 
 # Replicas · examples worked on at a time, a power of two found by trying: with half as many the calls cost more than
 # the smaller tensors save, with twice as many they leave the cache.
-AT_ONCE = 4096
-SIDES = ("left", "right")
+AT_ONCE = 8192
+SIDES, KINDS = ("left", "right"), ("weight", "bias")
 
 
 class MLPReplicas(Replicas):
@@ -32,42 +32,44 @@ class MLPReplicas(Replicas):
         embed = parameters["embed.weight"]  # (replica, p, e)
         unembed = parameters["unembed.weight"]  # (replica, p, width)
         replicas, p, width = unembed.shape
-        matrices = [parameters[f"{side}.weight"] for side in SIDES]  # (replica, width, e)
-        tables = [
-            torch.baddbmm(parameters[f"{side}.bias"][:, None], embed, matrix.mT).flatten(0, 1)  # (replica * p, width)
-            for side, matrix in zip(SIDES, matrices, strict=True)
-        ]
-        of_tables = [torch.zeros_like(table) for table in tables]
+        matrices, biases = (torch.cat([parameters[f"{side}.{kind}"] for side in SIDES], 1) for kind in KINDS)
+        # (replica · residue · side, width): one product for both sides, a row per residue and side
+        table = torch.baddbmm(biases[:, None], embed, matrices.mT).view(-1, width)
+        of_table = torch.zeros_like(table)
         of_unembed = torch.zeros_like(unembed, memory_format=torch.contiguous_format)
         losses = embed.new_empty(replicas, len(inputs))
-        first = p * torch.arange(replicas, device=embed.device)[:, None]  # row of each replica in a table
+        rows_of = torch.arange(2 * p * replicas, device=embed.device).view(replicas, p, 2)[:, 0].T  # (side, replica)
         size = max(1, AT_ONCE // replicas)
         for start in range(0, len(inputs), size):
             part = slice(start, start + size)
-            a, b = (inputs[part].T[:, None] + first).flatten(1)  # (replica * example,)
-            target = targets[part].expand(replicas, -1)[..., None]  # (replica, example, 1)
-            flat, by_replica = (len(a), width), (replicas, target.shape[1])
-            before, other = (self.scratch(name, *flat, like=embed) for name in ("before", "other"))
-            act, of_act = (self.scratch(name, *by_replica, width, like=embed) for name in ("act", "of act"))
-            logits, logs = (self.scratch(name, *by_replica, p, like=embed) for name in ("logits", "logs"))
-            torch.index_select(tables[0], 0, a, out=before)
-            before += torch.index_select(tables[1], 0, b, out=other)
-            torch.ops.aten.gelu.out(before, out=act.flatten(0, 1))
-            torch.log_softmax(torch.bmm(act, unembed.mT, out=logits), dim=2, out=logs)
-            losses[:, part] = logs.gather(2, target)[..., 0].neg_()
+            a, b = (2 * inputs[part].T[:, None] + rows_of[..., None]).flatten(1)  # (replica · example,)
+            target = targets[part].expand(replicas, 1, -1)  # (replica, 1, example)
+            count = target.shape[2]
+            before = self.scratch("before", replicas * count, width, like=embed)
+            act = self.scratch("act", replicas, count, width, like=embed)
+            logits = self.scratch("logits", replicas, p, count, like=embed)
+            rows = act.flatten(0, 1)
+            torch.index_select(table, 0, a, out=before)
+            before += torch.index_select(table, 0, b, out=rows)
+            torch.ops.aten.gelu.out(before, out=rows)
+            torch.bmm(unembed, act.mT, out=logits)
+            logits -= logits.amax(dim=1, keepdim=True)
+            right = logits.gather(1, target)
+            total = logits.exp_().sum(dim=1, keepdim=True)
+            losses[:, part] = (total.log() - right)[:, 0]
             if gradients:
-                of_logits = torch.exp(logs, out=logits)
-                of_logits.scatter_add_(2, target, of_logits.new_tensor(-1.0).expand(target.shape))
-                of_unembed.baddbmm_(of_logits.mT, act)
-                torch.bmm(of_logits, unembed, out=of_act)
-                torch.ops.aten.gelu_backward.grad_input(of_act.flatten(0, 1), before, grad_input=other)
-                of_tables[0].index_add_(0, a, other)
-                of_tables[1].index_add_(0, b, other)
+                of_logits = logits.div_(total).scatter_add_(1, target, total.new_tensor(-1.0).expand(target.shape))
+                of_unembed.baddbmm_(of_logits, act)
+                torch.bmm(of_logits.mT, unembed, out=act)  # the gradient of what stood there
+                torch.ops.aten.gelu_backward.grad_input(rows, before, grad_input=rows)
+                of_table.index_add_(0, a, rows).index_add_(0, b, rows)
         if not gradients:
             return losses, {}
-        found = {"embed.weight": torch.zeros_like(embed, memory_format=torch.contiguous_format)}
-        for side, table, matrix in zip(SIDES, of_tables, matrices, strict=True):
-            rows = table.view_as(unembed)  # (replica, p, width)
-            found["embed.weight"].baddbmm_(rows, matrix)
-            found[f"{side}.weight"], found[f"{side}.bias"] = rows.mT @ embed, rows.sum(dim=1)
-        return losses, {**found, "unembed.weight": of_unembed}
+        both = of_table.view(replicas, p, 2 * width)
+        of_sides = {"weight": both.mT @ embed, "bias": both.sum(dim=1)}
+        found = {
+            f"{side}.{kind}": half
+            for kind, whole in of_sides.items()
+            for side, half in zip(SIDES, whole.split(width, dim=1), strict=True)
+        }
+        return losses, {**found, "embed.weight": both @ matrices, "unembed.weight": of_unembed}
