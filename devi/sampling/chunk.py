@@ -96,7 +96,7 @@ class Chunk:
                 index = index.to(position.device)
                 data = posterior.minibatch(index)
                 # The same examples at w*: a minibatch shifts both losses alike, so their difference is unbiased, quiet
-                base = self.base_losses[:, index].mean(dim=1, dtype=torch.float64)[self.checkpoint_of]
+                base = self.base_losses.index_select(1, index).mean(dim=1, dtype=torch.float64)[self.checkpoint_of]
             loss, gradient = posterior.loss_and_gradient(position, self.fixed, data)
             if base is None:
                 # By the same operations as along the chain: one that stays at w* then reads a difference of exactly 0
