@@ -1,6 +1,6 @@
 """Size of the weights, and how far they moved.
 
-weight_norm(t) = √(Σ_i w_i(t)²)        distance_moved(t_j) = √(Σ_i (w_i(t_j) − w_i(t_{j−1}))²)
+weight_norm(t) = √(Σ_i |w_i(t)|²)        distance_moved(t_j) = √(Σ_i |w_i(t_j) − w_i(t_{j−1})|²)
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Norms(Metric):
         moved = np.zeros(len(run))
         for name, values in parameters.items():
             first = values[:1] if before is None else before[name][None]
-            moved += _squares(np.diff(np.concatenate([first, values]).astype(np.float64), axis=0))
+            moved += _squares(np.diff(_exact(np.concatenate([first, values])), axis=0))
         distance = np.sqrt(moved)
         if before is None:
             distance[0] = np.nan
@@ -76,6 +76,11 @@ class Norms(Metric):
 
 
 def _squares(values: np.ndarray) -> np.ndarray:
-    """Σ over everything but the first axis of values², (step,)."""
-    flat = values.reshape(len(values), -1).astype(np.float64)
-    return np.einsum("ti,ti->t", flat, flat)
+    """Σ over everything but the first axis of |values|², (step,)."""
+    flat = np.ascontiguousarray(_exact(values.reshape(len(values), -1)))
+    real = flat.view(np.float64)  # of complex numbers both parts
+    return np.einsum("ti,ti->t", real, real)
+
+
+def _exact(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.complex128 if np.iscomplexobj(values) else np.float64)

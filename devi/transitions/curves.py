@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from devi.errors import DeviError
+from devi.transitions.declared import declared
 from devi.transitions.noise import grain, inflation, local_noise, roughness, running_median, without_outliers
 from devi.transitions.ranks import is_context, is_context_name
 from devi.transitions.transition import Skipped
@@ -19,8 +20,6 @@ SMALLEST_SHARE = 0.1  # of what its changes are measured against: a smaller one 
 GRAINS = 1.5  # of what values were rounded to: a smaller change may be that of the rounding alone
 CLEAR = 40.0  # times its roughness: noise alone, correlated or smoothed, has a range of at most two dozen times that
 SMALL_COLUMN = 0.2  # of the largest column's range: what the changes of a smaller column are measured against
-MATERIAL = {"nats": 0.02, "accuracy": 0.02}  # smaller changes are no structure; only for metrics that declare a unit
-MATERIAL_SHARE = {"squared error": 0.02}  # the same, of the values' median: no size of a squared error is known
 IMMATERIAL = "its range"  # begins the reason of a metric that stayed where it was
 DIAGNOSTICS = "llc_"  # llc_rhat, llc_ess, llc_headroom, …: about the sampler
 
@@ -65,12 +64,14 @@ class Curve:
     @cached_property
     def plain(self) -> Curve:
         """The same curve in units of its spread, from its median: a search must not depend on a unit."""
+        low, high = ((limit - self.middle) / self.spread for limit in self.bounds)
         return replace(
             self,
             y=(self.y - self.middle) / self.spread,
             sigma=self.sigma / self.spread,
             spread=1.0,
             material=self.material / self.spread,
+            bounds=(low, high),
         )
 
     @property
@@ -162,10 +163,10 @@ def _columns(
     size = max(float(np.max(np.abs(table[usable]))), 1e-300)
     if widest <= 1e-9 * size:
         return [], "constant"
-    floor = _material(name, variable, table[usable])
+    known = declared(name, variable, table[usable])
+    floor = known.material
     if widest < floor:
         return [], f"{IMMATERIAL} {widest:.2g} is below {floor:g}, too small to be a change of structure"
-    bounds = _bounds(name, variable, table[usable])
     curves = []
     for j in np.flatnonzero(enough).tolist():
         keep = usable[:, j]
@@ -174,7 +175,7 @@ def _columns(
         unit = grain(table[keep, j])
         noise = np.maximum(np.maximum(local_noise(x, y), se), unit / np.sqrt(12))
         is_clear = spreads[j] > CLEAR * max(float(np.median(se)), roughness(x, y))
-        scale = _scale(spreads[j], widest, variable.attrs.get("material")) if is_clear else widest
+        scale = _scale(spreads[j], widest, floor if known.is_own else 0.0) if is_clear else widest
         if spreads[j] < SMALLEST_SHARE * scale:
             continue
         sigma = np.hypot(noise, NOISE_FLOOR * scale)
@@ -190,44 +191,21 @@ def _columns(
                 context=is_context(name, table[keep, j]),
                 inflation=inflation(x, y, sigma),
                 material=max(floor, GRAINS * unit),
-                bounds=bounds,
-                monotone={"up": 1, "down": -1}.get(str(variable.attrs.get("monotone", "")), 0),
+                bounds=known.bounds,
+                monotone=known.monotone,
             )
         )
     return [replace(curve, columns=len(curves)) for curve in curves], None
 
 
-def _scale(own: float, widest: float, material: float | None) -> float:
+def _scale(own: float, widest: float, material: float) -> float:
     """What the changes of a column that stands clear of its noise are measured against: its own range, but no less than
     makes its smallest change material. Those of another one: the largest column's range, for all share a unit.
 
     Where the metric itself does not declare what is material, SMALL_COLUMN of the largest column's range will do.
     """
-    least = float(material) / SMALLEST_SHARE if material else SMALL_COLUMN * widest
+    least = material / SMALLEST_SHARE if material else SMALL_COLUMN * widest
     return min(max(own, least), widest)
-
-
-def _material(name: str, variable: xr.DataArray, values: np.ndarray) -> float:
-    """The declared materiality of a metric (attribute `material`), else that of its unit; 0 if it declares neither."""
-    if "material" in variable.attrs:
-        return float(variable.attrs["material"])
-    units = "accuracy" if name.endswith("accuracy") else str(variable.attrs.get("units"))
-    return max(MATERIAL.get(units, 0.0), MATERIAL_SHARE.get(units, 0.0) * float(np.median(np.abs(values))))
-
-
-def _bounds(name: str, variable: xr.DataArray, values: np.ndarray) -> tuple[float, float]:
-    """The declared bounds of a metric (attribute `bounds`, or CF's valid_min and valid_max).
-
-    Those of an accuracy by its name, in per cent if it is.
-    """
-    declared = np.atleast_1d(variable.attrs.get("bounds", ()))
-    if len(declared) == 2:
-        return float(declared[0]), float(declared[1])
-    if "valid_min" in variable.attrs and "valid_max" in variable.attrs:
-        return float(variable.attrs["valid_min"]), float(variable.attrs["valid_max"])
-    if name.endswith("accuracy"):
-        return 0.0, 1.0 if np.max(values) <= 1.5 else 100.0
-    return -np.inf, np.inf
 
 
 def _spread(y: np.ndarray) -> float:

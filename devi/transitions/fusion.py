@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
-from devi.errors import unknown_name
+from devi.errors import DeviError, shown, unknown_name
 from devi.forks import each
 from devi.transitions.confidence import confidence_of
 from devi.transitions.curves import Curve, curves_of
@@ -41,7 +41,8 @@ def find_transitions(
                      is none, in the metric's unit), bounds (low, high), monotone ("up", "down")
     operating_point  "strict" (few false alarms) or "exploratory" (more finds)
     exogenous        step -> label of what was done to the run from outside, such as a drop of the learning rate
-    Raises DeviError for steps that do not increase. `detect` says also what was skipped, and names the stages.
+    Raises DeviError for steps that do not increase, and for attributes that say nothing. `detect` says also what was
+    skipped, and names the stages.
     """
     return detect(trajectories, operating_point=operating_point, exogenous=exogenous, seed=seed).transitions
 
@@ -66,6 +67,7 @@ def detect(
         "exogenous": {str(step): label for step, label in (exogenous or {}).items()},
         "seed": seed,
     }
+    _check_steps_of(exogenous or {})
     curves, skipped = curves_of(trajectories)
     bundles = sorted(bundles_of(curves), key=len, reverse=True)  # those that take longest first
 
@@ -85,6 +87,15 @@ def detect(
     found = [replace(transition, id=f"t{i + 1}") for i, (transition, _) in enumerate(pairs)]
     evidence = {one.id: _evidence(event, trajectories) for one, (_, event) in zip(found, pairs, strict=True)}
     return Detection(found, stages_of(trajectories, found, searched), skipped, settings, evidence)
+
+
+def _check_steps_of(exogenous: Mapping[int, str]) -> None:
+    for step in exogenous:
+        if isinstance(step, str | bytes) or not np.isreal(step) or not np.isfinite(step):
+            raise DeviError(
+                f"exogenous has the key {shown(repr(step))}; expected optimizer steps as numbers, such as"
+                " {5000: 'lr/10'}."
+            )
 
 
 def bundles_of(curves: list[Curve]) -> list[list[Curve]]:

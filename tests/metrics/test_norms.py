@@ -44,6 +44,14 @@ def test_large_float32_weights_do_not_overflow():
     assert float(Norms().over(run_of(1e30)).weight_norm[0]) == pytest.approx(1e30 * np.sqrt(6))
 
 
+def test_both_parts_of_complex_weights_count():
+    still = {"b": np.zeros(2, np.float32)}
+    states = [{"W": np.full((2, 2), value, np.complex64), **still} for value in (3 + 4j, 3 - 4j)]
+    found = Norms().over(MemoryRun.of_states(TASK, states))
+    assert np.allclose(found.weight_norm, 10)
+    assert float(found.distance_moved[1]) == pytest.approx(16)
+
+
 def test_only_the_norm_of_all_weights_is_searched_for_transitions():
     found = Norms().over(run_of(1.0, 2.0))
     assert [name for name in found if found[name].attrs.get("detect", 1)] == ["weight_norm"]
