@@ -22,21 +22,20 @@ import numpy as np
 from devi.sampling.budget import FEWEST_STEPS as SHORTEST
 from devi.sampling.budget import MOST_CALIBRATING, Clock
 from devi.sampling.choice import FEW_REPLICAS, FEWEST_STEPS, WORK, Choice, Trial, work
+from devi.sampling.curvature import FEW_PARAMETERS, curvatures, regular_localization
 from devi.sampling.diagnostics import rhat_and_ess
 from devi.sampling.pilots import PILOT_CHAINS, Pilot, Pilots
 from devi.sampling.posterior import Posterior
 from devi.sampling.rehearsal import HOLD, LONGEST, Rehearsal
-from devi.sampling.resolution import SMALLEST_ESTIMATE, reason, variants
+from devi.sampling.resolution import SMALLEST_ESTIMATE, fallen_short, reason, variants
 from devi.sampling.settings import Settings
 from devi.sampling.step_size import (
     CANDIDATES,
-    FEW_PARAMETERS,
     RELAXATION,
     ROUND,
     at_steepest,
     chosen_step_size,
     most_step_size,
-    regular_localization,
 )
 
 FIRST_LOOK = 500  # draws of the rehearsal, at most
@@ -83,7 +82,8 @@ def choose(choice: Choice, trial: Trial) -> Settings:
         has_time = lambda gradients: 2 * gradients * pilots.seconds_per_gradient < clock.left()  # noqa: E731
         found = chosen_step_size(pilots, localization, trial.progress, has_time)
         choice["step_size"], tried, choice.why["step_size"] = found
-    soft = regular_localization(posterior, n_beta, HOLD) if localization is None else None
+    known = curvatures(posterior)
+    soft = regular_localization(known, n_beta, HOLD) if localization is None else None
     most_size = most_step_size(n_beta)
     if step_size is None and localization is None and soft is None and choice["step_size"] > most_size:
         choice["step_size"] = most_size
@@ -105,7 +105,7 @@ def choose(choice: Choice, trial: Trial) -> Settings:
     rehearsal.start()
     trial.tell(0.85)
     most_draws = int(choice.get("draws", allowed / (settings * pilots.chains) - rehearsal.burn_in))
-    moved = rehearsal.moves(most_draws=most_draws, is_late=clock.is_late)
+    moved = fallen_short(rehearsal.walk, known, rehearsal.moves(most_draws=most_draws, is_late=clock.is_late))
     # Last, for the step size and burn-in that they go by may have changed in the rehearsal.
     left = steps - int(choice["burn_in"])
     most_draws = int(choice.get("draws", max(left, FEWEST_STEPS)))

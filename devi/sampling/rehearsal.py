@@ -11,10 +11,11 @@ import math
 from collections.abc import Callable
 
 from devi.sampling.choice import Choice
+from devi.sampling.curvature import FEW_PARAMETERS, Regular
 from devi.sampling.pilots import PILOT_CHAINS, Pilots, PilotWalk
 from devi.sampling.resolution import moves, variants
 from devi.sampling.settings import GIVEN
-from devi.sampling.step_size import FEW_PARAMETERS, RELAXATION, Regular, chosen_localization, shortened
+from devi.sampling.step_size import RELAXATION, chosen_localization, shortened
 
 LONGEST = 1000  # steps of burn-in that are walked
 

@@ -14,11 +14,12 @@ falls by about as much as it is high.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from devi.sampling.curvature import Curvatures, unexplored
 from devi.sampling.diagnostics import rhat_and_ess, standard_error
 from devi.sampling.pilots import PilotWalk, Variant
 
@@ -53,12 +54,7 @@ def moves(walk: PilotWalk, *, most_draws: int, is_late: Callable[[], bool] = lam
     if walk.settings[0].step_size == 0:
         return {}
     while True:
-        pilot = walk.told
-        traces = pilot.excess.numpy()  # (setting, checkpoint, chain, draw)
-        traces = np.where(np.isfinite(traces), traces, np.nan)  # an infinity would only become one on the way
-        if walk.pilots.kernel.has_step_bias:  # the others have no correction for the step size
-            traces = traces - pilot.bias.numpy()[:, :, None, None]
-        estimate = np.fmax(np.abs(traces[0].mean(axis=(1, 2))), NOTHING)
+        traces, estimate = _told(walk)
         found = [counted_move(trace - traces[0], estimate) for trace in traces[1:]]
         shares, is_seen, is_known = (np.stack(each) for each in zip(*found, strict=True))  # (change, checkpoint)
         more = min(traces.shape[3], most_draws - traces.shape[3])
@@ -66,6 +62,38 @@ def moves(walk: PilotWalk, *, most_draws: int, is_late: Callable[[], bool] = lam
             break
         walk.advance(more)
     return largest(walk.pilots.steps, shares)
+
+
+def fallen_short(walk: PilotWalk, known: Sequence[Curvatures], found: dict[str, float]) -> dict[str, float]:
+    """What `moves` found, and where λ must be larger than the estimate, or may be, by how much of it if that is more.
+
+    λ is at least half of the Hessian's rank; and a quarter larger for each direction in which the loss rises beyond
+    the reach of chains that γ holds. Neither shows where γ is changed a little: what is held far too tightly stays so.
+
+    walk   whose first setting is that of the run;  known  the curvatures at each of its checkpoints, or none
+    """
+    if not found or not known:
+        return found
+    (own, *_), estimate = _told(walk)
+    error = standard_error(own, rhat_and_ess(own)[1]) / estimate
+    pilots, pull = walk.pilots, walk.settings[0].localization
+    told = dict(found)
+    for row, (step, one) in enumerate(zip(found, known, strict=True)):
+        hidden = 0.25 * unexplored(pilots.posterior, row, one, pilots.n_beta, pull)
+        share = max(one.least / estimate[row] - 1 - MOVE_ERRORS * error[row], hidden / estimate[row])
+        if share > max(MOST_HIDDEN, abs(found[step])):
+            told[step] = round(float(share), 3)
+    return told
+
+
+def _told(walk: PilotWalk) -> tuple[np.ndarray, np.ndarray]:
+    """Traces of λ̂ (setting, checkpoint, chain, draw), and what the first setting's come to (checkpoint,), above 0."""
+    pilot = walk.told
+    traces = pilot.excess.numpy()
+    traces = np.where(np.isfinite(traces), traces, np.nan)  # an infinity would only become one on the way
+    if walk.pilots.kernel.has_step_bias:  # the others have no correction for the step size
+        traces = traces - pilot.bias.numpy()[:, :, None, None]
+    return traces, np.fmax(np.abs(traces[0].mean(axis=(1, 2))), NOTHING)
 
 
 class Move(NamedTuple):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,9 +17,6 @@ STEP_BIAS_TOLERANCE = 0.1  # of the estimate; it is subtracted, exactly so where
 RELAXATION = 3.0  # e-foldings of burn-in in a flat direction: its draws start 5% short, and go on towards 0
 LEAST_LOCALIZATION = 1e-3  # of nβ: a curvature of 1 then loses 0.1% of its ½
 PILOT_RELAXATION = 1.5  # fewer in a pilot, whose localization would otherwise be what heats it
-FEW_PARAMETERS = 200  # up to here the whole Hessian at the pilot checkpoints is cheap
-SMALLEST_CURVATURE = 1e-3  # of the largest: below, a direction counts as flat
-ANHARMONIC = 2.0  # times a curvature seen from twice as far: w⁴ has 4
 PILOT_STEPS = 120
 MOST_ROUNDS = 6
 SHORTER = (1.0, 0.7, 0.5, 0.35)  # times the step chosen from w*
@@ -144,44 +140,6 @@ def _curvature(posterior: Posterior, seed: int, iterations: int = 12) -> Tensor:
         vector = (ahead - behind) / (2 * reach)
         size = vector.norm(dim=1, keepdim=True)
     return size[:, 0].double().clamp_min(1e-6)
-
-
-class Regular(NamedTuple):
-    """A γ, and the smallest curvature of nβ·L: chains relax at least at the rate ε/2 times that."""
-
-    localization: float
-    softest: float
-
-
-def regular_localization(posterior: Posterior, n_beta: float, share: float) -> Regular | None:
-    """The γ that holds `share` of the d directions, where none is flat at any checkpoint; None if some is.
-
-    For a quadratic Σ γ/(nβ·λ_i + γ)/d is the share, with λ_i the eigenvalues of the Hessian of L at w*: half of
-    d·share is what its estimate loses.
-    """
-    if posterior.dimension > FEW_PARAMETERS:
-        return None
-    pulls, softest = [], math.inf
-    for row in range(len(posterior.centers)):
-        near, far = _curvatures(posterior, row, 1e-2), _curvatures(posterior, row, 2e-2)
-        # A direction of higher order has some curvature at any distance, and more the farther it is looked at.
-        if not (near[0] > SMALLEST_CURVATURE * near[-1] and far[0] < ANHARMONIC * near[0]):
-            return None
-        # share ≈ γ·mean(1/(nβ·λ)), to first order in γ
-        pulls.append(share * n_beta / float((1 / near).mean()))
-        softest = min(softest, n_beta * float(near[0]))
-    return Regular(min(pulls), softest)
-
-
-def _curvatures(posterior: Posterior, row: int, reach: float) -> Tensor:
-    """Eigenvalues of the Hessian of L at a checkpoint, (parameter,), smallest first, by differences that far away."""
-    moves = reach * torch.eye(posterior.dimension, dtype=posterior.dtype, device=posterior.device)
-    rows = torch.full((posterior.dimension,), row, device=posterior.device)
-    fixed, center = posterior.fixed_at(rows), posterior.centers[row]
-    ahead = posterior.loss_and_gradient(center + moves, fixed, posterior.data)[1]
-    behind = posterior.loss_and_gradient(center - moves, fixed, posterior.data)[1]
-    hessian = ((ahead - behind) / (2 * reach)).double()
-    return torch.linalg.eigvalsh((hessian + hessian.T) / 2)
 
 
 def _largest(values: Tensor) -> float:

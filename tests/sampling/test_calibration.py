@@ -130,9 +130,9 @@ def test_a_setting_out_of_range_is_named_with_its_bound(name, value, bound):
 
 @pytest.mark.parametrize("powers", [(4,), (8,), (2, 4)])
 def test_a_direction_of_higher_order_does_not_count_as_curved(powers):
+    from devi.sampling.curvature import curvatures, regular_localization
     from devi.sampling.posterior import Posterior
-    from devi.sampling.step_size import regular_localization
 
-    assert regular_localization(Posterior(Monomials(powers).run()), 100.0, 0.002) is None
-    curved = regular_localization(Posterior(Monomials((2,) * len(powers)).run()), 100.0, 0.002)
+    assert regular_localization(curvatures(Posterior(Monomials(powers).run())), 100.0, 0.002) is None
+    curved = regular_localization(curvatures(Posterior(Monomials((2,) * len(powers)).run())), 100.0, 0.002)
     assert curved == pytest.approx((0.2, 100.0), rel=1e-3)
