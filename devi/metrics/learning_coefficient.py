@@ -112,7 +112,7 @@ def _sampled(
         length = 1 / (settings.localization or settings.n_beta)
     estimate = learning_coefficient(
         draws,
-        descended=descended_loss(posterior, step=length),
+        descended=descended_loss(posterior, step=length, n_beta=settings.n_beta),
         trace_draws=metric.trace_draws,
         parameters=list(run.parameters(slice(0, 1))),
         moving=at_nearest(settings.moves, all_steps, run.steps) != 0,

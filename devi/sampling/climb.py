@@ -164,5 +164,6 @@ def _by_step(steps: np.ndarray, shares: np.ndarray) -> dict[str, float]:
 def _is_minimum(posterior: Posterior, rung: Rung) -> np.ndarray:
     """Whether a checkpoint has too little headroom to count as off a minimum, (step,)."""
     base = posterior.base_loss.cpu().numpy()
-    lower = descended_loss(posterior, step=1 / (rung.settings.localization or rung.settings.n_beta))
+    n_beta = rung.settings.n_beta
+    lower = descended_loss(posterior, step=1 / (rung.settings.localization or n_beta), n_beta=n_beta)
     return rung.settings.n_beta * (base - lower) <= HEADROOM_SHARE * np.fmax(rung.found.llc, 1.0)

@@ -7,6 +7,8 @@ D     = nβ·(L(w*) − L(w_descended))  headroom: how far below the checkpoint 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 import xarray as xr
@@ -30,9 +32,11 @@ FLAG_MEANINGS: dict[str, str] = {
     "non_finite": "A chain left the numbers (NaN or infinity) and is left out of the estimate; if all did, there is"
     " none: take a smaller --step-size.",
     "unresolved": "At the nearest checkpoint where it was tried, the estimate still moves by more than 4% when the"
-    " localization is halved or nβ doubled, or may move by more than 10% for all that the draws tell: it depends"
-    " on the settings, as in networks with many nearly flat directions. Compare its course rather than its value, or"
-    " take more --draws and --burn-in with a smaller --localization, or a larger --n-beta, until it stays.",
+    " localization is halved or nβ doubled, or may move by more than 10% for all that the draws tell; or it is more than"
+    " 10% below half of the Hessian's rank, which no coefficient is, or the loss has a rise that its chains do not reach:"
+    " it depends on the settings, as in networks with many nearly flat directions. Compare its course rather than its"
+    " value, or take --sampler hmc, or more --draws and --burn-in with a smaller --localization, or a larger --n-beta,"
+    " until it stays.",
     "one_chain": "There is one chain, so there is no R-hat and no error between chains: take --chains 4.",
 }
 INFORMATION = frozenset({"headroom", "unresolved"})  # about the checkpoint or the settings; the chains are sound
@@ -43,27 +47,33 @@ HEADROOM_SHARE = 0.05
 DESCENT_ROUNDS = 30
 DESCENT_MEMORY = 10  # rounds whose losses a step may rise to: the lengths need that (Raydan 1997, section 4)
 DESCENT_GROWTH = 4.0
+PUSH = 0.1
 
 
-def descended_loss(posterior: Posterior, *, step: float, memory_bytes: int | None = None) -> np.ndarray:
+def descended_loss(posterior: Posterior, *, step: float, n_beta: float, memory_bytes: int | None = None) -> np.ndarray:
     """The lowest loss met on a short descent from every checkpoint, (checkpoint,), all checkpoints at once.
 
     30 rounds of gradient descent on L_n with Barzilai-Borwein step lengths, each checkpoint its own, started with
     `step` (in w per gradient of L: half of ε·nβ, which the sampler is stable at). Along a curvature that is not
     positive the length grows 4-fold; from a loss above the last 10 the replica goes back and takes a quarter of it.
+    At the top of a saddle no gradient leads down: each begins a push to the side of its checkpoint, a tenth of the
+    width that nβ leaves a chain in a direction of curvature 1/step.
     It is a cheap stand-in for L-BFGS to convergence: what it finds is there, so the headroom is a lower bound.
     Barzilai & Borwein 1988, eq. 5; Raydan 1997 (when to go back).
     """
     at_once = posterior.replicas_at_once(posterior.examples, memory_bytes)
-    parts = []
+    centers, parts = posterior.centers, []
+    aside = torch.randn(centers.shape[1], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    push = (PUSH * math.sqrt(step / n_beta) * aside).to(centers)  # the same for all: it knows no other checkpoint
     for start in range(0, len(posterior.centers), at_once):
         rows = torch.arange(start, min(start + at_once, len(posterior.centers)), device=posterior.device)
         fixed = posterior.fixed_at(rows)
-        position = posterior.centers[rows]
+        first, _ = posterior.loss_and_gradient(centers[rows], fixed, posterior.data)
+        position = centers[rows] + push
         length = torch.full((len(rows), 1), step, dtype=posterior.dtype, device=posterior.device)
         loss, gradient = posterior.loss_and_gradient(position, fixed, posterior.data)
-        first, lowest = loss, loss
-        recent = loss.repeat(DESCENT_MEMORY, 1)  # (round, replica)
+        lowest = torch.fmin(first, loss)
+        recent = torch.fmax(first, loss).repeat(DESCENT_MEMORY, 1)  # (round, replica)
         for number in range(DESCENT_ROUNDS):
             move = -length * gradient
             there = position + move

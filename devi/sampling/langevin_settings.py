@@ -10,7 +10,8 @@
 So γ buys boundedness in flat directions at the price of a bias: a direction of curvature a in nβ·L adds
 ½·a/(a + γ) instead of ½. With few parameters there are thousands of steps, γ is nβ/1000 and a quadratic of
 curvature 1 loses 0.1%; a network at hundreds of checkpoints has hundreds of steps, and directions with a < γ are left
-out of its estimate. Whether they matter is tried: see `devi.sampling.resolution`.
+out of its estimate. Whether they matter is tried: see `devi.sampling.resolution`; where a soft direction is held so
+tightly that no change shows it, the Hessian does: see `devi.sampling.curvature`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ estimate alone has an error of some percent. They go on until each move is seen,
 
 Where λ is known, an ideal sampler's estimate that is 15% low moves by this much at γ/2: w⁴ to w⁸ 8%, w₁²w₂⁴ 7%, the
 cusp and a linear network at rank 0 4%. One that is high, as chains leave a polygon's surroundings, shows at 2·nβ: it
-falls by about as much as it is high.
+falls by about as much as it is high. One that is low because γ exceeds the curvature of whole directions hardly
+moves at γ/2, and of a parabola not at 2·nβ: what the Hessian says is looked at beside it (`fallen_short`).
 """
 
 from __future__ import annotations

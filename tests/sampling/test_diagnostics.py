@@ -26,8 +26,8 @@ def test_the_descent_finds_the_minimum_of_a_quadratic_and_stays_at_a_minimum():
     run = MemoryRun(task, {"w": np.float32([[1, 1], [0, 0], [0, 2]])})
     posterior = Posterior(run)
     np.testing.assert_allclose(posterior.base_loss, [5.0, 0.0, 18.0])
-    np.testing.assert_allclose(descended_loss(posterior, step=0.1), 0, atol=1e-5)
-    np.testing.assert_allclose(descended_loss(posterior, step=0.1, memory_bytes=1), 0, atol=1e-5)
+    np.testing.assert_allclose(descended_loss(posterior, step=0.1, n_beta=100.0), 0, atol=1e-5)
+    np.testing.assert_allclose(descended_loss(posterior, step=0.1, n_beta=100.0, memory_bytes=1), 0, atol=1e-5)
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,30 @@ def test_the_descent_leaves_places_of_negative_curvature_however_short_or_long_i
     found = [posterior.base_loss.numpy()]
     for rounds in range(1, 31):
         monkeypatch.setattr(diagnostics, "DESCENT_ROUNDS", rounds)
-        found.append(descended_loss(posterior, step=step))
+        found.append(descended_loss(posterior, step=step, n_beta=100.0))
     # neither a headroom below 0 nor less of it from more rounds
     assert (np.diff(found, axis=0) <= 0).all()
     np.testing.assert_allclose(found[-1], 0, atol=1e-3)
+
+
+@dataclass(frozen=True)
+class Saddle(SurfaceTask):
+    """½Σx² in 100 directions, − c·v² + ¼v⁴ in the last: c² lower at v² = 2c."""
+
+    examples: int = 10
+    dimension = 101
+    fall: float = 0.15
+
+    def value(self, w):
+        return 0.5 * (w[:-1] ** 2).sum() - self.fall * w[-1] ** 2 + 0.25 * w[-1] ** 4
+
+
+@pytest.mark.parametrize("fall", [0.03, 0.15, 0.5])
+@pytest.mark.parametrize("step", [1e-3, 0.5, 30.0])
+def test_the_descent_finds_its_way_down_from_the_very_top_of_a_saddle(fall, step):
+    task = Saddle(fall=fall)
+    posterior = Posterior(MemoryRun(task, {"w": np.zeros((1, 101), np.float32)}))
+    assert descended_loss(posterior, step=step, n_beta=145.0)[0] == pytest.approx(-(fall**2), rel=0.02)
 
 
 def test_independent_draws_are_all_effective_and_agree():

@@ -7,9 +7,10 @@ import torch
 
 from devi.sampling import rehearsal as module
 from devi.sampling.choice import Choice
+from devi.sampling.curvature import Regular
 from devi.sampling.rehearsal import HOLD, Rehearsal
 from devi.sampling.settings import GIVEN
-from devi.sampling.step_size import RELAXATION, SHORTER, Regular
+from devi.sampling.step_size import RELAXATION, SHORTER
 
 BURN_IN = 100
 
