@@ -33,10 +33,10 @@ FLAG_MEANINGS: dict[str, str] = {
     " none: take a smaller --step-size.",
     "unresolved": "At the nearest checkpoint where it was tried, the estimate still moves by more than 4% when the"
     " localization is halved or nβ doubled, or may move by more than 10% for all that the draws tell; or it is more"
-    " than 10% below half of the Hessian's rank, which no coefficient is, or the loss has a rise that its chains do not"
-    " reach: it depends on the settings, as in networks with many nearly flat directions. Compare its course rather than its"
-    " value, or take --sampler hmc, or more --draws and --burn-in with a smaller --localization, or a larger --n-beta,"
-    " until it stays.",
+    " than 10% below half of the Hessian's rank, which no coefficient is, or the loss has a rise that its chains do"
+    " not reach: it depends on the settings, as in networks with many nearly flat directions. Compare its course"
+    " rather than its value, or take --sampler hmc, or more --draws and --burn-in with a smaller --localization, or"
+    " a larger --n-beta, until it stays.",
     "one_chain": "There is one chain, so there is no R-hat and no error between chains: take --chains 4.",
 }
 INFORMATION = frozenset({"headroom", "unresolved"})  # about the checkpoint or the settings; the chains are sound
