@@ -32,6 +32,13 @@ def cosine(random: np.random.Generator) -> np.ndarray:
     return 2 + 0.5 * (1 + np.cos(np.pi * share)) + 3 * EVEN**-0.4 + 0.02 * random.normal(size=len(EVEN))
 
 
+def wiggling(random: np.random.Generator, share: float) -> np.ndarray:
+    """A power law with a complex exponent, period 0.4 to 1 decade."""
+    period, phase = random.uniform(0.4, 1.0), random.uniform(0, 2 * np.pi)
+    wave = 1 + share * np.cos(2 * np.pi * np.log10(SPACED) / period + phase)
+    return SPACED**-0.3 * wave + 0.003 * random.normal(size=len(SPACED))
+
+
 CURVES: dict[str, tuple[np.ndarray, Callable[[np.random.Generator], np.ndarray]]] = {
     **{f"AR(1) of {rho}": (EVEN, correlated(rho, EVEN)) for rho in (0.6, 0.8, 0.9)},
     **{f"AR(1) of {rho}, spaced by log": (SPACED, correlated(rho, SPACED)) for rho in (0.6, 0.8, 0.9)},
@@ -40,6 +47,10 @@ CURVES: dict[str, tuple[np.ndarray, Callable[[np.random.Generator], np.ndarray]]
     "an accuracy on 8 examples, constant": (EVEN, lambda random: random.binomial(8, 0.5, 200) / 8),
     "exp(−t/τ), rounded to 0.1": (EVEN, lambda random: np.round(np.exp(-EVEN / random.uniform(1000, 20_000)), 1)),
     "a cosine schedule": (EVEN, cosine),
+    "exp(−t/800), noise of 20% of it": (EVEN, lambda random: np.exp(-EVEN / 800 + 0.2 * random.normal(size=200))),
+    "a running best": (EVEN, lambda random: np.minimum.accumulate(3 * EVEN**-0.4 + 0.1 * random.normal(size=200))),
+    "a power law with a wiggle of 10% of it": (SPACED, lambda random: wiggling(random, 0.1)),
+    "a power law with a wiggle of 20% of it": (SPACED, lambda random: wiggling(random, 0.2)),
 }
 
 

@@ -66,7 +66,7 @@ def moves(walk: PilotWalk, *, most_draws: int, is_late: Callable[[], bool] = lam
 
 
 def fallen_short(walk: PilotWalk, known: Sequence[Curvatures], found: dict[str, float]) -> dict[str, float]:
-    """What `moves` found, and where λ must be larger than the estimate, or may be, by how much of it if that is more.
+    """What `moves` found, and where that is nothing by how much of the estimate λ must be larger, or may be.
 
     λ is at least half of the Hessian's rank; and a quarter larger for each direction in which the loss rises beyond
     the reach of chains that γ holds. Neither shows where γ is changed a little: what is held far too tightly stays so.
@@ -82,7 +82,7 @@ def fallen_short(walk: PilotWalk, known: Sequence[Curvatures], found: dict[str, 
     for row, (step, one) in enumerate(zip(found, known, strict=True)):
         hidden = 0.25 * unexplored(pilots.posterior, row, one, pilots.n_beta, pull)
         share = max(one.least / estimate[row] - 1 - MOVE_ERRORS * error[row], hidden / estimate[row])
-        if share > max(MOST_HIDDEN, abs(found[step])):
+        if found[step] == 0 and share > MOST_HIDDEN:
             told[step] = round(float(share), 3)
     return told
 

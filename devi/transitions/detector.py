@@ -21,6 +21,8 @@ MOST_OFF = 1.0  # decades
 # The bootstrap knows the noise, but not that shape and null were chosen by the same data: without this the 90% interval
 # of the midpoint held it in 84 to 86% of the matches on two sets of seeds of benchmarks/transitions.py.
 WIDER = 1.3
+# A width trades with what the null may do beside it, more than a centre does.
+WIDER_AT_ENDS = 1.7
 FEWEST_BESIDE = 4  # checkpoints on each side, below which a change is reported but cannot be resolved
 
 
@@ -185,7 +187,8 @@ def _off(curve: Curve, one: Component, deviations: np.ndarray) -> np.ndarray:
     """
     centre = deviations[0]
     half = one.width / 2 * np.expm1(np.clip(deviations[1], -2.0, 2.0))
-    low, high = WIDER * np.quantile([centre - half, centre, centre + half], [0.05, 0.95], axis=1)
+    wider = np.array([WIDER_AT_ENDS, WIDER, WIDER_AT_ENDS])
+    low, high = wider * np.quantile([centre - half, centre, centre + half], [0.05, 0.95], axis=1)
     # A change between two checkpoints is anywhere between them.
     least = 0.45 * gap_at(curve.x, one.centre)
     return np.stack([np.clip(low, -MOST_OFF, -least), np.clip(high, least, MOST_OFF)], axis=1)

@@ -1,6 +1,6 @@
 """Log-periodic oscillation: a wiggle of one frequency in log10(step) on a slow null, which no transition is.
 
-    y_m(x) = null_m(x) + a_m cos(2 pi f x) + b_m sin(2 pi f x)
+    y_m(x) = null_m(x) + 10^(-d_m x) (a_m cos(2 pi f x) + b_m sin(2 pi f x))
 
 It is preferred over the changes that were found if it costs no more (chi² plus log n for each parameter) and
 repeats at least PERIODS times within the run: for all curves that move, with one frequency, or for a curve by itself.
@@ -17,7 +17,10 @@ from devi.transitions.nulls import null_price
 
 PERIODS = 2.0  # fewer repetitions are no oscillation but a few changes
 SHORTEST = 0.15  # decades; a faster wiggle is noise to the detector
-TRIED = 4  # frequencies whose null is chosen anew
+TRIED = 3  # peaks over frequency whose null is chosen anew
+# d: a wiggle decays with its curve where a power law has a complex exponent. Frequencies are looked for with the first
+# of a family, and their cost is that of its best.
+DECAYS = ((0.0,), (0.3, 0.15, 0.6))
 
 
 class Waves:
@@ -28,7 +31,7 @@ class Waves:
         span = float(bundle.x[-1] - bundle.x[0])
         self.frequencies = np.arange(PERIODS / span, 1 / SHORTEST, 0.15 / span)
         self._gains: dict[int, np.ndarray] = {}
-        self._costs: dict[tuple[int, int], float] = {}
+        self._costs: dict[tuple[int, int, int], float] = {}
 
     def explaining(self, fit: Shared) -> set[int]:
         """The curves that an oscillation explains for no more than their changes cost."""
@@ -40,28 +43,42 @@ class Waves:
             for m in moving
         }
         if len(moving) > 1:
-            together = np.sum([self.gains(m) for m in moving], axis=0)
-            for k in np.argsort(together)[::-1][:TRIED]:
-                waves = sum(self.cost(m, int(k)) for m in moving) + bundle.shared_price
+            for wave in _best(np.sum([self.gains(m) for m in moving], axis=0)):
+                waves = sum(self.cost(m, *wave) for m in moving) + bundle.shared_price
                 if waves <= sum(changes.values()):
                     return set(moving)
         return {m for m in moving if self.cheapest(m) + bundle.shared_price <= changes[m]}
 
     def cheapest(self, m: int) -> float:
-        tried = np.argsort(self.gains(m))[::-1][:TRIED]
-        return min((self.cost(m, int(k)) for k in tried), default=np.inf)  # too short a run repeats nothing
+        return min(
+            (self.cost(m, *wave) for wave in _best(self.gains(m))), default=np.inf
+        )  # a short run repeats nothing
 
     def gains(self, m: int) -> np.ndarray:
-        """What each frequency lowers chi² of curve m by, beside the best nulls, (frequency,)."""
+        """What each frequency lowers chi² of curve m by, beside the best nulls, (family of decays, frequency)."""
         if m not in self._gains:
             self._gains[m] = _gains(self.bundle, m, self.frequencies)
         return self._gains[m]
 
-    def cost(self, m: int, k: int) -> float:
+    def cost(self, m: int, family: int, k: int) -> float:
         """chi² and price of curve m as a null and a wave of frequency k, the frequency itself not paid."""
-        if (m, k) not in self._costs:
-            self._costs[m, k] = _cost(self.bundle, m, float(self.frequencies[k]))
-        return self._costs[m, k]
+        if (m, family, k) not in self._costs:
+            self._costs[m, family, k] = min(
+                _cost(self.bundle, m, float(self.frequencies[k]), decay) for decay in DECAYS[family]
+            )
+        return self._costs[m, family, k]
+
+
+def _best(gains: np.ndarray) -> list[tuple[int, int]]:
+    """(family, place) of the frequencies that gain most: of each family the highest peaks, each with its neighbours."""
+    found = []
+    for family, own in enumerate(gains):
+        edge = [-np.inf]
+        peaks = np.flatnonzero(own >= np.fmax(np.concatenate([edge, own[:-1]]), np.concatenate([own[1:], edge])))
+        highest = peaks[np.argsort(own[peaks])[::-1]][:TRIED]
+        tried = np.unique(np.clip(np.add.outer(highest, [-1, 0, 1]), 0, len(own) - 1))
+        found += [(family, int(k)) for k in tried]
+    return found
 
 
 def _waves(x: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
@@ -80,22 +97,30 @@ def _remembered(x: bytes, frequencies: bytes) -> tuple[np.ndarray, np.ndarray]:
 def _gains(bundle: Bundle, m: int, frequencies: np.ndarray) -> np.ndarray:
     curve, search, weight = bundle.curves[m], bundle.searches[m], bundle.weights[m]
     waves, products = _remembered(curve.x.tobytes(), frequencies.tobytes())
-    products = products @ weight**2
-    least = 1e-6 * products[0, 0] * products[1, 1]  # of the determinant: a wave that the null can draw gains nothing
-    gains = np.zeros(len(frequencies))
+    gains = np.zeros((len(DECAYS), len(frequencies)))
     for null in search.best(weight[:, None], keep=4):
         q = np.linalg.qr(np.column_stack([weight, search.rows[list(null.columns)].T]))[0]
         rest = search.y - q @ (q.T @ search.y)
-        along = waves @ (q * weight[:, None])
-        (cc, cs), (_, ss) = products - np.einsum("afk,bfk->abf", along, along)
-        gc, gs = waves @ (rest * weight)
-        gains = np.maximum(gains, (gc**2 * ss - 2 * gc * gs * cs + gs**2 * cc) / np.maximum(cc * ss - cs**2, least))
+        for family, decays in enumerate(DECAYS):
+            envelope = weight * _decaying(curve.x, decays[0])
+            own = products @ envelope**2
+            least = 1e-6 * own[0, 0] * own[1, 1]  # of the determinant: a wave that the null can draw gains nothing
+            along = waves @ (q * envelope[:, None])
+            (cc, cs), (_, ss) = own - np.einsum("afk,bfk->abf", along, along)
+            gc, gs = waves @ (rest * envelope)
+            gain = (gc**2 * ss - 2 * gc * gs * cs + gs**2 * cc) / np.maximum(cc * ss - cs**2, least)
+            gains[family] = np.maximum(gains[family], gain)
     return gains
 
 
-def _cost(bundle: Bundle, m: int, frequency: float) -> float:
+def _cost(bundle: Bundle, m: int, frequency: float, decay: float) -> float:
     x, weight = bundle.curves[m].x, bundle.weights[m]
+    envelope = weight * _decaying(x, decay)
     cosine, sine = _waves(x, np.array([frequency]))[:, 0]
-    fixed = np.stack([weight, cosine * weight, sine * weight], axis=1)
+    fixed = np.stack([weight, cosine * envelope, sine * envelope], axis=1)
     null = bundle.searches[m].best(fixed, keep=1)[0]
-    return null.rss + (null_price(null.columns) + 2) * bundle.price(m)
+    return null.rss + (null_price(null.columns) + (3 if decay else 2)) * bundle.price(m)
+
+
+def _decaying(x: np.ndarray, power: float) -> np.ndarray:
+    return 10 ** (-power * (x - x[0]))

@@ -14,8 +14,8 @@ BACKGROUNDS = {
 }
 
 
-def sigmoid(midpoint: float, width: float) -> np.ndarray:
-    return 1 / (1 + np.exp(-2 * np.log(9) * (X - np.log10(midpoint)) / width))
+def sigmoid(midpoint: float, width: float, steps: np.ndarray = STEPS) -> np.ndarray:
+    return 1 / (1 + np.exp(-2 * np.log(9) * (np.log10(steps) - np.log10(midpoint)) / width))
 
 
 def ramp(midpoint: float, width: float) -> np.ndarray:

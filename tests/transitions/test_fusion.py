@@ -313,6 +313,43 @@ def test_coins_counts_and_rounded_curves_alarm_at_most_once_in_thirty_runs():
     assert alarms <= 2
 
 
+def test_a_jump_is_between_its_two_checkpoints_however_few_lie_beside_it():
+    """Of ten runs with 3 checkpoints on one side; before, half were dated one gap off."""
+    steps = 100.0 * np.arange(1, 41)
+    for before in (3, 37):
+        for seed in range(10):
+            y = (np.arange(40) >= before) + 0.02 * np.random.default_rng(seed).normal(size=40)
+            (one,) = find_transitions(run(steps, test_accuracy=y))
+            assert steps[before - 1] <= one.midpoint <= steps[before]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", [0.0, 0.003, 0.03])
+def test_a_rise_against_a_falling_trend_is_found_however_quiet_the_curve(noise):
+    """Of 30 runs; two may be missed. Measured: 0 or 1 missed (before: 3 and 4 where there is little noise)."""
+    found = 0
+    for seed in range(30):
+        random = np.random.default_rng([seed, 77])
+        centre, width, tau = random.uniform(1.5, 4), random.uniform(0.2, 0.6), 10 ** random.uniform(0, 3)
+        steps = np.unique(np.geomspace(1, 1e5, 187).round())[-150:]
+        y = (1 + steps / tau) ** -0.4 + sigmoid(10**centre, width, steps) + noise * random.normal(size=len(steps))
+        dates = [np.log10(one.midpoint) for one in find_transitions(run(steps, a=y), operating_point="exploratory")]
+        found += any(abs(date - centre) < width / 2 + 0.05 for date in dates)
+    assert found >= 28
+
+
+@pytest.mark.slow
+def test_a_wiggle_that_decays_with_its_power_law_is_an_oscillation():
+    """16 runs, at most 1 alarm. Measured: 0 (before: 3)."""
+    alarms = 0
+    for seed in range(16):
+        random = np.random.default_rng([seed, 6])
+        period, phase = random.uniform(0.4, 0.8), random.uniform(0, 2 * np.pi)
+        wave = 1 + random.choice([0.1, 0.2]) * np.cos(2 * np.pi * np.log10(STEPS) / period + phase)
+        alarms += len(find_transitions(run(a=STEPS**-0.3 * wave + 0.003 * random.normal(size=len(STEPS)))))
+    assert alarms <= 1
+
+
 # Invariance
 
 
