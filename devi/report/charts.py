@@ -119,7 +119,7 @@ def x_axis(axis: StepAxis, field: str = "x:Q") -> alt.X:
     if axis.scale == "linear":
         scale, marks = (
             alt.Scale(domain=[axis.low, axis.high], nice=False),
-            alt.Axis(format=",", title=TITLE, grid=False),
+            alt.Axis(format=",d", tickMinStep=1, title=TITLE, grid=False),  # there is no step 2.5
         )
     else:
         scale = alt.Scale(type="log", domain=[axis.low, axis.high], nice=False)

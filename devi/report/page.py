@@ -66,12 +66,13 @@ def page(analysis: Analysis, pictures: Mapping[str, bytes] | None = None, *, fig
     if pictures is None:
         pictures = drawn(analysis, None, lambda share: None)
     trajectories, transitions = analysis.trajectories, records(analysis.transitions)
+    left_out = skipped(analysis.skipped)
     charts = _charts(trajectories, transitions)
     everything = [chart for group in charts.values() for chart in group]
     return environment().get_template("page.html.j2").render(
         run=plain(analysis.run),
         notices=[str(notice) for notice in analysis.notices],
-        headline=headline(trajectories, transitions),
+        headline=headline(trajectories, transitions, left_out),
         sentences=[sentence(trajectories, one) for one in transitions],
         llc_sentence=llc_sentence(trajectories),
         transitions=[
@@ -92,7 +93,7 @@ def page(analysis: Analysis, pictures: Mapping[str, bytes] | None = None, *, fig
         scalars=_last_values(trajectories),
         flags=flag_counts(trajectories, analysis.flag_meanings),
         stages=records(analysis.stages),
-        skipped=_by_reason(skipped(analysis.skipped)),
+        skipped=_by_reason(left_out),
         not_drawn=not_drawn(trajectories),
         settings=[(name, flat(value)) for name, value in plain(_with_cost(analysis)).items()],
         seconds={name: f"{value:,.1f}" for name, value in analysis.seconds.items()},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import xarray as xr
 
 from devi.report.panels import information_of, is_unhealthy, units_of
 from devi.report.quantity import Reading, column, is_count, quantity, readings
+from devi.transitions.curves import FEWEST, is_too_few
 from devi.transitions.ranks import is_context, told
 
 DATED = re.compile(r"(between steps|at step) [\d.,e+-]+ ")  # a description that says when
@@ -126,8 +128,10 @@ def sentence(trajectories: xr.Dataset, transition: dict[str, Any]) -> str:
     return text[0].upper() + text[1:]
 
 
-def headline(trajectories: xr.Dataset, transitions: list[dict[str, Any]]) -> str:
-    """How much was found, and where was looked."""
+def headline(
+    trajectories: xr.Dataset, transitions: list[dict[str, Any]], left_out: Sequence[dict[str, str]] = ()
+) -> str:
+    """How much was found, and where was looked. left_out: the metrics that were not searched, with the reasons."""
     steps = trajectories["step"].values
     if not len(steps):
         return "The run has no readable checkpoint, so there is nothing to say about its structure."
@@ -137,10 +141,25 @@ def headline(trajectories: xr.Dataset, transitions: list[dict[str, Any]]) -> str
             " but a transition needs checkpoints before and after it."
         )
     looked = f"{len(steps)} checkpoints from step {step_text(steps[0])} to {step_text(steps[-1])}"
+    if not transitions and _searched_nothing(trajectories, left_out):
+        few = any(is_too_few(entry["reason"]) for entry in left_out)
+        why = (
+            f"a curve needs at least {FEWEST} with a finite value after step 0"
+            if few
+            else "every curve was left out of the search"
+        )
+        return f"No transition could be looked for in {looked}: {why}."
     if not transitions:
         return f"No transition was found in {looked}: every curve is explained by slow change and noise."
     count = "One transition was" if len(transitions) == 1 else f"{len(transitions)} transitions were"
     return f"{count} found in {looked}."
+
+
+def _searched_nothing(trajectories: xr.Dataset, left_out: Sequence[dict[str, str]]) -> bool:
+    """Whether every curve was left out of the search."""
+    names = {str(name) for name in trajectories.data_vars}
+    errors = {name for name in names if name.endswith("_se") and name[:-3] in names}
+    return bool(left_out) and names - errors <= {entry["metric"] for entry in left_out}
 
 
 def llc_sentence(trajectories: xr.Dataset) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from devi.report.document import records
+from devi.report.document import records, skipped
 from devi.report.quantity import readings
 from devi.report.sentences import (
     gradients_taken,
@@ -17,7 +17,7 @@ from devi.report.sentences import (
     step_text,
     value_text,
 )
-from devi.transitions.fusion import find_transitions
+from devi.transitions.fusion import detect, find_transitions
 from tests.transitions.planted import run, sigmoid
 
 
@@ -187,6 +187,19 @@ def test_headline_counts_what_was_found_and_where(trajectories, transition):
         "The run has one checkpoint, at step 50: its values are below, but a transition needs checkpoints before and"
         " after it."
     )
+
+
+def test_a_run_in_which_nothing_could_be_searched_does_not_say_that_noise_explains_it():
+    """Two checkpoints; the LLC's error is no curve of its own."""
+    data = xr.Dataset({name: ("step", np.ones(2)) for name in ("a", "llc", "llc_se")}, coords={"step": [0, 60]})
+    left_out = skipped(detect(data).skipped)
+    assert headline(data, [], left_out) == (
+        "No transition could be looked for in 2 checkpoints from step 0 to 60: a curve needs at least 10 with a finite"
+        " value after step 0."
+    )
+    assert "explained by slow change" in headline(data.assign(b=("step", np.ones(2))), [], left_out)
+    constant = [{"metric": name, "reason": "constant"} for name in ("a", "llc")]
+    assert headline(data, [], constant).endswith("from step 0 to 60: every curve was left out of the search.")
 
 
 def test_llc_sentence_says_how_many_estimates_can_be_trusted(trajectories):
