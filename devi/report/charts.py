@@ -13,7 +13,7 @@ import altair as alt
 import numpy as np
 
 from devi.report import palette
-from devi.report.panels import LEVEL_NAMES, LEVELS, Panel, log_ticks
+from devi.report.panels import LEVEL_NAMES, LEVELS, Panel, isolated, log_ticks
 from devi.report.sentences import value_text
 from devi.report.step_axis import TITLE, StepAxis
 
@@ -54,13 +54,14 @@ def curve_chart(
     )
     y = y_axis(panel)
     x = x_axis(axis)
-    points = placed(data.chart(_rows(panel, steps)).transform_flatten(["t", "v", "l", "h", "f"]), axis)
+    rows = _rows(panel, steps)
+    points = placed(data.chart(rows).transform_flatten(["t", "v", "l", "h", "f", "o"]), axis)
     layers = [*shading(data, axis, transitions), *_levels(data, panel, rules)]
     if any(series.error is not None for series in panel.series):
         band = points.transform_filter("isValid(datum.l) && isValid(datum.h)")
         layers.append(band.mark_area(opacity=0.22).encode(x=x, y=alt.Y("l:Q"), y2="h:Q", color=colour))
-    if any(np.isfinite(series.values).sum() == 1 for series in panel.series):  # a line of one point is invisible
-        lone = points.transform_filter("datum.o")
+    if any(any(row["o"]) for row in rows):  # a line of one point is invisible
+        lone = points.transform_filter("datum.o == 1")
         layers.append(lone.mark_point(filled=True, size=40).encode(x=x, y=y, color=colour))
     layers.append(points.mark_line(strokeWidth=1.6, clip=True).encode(x=x, y=y, color=colour, strokeDash=dash))
     if any(series.flagged is not None and series.flagged.any() for series in panel.series):
@@ -198,18 +199,20 @@ def _rows(panel: Panel, steps: np.ndarray) -> list[Spec]:
         rows.append(
             {
                 "s": series.label,
-                "o": bool(np.isfinite(series.values).sum() == 1),
                 "t": [float(step) for step in steps],
                 "v": [number(value) for value in values],
                 "l": [number(value) for value in values - error],
                 "h": [number(value) for value in values + error],
                 "f": [int(flag) for flag in flagged],
+                "o": [int(alone) for alone in isolated(values)],
             }
         )
         if series.error is None:
             rows[-1] |= {"l": [], "h": []}
         if not flagged.any():
             rows[-1]["f"] = []
+        if not any(rows[-1]["o"]):
+            rows[-1]["o"] = []
     return rows
 
 

@@ -98,6 +98,12 @@ class Panel:
         return bool(values.min() > 0 and values.max() > LOG_RATIO * values.min())
 
 
+def isolated(values: np.ndarray) -> np.ndarray:
+    """Which values (step,) have none beside them, so that no line would show them, (step,) bool."""
+    there = np.pad(np.isfinite(values), 1)
+    return there[1:-1] & ~there[:-2] & ~there[2:]
+
+
 def log_ticks(low: float, high: float, limit: int = 6) -> list[float]:
     """Ticks of a log axis: powers of 10, every second or third where there are many; 1, 2, 5 where there are few."""
     first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)

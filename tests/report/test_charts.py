@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import json
+
 import altair as alt
 import numpy as np
 import pytest
+import xarray as xr
 
-from devi.report.charts import x_axis
+from devi.report.charts import curve_chart, x_axis
 from devi.report.document import records
 from devi.report.page import _charts
+from devi.report.panels import panels
 from devi.report.step_axis import StepAxis
 
 
@@ -21,3 +25,13 @@ def test_every_chart_of_the_page_is_valid_vega_lite(kind, request, transition):
 def test_ticks_of_a_linear_step_axis_are_whole_steps():
     marks = x_axis(StepAxis.of(np.array([0, 1, 2, 3]))).to_dict()["axis"]
     assert (marks["tickMinStep"], marks["format"]) == (1, ",d")
+
+
+def test_a_value_between_two_gaps_is_marked_by_a_point():
+    values = np.array([1.0, 2.0, np.nan, 3.0, np.nan])
+    (panel,) = panels(xr.Dataset({"mine": ("step", values)}, coords={"step": np.arange(5)}))
+    spec = curve_chart(panel, StepAxis.of(np.arange(5)), np.arange(5), [])
+    assert next(iter(spec["datasets"].values()))[0]["o"] == [0, 0, 0, 1, 0]
+    assert any({"filter": "datum.o == 1"} in layer.get("transform", []) for layer in spec["layer"])
+    (whole,) = panels(xr.Dataset({"mine": ("step", np.ones(5))}, coords={"step": np.arange(5)}))
+    assert "datum.o" not in json.dumps(curve_chart(whole, StepAxis.of(np.arange(5)), np.arange(5), []))

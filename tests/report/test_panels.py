@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from devi.report.panels import log_ticks, most_varying, not_drawn, panels
+from devi.report.panels import isolated, log_ticks, most_varying, not_drawn, panels
 
 
 def of(**variables) -> xr.Dataset:
@@ -43,6 +43,13 @@ def test_only_the_columns_that_vary_most_are_drawn_and_the_panel_says_so():
     values[1] = np.arange(30)
     assert most_varying(values, 2) == [28, 29]
     assert panels(of(wide=(("step", "unit"), values)))[0].note == "the 20 of 30 that vary most"
+
+
+def test_a_value_between_two_gaps_is_isolated():
+    gap = np.nan
+    assert isolated(np.array([1.0, gap, 2.0, gap, 3.0, 4.0, gap, np.inf])).tolist() == [1, 0, 1, 0, 0, 0, 0, 0]
+    assert isolated(np.array([1.0])).tolist() == [True]
+    assert isolated(np.array([])).tolist() == []
 
 
 def test_what_no_chart_shows_is_named_with_the_reason():
