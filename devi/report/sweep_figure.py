@@ -92,12 +92,13 @@ def _curve(
     known = inside & ~sound & np.isfinite(error)
     axes.errorbar(x[known], llc[known], error[known], fmt="none", **bars)
     failing: dict[str, Any] = {"ls": "", "mec": look.colour, "mew": 0.9}
-    cross, arrow = {"marker": FAILING, "ms": 5.5, "mfc": "white"}, {"ms": 8, "mfc": look.colour}
+    cross: dict[str, Any] = {**failing, "marker": FAILING, "ms": 5.5, "mfc": "white"}
+    arrow: dict[str, Any] = {**failing, "ms": 8, "mfc": look.colour}
     for place in np.flatnonzero(~sound):
         if inside[place]:
-            axes.plot(x[place], llc[place], **failing, **cross)
+            axes.plot(x[place], llc[place], **cross)
             continue
-        edge: dict[str, Any] = {"transform": axes.get_xaxis_transform(), **failing}
+        edge: dict[str, Any] = {"transform": axes.get_xaxis_transform()}
         if np.isfinite(llc[place]):
             above = int(llc[place] > limits[0])
             axes.plot(x[place], (0.05, 0.95)[above], marker=ARROWS[above], **edge, **arrow)
