@@ -21,7 +21,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullForm
 from devi.errors import DeviError, shown
 from devi.report import palette
 from devi.report.document import records
-from devi.report.panels import Panel, isolated
+from devi.report.panels import Panel
+from devi.report.selection import isolated
 from devi.report.step_axis import TITLE, StepAxis
 
 COLUMN, PAGE = 3.5, 7.2  # inches: one column and the full width of a two-column paper, printed at 100%

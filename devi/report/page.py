@@ -20,7 +20,7 @@ from devi.report.figures import available
 from devi.report.geometry_charts import columns_chart, spectrum_bars, spectrum_map
 from devi.report.health_figure import diagnostics, trace_steps
 from devi.report.panels import Panel, not_drawn, panels
-from devi.report.quantity import entry_name, is_count
+from devi.report.quantity import entry_name, is_count, moved_columns
 from devi.report.sentences import (
     flag_words,
     gradients_taken,
@@ -194,7 +194,7 @@ def _charts(trajectories: xr.Dataset, transitions: list[dict[str, Any]]) -> dict
         spec = curve_chart(panel, axis, steps, transitions, **settings)
         groups[group].append(Chart(name, panel.title, spec, panel.note, tuple(readings(panel))))
 
-    for panel in panels(trajectories):
+    for panel in panels(trajectories, moved_columns(trajectories, transitions)):
         minor = not panel.is_known and trajectories[panel.series[0].name].attrs.get("detect", 1) == 0
         add("fourier" if panel.series[0].name in FOURIER else "more" if minor else "curves", panel)
     columns = columns_chart(trajectories)
