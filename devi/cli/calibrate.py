@@ -213,7 +213,7 @@ def rows_of(swept: xr.Dataset) -> list[dict[str, Any]]:
 
 
 def _by_step(shares: dict[str, float]) -> str:
-    return ", ".join(f"{share:+.1%} at step {step}" for step, share in shares.items())
+    return ", ".join(f"{share:+.1%} at step {step}" for step, share in shares.items()).replace("-", "−")
 
 
 def _number(value: float) -> str:

@@ -15,6 +15,7 @@ from devi.report.panels import information_of, is_unhealthy, units_of
 from devi.report.quantity import Reading, column, is_count, quantity, readings
 from devi.transitions.curves import FEWEST, is_too_few
 from devi.transitions.ranks import is_context, told
+from devi.transitions.words import with_minus
 
 DATED = re.compile(r"(between steps|at step) [\d.,e+-]+ ")  # a description that says when
 OF_TYPE = {
@@ -35,8 +36,7 @@ def step_text(step: float) -> str:
 
 def value_text(value: float, error: float = math.nan, *, decimals: int | None = None) -> str:
     """A value for a reader, with a true minus sign; see `_rounded`."""
-    text = _rounded(value, error, decimals)
-    return "−" + text[1:] if text.startswith("-") else text
+    return with_minus(_rounded(value, error, decimals))
 
 
 def _rounded(value: float, error: float, decimals: int | None) -> str:
