@@ -56,6 +56,11 @@ class Chart(NamedTuple):
     note: str = ""
     readings: tuple[str, ...] = ()  # what is written above it, one text a checkpoint
 
+    @property
+    def name(self) -> str:
+        """What a screen reader calls it."""
+        return self.title if self.id.startswith(("geometry", "trace")) else f"{self.title} over training steps"
+
 
 def page(analysis: Analysis, pictures: Mapping[str, bytes] | None = None, *, figures: bool = True) -> str:
     """The whole page as text.
@@ -84,7 +89,7 @@ def page(analysis: Analysis, pictures: Mapping[str, bytes] | None = None, *, fig
         charts=charts,
         steps=trajectories["step"].values.tolist(),
         axis_note=StepAxis.of(trajectories["step"].values).note,
-        specs=for_script({chart.id: chart.spec for chart in everything}),
+        specs=for_script({chart.id: {"description": chart.name, **chart.spec} for chart in everything}),
         readings=for_script({chart.id: chart.readings for chart in everything if chart.readings}),
         step_list=for_script(trajectories["step"].values.tolist()),
         vega=vega() if everything else Markup(""),

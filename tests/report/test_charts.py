@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from devi.report.charts import curve_chart, x_axis
+from devi.report.charts import curve_chart, x_axis, y_axis
 from devi.report.document import records
 from devi.report.page import _charts
 from devi.report.panels import panels
@@ -35,3 +35,10 @@ def test_a_value_between_two_gaps_is_marked_by_a_point():
     assert any({"filter": "datum.o == 1"} in layer.get("transform", []) for layer in spec["layer"])
     (whole,) = panels(xr.Dataset({"mine": ("step", np.ones(5))}, coords={"step": np.arange(5)}))
     assert "datum.o" not in json.dumps(curve_chart(whole, StepAxis.of(np.arange(5)), np.arange(5), []))
+
+
+def test_a_y_axis_has_the_name_of_its_quantity_or_its_unit():
+    curves = ("layer_ticket_overlap_previous", "1"), ("a_long_name_of_something_or_other", "nats")
+    data = xr.Dataset({name: ("step", np.ones(2), {"units": units}) for name, units in curves}, coords={"step": [1, 2]})
+    titles = [y_axis(panel).to_dict()["axis"]["title"] for panel in panels(data)]
+    assert titles == ["layer ticket overlap previous", "nats"]
