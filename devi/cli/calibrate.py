@@ -22,9 +22,9 @@ WIDTH = 80
 OPTIONS = ("chains", "draws", "burn_in", "step_size", "n_beta", "localization", "batch_size")
 ORDER = ("n_beta", "step_size", "localization", "batch_size", "chains", "burn_in", "draws")
 COLUMNS = {  # of what was tried -> its heading
-    "n_beta": "nβ", "step_size": "step size", "localization": "γ", "acceptance": "acceptance", "virial": "virial",
-    "virial_excess": "V − 1", "step_bias_share": "step share", "escaped": "escaped", "estimate_at_last": "λ̂ at last",
-    "error_at_last": "error", "passes": "passes",
+    "n_beta": "nβ", "step_size": "step size", "localization": "γ", "acceptance": "acceptance",
+    "virial": "virial, measured", "virial_excess": "heat of the step", "step_bias_share": "step's share of λ̂",
+    "escaped": "escaped", "estimate_at_last": "λ̂ at last", "error_at_last": "error", "passes": "passes",
 }  # fmt: skip
 MOST_TRIED = 20  # rows: a screen holds them
 
@@ -156,7 +156,19 @@ def tried(settings: Settings, most: int | None) -> list[str]:
         lines.append(f"  and {len(settings.tried) - len(rows)} more. All of them: --all")
     # Which rung or step passes is decided by the worst checkpoint, but for hmc and mala the columns are means.
     of = "the mean" if "acceptance" in names else "the worst"
-    return [f"tried, {of} of the checkpoints each:", *lines]
+    return [f"tried, {of} of the checkpoints each:", *lines, *(_notes(settings) if "virial_excess" in names else [])]
+
+
+def _notes(settings: Settings) -> list[str]:
+    """What the columns of sgld and psgld say: two of them are about the virial, and γ is not the one chosen."""
+    note = (
+        "heat of the step: (ε/4)·E‖∇U‖²/d, what the virial V of a chain in its stationary state is above 1; it decides,"
+        " for the virial measured in so short a pilot is noisy and counts what has not come to rest. Step's share of λ̂:"
+        " of the estimate, what the finite step adds; it is taken off."
+    )
+    if len({row["localization"] for row in settings.tried}) > 1:
+        note += " γ: a pilot is short and has one of its own, 1.5 / (step size × its burn-in); the chosen one is above."
+    return textwrap.wrap(note, WIDTH, initial_indent="  ", subsequent_indent="  ")
 
 
 def flatness(swept: xr.Dataset) -> list[str]:
@@ -201,7 +213,7 @@ def rows_of(swept: xr.Dataset) -> list[dict[str, Any]]:
 
 
 def _by_step(shares: dict[str, float]) -> str:
-    return ", ".join(f"{share:+.1%} at step {step}" for step, share in shares.items())
+    return ", ".join(f"{share:+.1%} at step {step}" for step, share in shares.items()).replace("-", "−")
 
 
 def _number(value: float) -> str:

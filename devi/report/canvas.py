@@ -22,6 +22,7 @@ from devi.errors import DeviError, shown
 from devi.report import palette
 from devi.report.document import records
 from devi.report.panels import Panel
+from devi.report.selection import isolated
 from devi.report.step_axis import TITLE, StepAxis
 
 COLUMN, PAGE = 3.5, 7.2  # inches: one column and the full width of a two-column paper, printed at 100%
@@ -202,8 +203,8 @@ def curves(axes: Axes, axis: StepAxis, steps: np.ndarray, panel: Panel, *, legen
     several = len(panel.series) > 1
     for index, series in enumerate(panel.series):
         look = palette.line(index)
-        alone = len(steps) == 1 or np.isfinite(series.values).sum() == 1
-        marker: dict[str, Any] = {"marker": palette.style(index).marker, "ms": 4} if alone else {}
+        alone = np.flatnonzero(isolated(series.values)).tolist()  # no line shows them
+        marker: dict[str, Any] = {"marker": palette.style(index).marker, "ms": 4, "markevery": alone} if alone else {}
         axes.plot(x, series.values, label=literal(series.label), **look, **marker)
         if series.error is not None and np.isfinite(series.error).any():
             low, high = series.values - BAND * series.error, series.values + BAND * series.error

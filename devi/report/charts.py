@@ -14,11 +14,13 @@ import numpy as np
 
 from devi.report import palette
 from devi.report.panels import LEVEL_NAMES, LEVELS, Panel, log_ticks
+from devi.report.selection import isolated
 from devi.report.sentences import value_text
 from devi.report.step_axis import TITLE, StepAxis
 
 HEIGHT = 170
 EXTENT = 68  # pixels that the labels of a height may take, the same in all charts: '-0.001062' and '-1.062e-5' fit
+TITLE_LETTERS = 30  # of a y axis: as many as a chart is high
 ROW = 520  # pixels that a row of a legend may take: two charts stand side by side
 DIGITS = 5  # significant digits that are written into the page
 READINGS_LIMIT = 8  # curves whose values are written out above a chart
@@ -54,13 +56,14 @@ def curve_chart(
     )
     y = y_axis(panel)
     x = x_axis(axis)
-    points = placed(data.chart(_rows(panel, steps)).transform_flatten(["t", "v", "l", "h", "f"]), axis)
+    rows = _rows(panel, steps)
+    points = placed(data.chart(rows).transform_flatten(["t", "v", "l", "h", "f", "o"]), axis)
     layers = [*shading(data, axis, transitions), *_levels(data, panel, rules)]
     if any(series.error is not None for series in panel.series):
         band = points.transform_filter("isValid(datum.l) && isValid(datum.h)")
         layers.append(band.mark_area(opacity=0.22).encode(x=x, y=alt.Y("l:Q"), y2="h:Q", color=colour))
-    if any(np.isfinite(series.values).sum() == 1 for series in panel.series):  # a line of one point is invisible
-        lone = points.transform_filter("datum.o")
+    if any(any(row["o"]) for row in rows):  # a line of one point is invisible
+        lone = points.transform_filter("datum.o == 1")
         layers.append(lone.mark_point(filled=True, size=40).encode(x=x, y=y, color=colour))
     layers.append(points.mark_line(strokeWidth=1.6, clip=True).encode(x=x, y=y, color=colour, strokeDash=dash))
     if any(series.flagged is not None and series.flagged.any() for series in panel.series):
@@ -117,10 +120,8 @@ def placed(chart: alt.Chart, axis: StepAxis) -> alt.Chart:
 
 def x_axis(axis: StepAxis, field: str = "x:Q") -> alt.X:
     if axis.scale == "linear":
-        scale, marks = (
-            alt.Scale(domain=[axis.low, axis.high], nice=False),
-            alt.Axis(format=",", title=TITLE, grid=False),
-        )
+        scale = alt.Scale(domain=[axis.low, axis.high], nice=False)
+        marks = alt.Axis(format=",d", tickMinStep=1, title=TITLE, grid=False)  # there is no step 2.5
     else:
         scale = alt.Scale(type="log", domain=[axis.low, axis.high], nice=False)
         zero = axis.zero or 0.0
@@ -137,8 +138,9 @@ def y_axis(panel: Panel) -> alt.Y:
     if panel.is_log:
         scale = alt.Scale(type="log", nice=False, padding=6)
         ticks = {"values": log_ticks(values.min(), values.max())}
-    # The heading names the quantity; a title on two lines would push this chart out of line with the others.
-    title = panel.label if len(panel.label) <= 28 else panel.units if panel.has_units else ""
+    # The heading names the quantity; a title on two lines would push this chart out of line with the others. Of a long
+    # name without a unit the renderer shows the beginning.
+    title = panel.label if len(panel.label) <= TITLE_LETTERS or not panel.has_units else panel.units
     marks = alt.Axis(
         title=title, labelExpr=NUMBER, titleLimit=HEIGHT + 20, gridOpacity=0.5, minExtent=EXTENT,
         maxExtent=EXTENT, **ticks,
@@ -198,18 +200,17 @@ def _rows(panel: Panel, steps: np.ndarray) -> list[Spec]:
         rows.append(
             {
                 "s": series.label,
-                "o": bool(np.isfinite(series.values).sum() == 1),
                 "t": [float(step) for step in steps],
                 "v": [number(value) for value in values],
                 "l": [number(value) for value in values - error],
                 "h": [number(value) for value in values + error],
                 "f": [int(flag) for flag in flagged],
+                "o": [int(alone) for alone in isolated(values)],
             }
         )
         if series.error is None:
             rows[-1] |= {"l": [], "h": []}
-        if not flagged.any():
-            rows[-1]["f"] = []
+        rows[-1] |= {key: [] for key in ("f", "o") if not any(rows[-1][key])}
     return rows
 
 

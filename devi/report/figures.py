@@ -15,10 +15,12 @@ from matplotlib.figure import Figure
 
 from devi.errors import DeviError
 from devi.report.canvas import COLUMN, curves, new_figure, shade, step_axis, styled
+from devi.report.document import records
 from devi.report.fourier_figure import fourier
 from devi.report.geometry_figure import feature_geometry
 from devi.report.health_figure import health
 from devi.report.panels import OVERVIEW, Panel, panels
+from devi.report.quantity import moved_columns
 from devi.report.step_axis import StepAxis
 
 MOST_PANELS = 12  # of the figure of everything: a page holds them
@@ -40,8 +42,9 @@ def overview(trajectories: xr.Dataset, transitions: Iterable[Any] = ()) -> Figur
 @styled
 def everything(trajectories: xr.Dataset, transitions: Iterable[Any] = ()) -> Figure:
     """Every curve there is, MOST_PANELS panels at most, one above the other on one step axis."""
-    chosen = panels(trajectories)[:MOST_PANELS]
-    return _stacked(trajectories, transitions, _needed(chosen, "everything", "train_loss"), height=1.2)
+    found = records(transitions)
+    chosen = panels(trajectories, moved_columns(trajectories, found))[:MOST_PANELS]
+    return _stacked(trajectories, found, _needed(chosen, "everything", "train_loss"), height=1.2)
 
 
 @styled

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from devi.report.document import records
+from devi.report.document import records, skipped
 from devi.report.page import environment
 from devi.report.sentences import headline, sentence
 
@@ -29,7 +29,7 @@ def _entry(analysis: Analysis, place: Path, directory: Path) -> dict[str, Any]:
         "name": analysis.run.get("name", place.name),
         "task": analysis.run.get("task", ""),
         "seed": analysis.run.get("seed"),
-        "headline": headline(analysis.trajectories, found),
+        "headline": headline(analysis.trajectories, found, skipped(analysis.skipped)),
         "sentences": [sentence(analysis.trajectories, one) for one in found],
         "notices": [str(notice) for notice in analysis.notices],
         "link": quote(relative),

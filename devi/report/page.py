@@ -20,7 +20,7 @@ from devi.report.figures import available
 from devi.report.geometry_charts import columns_chart, spectrum_bars, spectrum_map
 from devi.report.health_figure import diagnostics, trace_steps
 from devi.report.panels import Panel, not_drawn, panels
-from devi.report.quantity import entry_name, is_count
+from devi.report.quantity import entry_name, is_count, moved_columns
 from devi.report.sentences import (
     flag_words,
     gradients_taken,
@@ -56,6 +56,11 @@ class Chart(NamedTuple):
     note: str = ""
     readings: tuple[str, ...] = ()  # what is written above it, one text a checkpoint
 
+    @property
+    def name(self) -> str:
+        """What a screen reader calls it."""
+        return self.title if self.id.startswith(("geometry", "trace")) else f"{self.title} over training steps"
+
 
 def page(analysis: Analysis, pictures: Mapping[str, bytes] | None = None, *, figures: bool = True) -> str:
     """The whole page as text.
@@ -66,12 +71,13 @@ def page(analysis: Analysis, pictures: Mapping[str, bytes] | None = None, *, fig
     if pictures is None:
         pictures = drawn(analysis, None, lambda share: None)
     trajectories, transitions = analysis.trajectories, records(analysis.transitions)
+    left_out = skipped(analysis.skipped)
     charts = _charts(trajectories, transitions)
     everything = [chart for group in charts.values() for chart in group]
     return environment().get_template("page.html.j2").render(
         run=plain(analysis.run),
         notices=[str(notice) for notice in analysis.notices],
-        headline=headline(trajectories, transitions),
+        headline=headline(trajectories, transitions, left_out),
         sentences=[sentence(trajectories, one) for one in transitions],
         llc_sentence=llc_sentence(trajectories),
         transitions=[
@@ -83,7 +89,7 @@ def page(analysis: Analysis, pictures: Mapping[str, bytes] | None = None, *, fig
         charts=charts,
         steps=trajectories["step"].values.tolist(),
         axis_note=StepAxis.of(trajectories["step"].values).note,
-        specs=for_script({chart.id: chart.spec for chart in everything}),
+        specs=for_script({chart.id: {"description": chart.name, **chart.spec} for chart in everything}),
         readings=for_script({chart.id: chart.readings for chart in everything if chart.readings}),
         step_list=for_script(trajectories["step"].values.tolist()),
         vega=vega() if everything else Markup(""),
@@ -92,7 +98,7 @@ def page(analysis: Analysis, pictures: Mapping[str, bytes] | None = None, *, fig
         scalars=_last_values(trajectories),
         flags=flag_counts(trajectories, analysis.flag_meanings),
         stages=records(analysis.stages),
-        skipped=_by_reason(skipped(analysis.skipped)),
+        skipped=_by_reason(left_out),
         not_drawn=not_drawn(trajectories),
         settings=[(name, flat(value)) for name, value in plain(_with_cost(analysis)).items()],
         seconds={name: f"{value:,.1f}" for name, value in analysis.seconds.items()},
@@ -193,7 +199,7 @@ def _charts(trajectories: xr.Dataset, transitions: list[dict[str, Any]]) -> dict
         spec = curve_chart(panel, axis, steps, transitions, **settings)
         groups[group].append(Chart(name, panel.title, spec, panel.note, tuple(readings(panel))))
 
-    for panel in panels(trajectories):
+    for panel in panels(trajectories, moved_columns(trajectories, transitions)):
         minor = not panel.is_known and trajectories[panel.series[0].name].attrs.get("detect", 1) == 0
         add("fourier" if panel.series[0].name in FOURIER else "more" if minor else "curves", panel)
     columns = columns_chart(trajectories)

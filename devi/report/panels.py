@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
+
+from devi.report.selection import most_varying
 
 SERIES_LIMIT = 20  # curves in a panel; the ones that vary most are kept, and the title says so
 LOG_RATIO = 30.0  # a positive quantity that spans more than this is drawn on a log axis
@@ -125,8 +128,12 @@ def is_drawable(variable: xr.DataArray) -> bool:
     return variable.dims[:1] == ("step",) and variable.ndim <= 2 and variable.dtype.kind in "biuf"
 
 
-def panels(trajectories: xr.Dataset) -> list[Panel]:
-    """Every panel that the result has curves for: the known groups first, then everything else by itself."""
+def panels(trajectories: xr.Dataset, moved: Mapping[str, Collection[int]] | None = None) -> list[Panel]:
+    """Every panel that the result has curves for: the known groups first, then everything else by itself.
+
+    moved  metric -> columns that a transition moved (quantity.moved_columns): where not all can be drawn, these first
+    """
+    moved = moved or {}
     result, used = [], set(ELSEWHERE)
     for title, names in TOGETHER:
         present = [name for name in names if name in trajectories and is_drawable(trajectories[name])]
@@ -136,11 +143,11 @@ def panels(trajectories: xr.Dataset) -> list[Panel]:
             by_units.setdefault(units_of(trajectories[name]), []).append(name)
         for units, group in by_units.items():
             several = len(by_units) > 1
-            result.append(_panel(trajectories, pretty(group[0]) if several else title, units, group))
+            result.append(_panel(trajectories, pretty(group[0]) if several else title, units, group, moved))
     for name in map(str, trajectories.data_vars):
         is_error = name.endswith("_se") and name[:-3] in trajectories
         if name not in used and not is_error and is_drawable(trajectories[name]):
-            result.append(_panel(trajectories, pretty(name), units_of(trajectories[name]), [name]))
+            result.append(_panel(trajectories, pretty(name), units_of(trajectories[name]), [name], moved))
     return [panel for panel in result if any(np.isfinite(series.values).any() for series in panel.series)]
 
 
@@ -160,7 +167,9 @@ def not_drawn(trajectories: xr.Dataset) -> list[str]:
     return reasons
 
 
-def _panel(trajectories: xr.Dataset, title: str, units: str, names: list[str]) -> Panel:
+def _panel(
+    trajectories: xr.Dataset, title: str, units: str, names: list[str], moved: Mapping[str, Collection[int]]
+) -> Panel:
     series: list[Series] = []
     note = legend = ""
     for name in names:
@@ -170,15 +179,20 @@ def _panel(trajectories: xr.Dataset, title: str, units: str, names: list[str]) -
             series.append(Series(name, pretty(name), values, *_uncertainty(trajectories, name)))
             continue
         legend = str(variable.dims[1])
-        kept = most_varying(values)
+        first = moved.get(name, ())
+        kept = most_varying(values, SERIES_LIMIT, first=first)
         if len(kept) == SERIES_LIMIT < values.shape[1]:
             note = f"the {len(kept)} of {values.shape[1]} that vary most"
+            if first:
+                note = f"{len(kept)} of {values.shape[1]}: those that a transition moves before those that vary most"
         labels = index_labels(variable)
         series.extend(
             Series(name, labels[column], values[:, column], *_uncertainty(trajectories, name, column))
             for column in kept
         )
-    return Panel(title, units, tuple(series), note, legend)
+    declared = str(trajectories[names[0]].attrs.get("long_name", "") or "").strip() if len(names) == 1 else ""
+    about = declared if declared.lower() not in {title.lower(), pretty(names[0]).lower()} else ""
+    return Panel(title, units, tuple(series), "; ".join(text for text in (about, note) if text), legend)
 
 
 def index_labels(variable: xr.DataArray) -> list[str]:
@@ -186,16 +200,6 @@ def index_labels(variable: xr.DataArray) -> list[str]:
     dim = variable.dims[-1]
     entries: Any = variable.coords[dim].values if dim in variable.coords else range(variable.sizes[dim])
     return [str(entry) for entry in entries]
-
-
-def most_varying(values: np.ndarray, limit: int = SERIES_LIMIT) -> list[int]:
-    """Columns of `values` (step, column) with the largest range, at most `limit`, in their own order."""
-    finite = np.where(np.isfinite(values), values, np.nan)
-    low = np.where(np.isfinite(finite), finite, np.inf).min(0)
-    high = np.where(np.isfinite(finite), finite, -np.inf).max(0)
-    span = np.where(high >= low, high - low, -1.0)
-    order = np.argsort(-span, kind="stable")[:limit]
-    return sorted(column for column in order.tolist() if span[column] >= 0)  # columns without a number are not drawn
 
 
 def is_unhealthy(flags: xr.DataArray) -> np.ndarray:

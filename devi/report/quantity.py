@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -42,6 +42,17 @@ def readings(
         sign = 1.0 if returns == "up" else -1.0
         told.insert(1, first + int(np.argmax(sign * values[known][first : last + 1])))
     return [Reading(float(steps[i]), float(values[i]), float(errors[i])) for i in known[told]]
+
+
+def moved_columns(trajectories: xr.Dataset, transitions: list[dict[str, Any]]) -> dict[str, list[int]]:
+    """Metric -> columns that support some transition."""
+    found: dict[str, list[int]] = {}
+    for entry in (entry for one in transitions for entry in one.get("support", [])):
+        variable, index = trajectories.get(entry["metric"]), entry.get("index")
+        place = None if variable is None or variable.ndim != 2 or index is None else position(variable, int(index))
+        if place is not None:
+            found.setdefault(entry["metric"], []).append(place)
+    return found
 
 
 def is_count(variable: xr.DataArray) -> bool:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from devi.report.panels import information_of, is_unhealthy, units_of
-from devi.report.quantity import Reading, is_count, quantity, readings
+from devi.report.quantity import Reading, column, is_count, quantity, readings
+from devi.transitions.curves import FEWEST, is_too_few
+from devi.transitions.ranks import is_context, told
+from devi.transitions.words import with_minus
 
-CHANGES_SHOWN = 5  # in one sentence; the table lists them all
+DATED = re.compile(r"(between steps|at step) [\d.,e+-]+ ")  # a description that says when
 OF_TYPE = {
     "step": "one level gave way to another",
     "jump": "there was a jump from one checkpoint to the next",
@@ -31,8 +36,7 @@ def step_text(step: float) -> str:
 
 def value_text(value: float, error: float = math.nan, *, decimals: int | None = None) -> str:
     """A value for a reader, with a true minus sign; see `_rounded`."""
-    text = _rounded(value, error, decimals)
-    return "−" + text[1:] if text.startswith("-") else text
+    return with_minus(_rounded(value, error, decimals))
 
 
 def _rounded(value: float, error: float, decimals: int | None) -> str:
@@ -61,40 +65,43 @@ def signed(value: float, *, decimals: int | None = None) -> str:
 
 
 def changes(trajectories: xr.Dataset, transition: dict[str, Any]) -> list[str]:
-    """'test accuracy 0.05 → 1.00', one for each quantity that moved, and the LLC whether it moved or not."""
+    """'test accuracy 0.05 → 1.00' of the quantities that a description tells too, in its order; the rest is counted.
+
+    A transition's support is in the order in which it is told (devi.transitions.telling).
+    """
     support = transition.get("support", [])
-    directions = {(entry["metric"], entry.get("index")): entry.get("direction", "") for entry in support}
-    everything = list(directions)
-    metrics = [metric for metric, _ in everything]
-    # Two columns of one metric at most: ten frequencies that move alike say no more than two.
-    varied = [pair for place, pair in enumerate(everything) if metrics[:place].count(pair[0]) < 2]
-    wanted = varied[:CHANGES_SHOWN]
-    more = len(everything) - len(wanted)
-    if "llc" in trajectories and ("llc", None) not in wanted:
-        more -= ("llc", None) in everything
-        wanted.append(("llc", None))
+    metrics = [str(entry["metric"]) for entry in support]
     texts = []
-    for metric, index in wanted:
-        direction = directions.get((metric, index), "")
+    for place in told(metrics, [_is_context(trajectories, entry) for entry in support]):
+        metric, index = metrics[place], support[place].get("index")
+        direction = support[place].get("direction", "")
         returns = direction if transition["type"] == "transient" else ""
         read = readings(trajectories, metric, index, transition["onset"], transition["end"], returns=returns)
-        if not read:
-            continue
-        if _contradicts(read, direction):
-            more += 1
+        if not read or _contradicts(read, direction):
             continue
         decimals = 2 if "accuracy" in metric else 0 if is_count(trajectories[metric]) else None
-        told = " → ".join(value_text(reading.value, reading.error, decimals=decimals) for reading in read)
+        numbers = " → ".join(value_text(reading.value, reading.error, decimals=decimals) for reading in read)
         units = units_of(trajectories[metric])
         unit = f" {units}" if units not in ("", "1") else ""
-        texts.append(f"{quantity(trajectories, metric, index)} {told}{unit}")
-    return texts + ([f"and {more} more"] if more > 0 else [])
+        texts.append(f"{quantity(trajectories, metric, index)} {numbers}{unit}")
+    more = len(support) - len(texts)
+    return texts + ([f"and {more} more"] if texts and more else [])
+
+
+def _is_context(trajectories: xr.Dataset, entry: dict[str, Any]) -> bool:
+    """Whether a curve only supports a transition (devi.transitions.ranks)."""
+    curve = column(trajectories.get(entry["metric"]), entry.get("index"))
+    if curve is None:
+        return False
+    values = curve.values.astype(float)[trajectories["step"].values > 0]
+    values = values[np.isfinite(values)]
+    return len(values) > 0 and is_context(entry["metric"], values)
 
 
 def _contradicts(read: list[Reading], direction: str) -> bool:
-    """Whether noise turns round, at these very checkpoints, what the fit over many says."""
+    """Whether noise turns round, at these very checkpoints, what the fit over many says, or leaves nothing of it."""
     difference = read[1].value - read[0].value
-    return difference < 0 if direction == "up" else difference > 0 if direction == "down" else False
+    return difference <= 0 if direction == "up" else difference >= 0 if direction == "down" else False
 
 
 def sentence(trajectories: xr.Dataset, transition: dict[str, Any]) -> str:
@@ -102,15 +109,15 @@ def sentence(trajectories: xr.Dataset, transition: dict[str, Any]) -> str:
     onset, end = step_text(transition["onset"]), step_text(transition["end"])
     between = f"between steps {onset} and {end}" if onset != end else f"at step {onset}"
     # Numbers in a description give way to ours: all are read at the same two checkpoints, with units and errors.
-    told = str(transition.get("description") or "").strip()
-    lead = told.partition(": ")[0].rstrip(".:")
+    description = str(transition.get("description") or "").strip()
+    lead = description.partition(": ")[0].rstrip(".:")
     if not lead:
         named = str(transition.get("label") or "")
         happened = OF_TYPE.get(str(transition["type"]), f"there was a change of type {transition['type']}")
         lead = f"{between} {happened}" + (f" ({named})" if named else "")
-    elif onset not in lead and end not in lead:
+    elif not DATED.match(lead):
         lead = f"{between}, {lead}"
-    own = told.partition(": ")[2].rstrip(".")
+    own = description.partition(": ")[2].rstrip(".")
     # A kink has slopes before and after; its values are nearly the same.
     numbers = own if transition["type"] == "kink" and own else ", ".join(changes(trajectories, transition)) or own
     text = lead + (f": {numbers}." if numbers else ".")
@@ -121,8 +128,10 @@ def sentence(trajectories: xr.Dataset, transition: dict[str, Any]) -> str:
     return text[0].upper() + text[1:]
 
 
-def headline(trajectories: xr.Dataset, transitions: list[dict[str, Any]]) -> str:
-    """How much was found, and where was looked."""
+def headline(
+    trajectories: xr.Dataset, transitions: list[dict[str, Any]], left_out: Sequence[dict[str, str]] = ()
+) -> str:
+    """How much was found, and where was looked. left_out: the metrics that were not searched, with the reasons."""
     steps = trajectories["step"].values
     if not len(steps):
         return "The run has no readable checkpoint, so there is nothing to say about its structure."
@@ -132,10 +141,25 @@ def headline(trajectories: xr.Dataset, transitions: list[dict[str, Any]]) -> str
             " but a transition needs checkpoints before and after it."
         )
     looked = f"{len(steps)} checkpoints from step {step_text(steps[0])} to {step_text(steps[-1])}"
+    if not transitions and _searched_nothing(trajectories, left_out):
+        few = any(is_too_few(entry["reason"]) for entry in left_out)
+        why = (
+            f"a curve needs at least {FEWEST} with a finite value after step 0"
+            if few
+            else "every curve was left out of the search"
+        )
+        return f"No transition could be looked for in {looked}: {why}."
     if not transitions:
         return f"No transition was found in {looked}: every curve is explained by slow change and noise."
     count = "One transition was" if len(transitions) == 1 else f"{len(transitions)} transitions were"
     return f"{count} found in {looked}."
+
+
+def _searched_nothing(trajectories: xr.Dataset, left_out: Sequence[dict[str, str]]) -> bool:
+    """Whether every curve was left out of the search."""
+    names = {str(name) for name in trajectories.data_vars}
+    errors = {name for name in names if name.endswith("_se") and name[:-3] in names}
+    return bool(left_out) and names - errors <= {entry["metric"] for entry in left_out}
 
 
 def llc_sentence(trajectories: xr.Dataset) -> str:

@@ -155,5 +155,5 @@ def reason(found: dict[str, float], *, tried: str = HALVED) -> str:
         return "not known: a step size of 0 tells nothing"
     if not moved:
         return f"no: {tried} the estimates of {len(found)} checkpoints stay"
-    listed = ", ".join(f"{share:+.0%} at step {step}" for step, share in moved.items())
+    listed = ", ".join(f"{share:+.0%} at step {step}" for step, share in moved.items()).replace("-", "−")
     return f"at {len(moved)} of {len(found)} checkpoints the estimate moves, or may, {tried}: {listed}"

@@ -12,7 +12,7 @@ from torch import Tensor
 from devi.sampling.pilots import PILOT_CHAINS, Pilots, Variant
 from devi.sampling.posterior import Posterior
 
-VIRIAL_TOLERANCE = 0.05
+VIRIAL_TOLERANCE = 0.05  # heat of the step, (ε/4)·E‖∇U‖²/d: what it raises V by
 STEP_BIAS_TOLERANCE = 0.1  # of the estimate; it is subtracted, exactly so where the loss is quadratic
 RELAXATION = 3.0  # e-foldings of burn-in in a flat direction: its draws start 5% short, and go on towards 0
 LEAST_LOCALIZATION = 1e-3  # of nβ: a curvature of 1 then loses 0.1% of its ½
@@ -20,7 +20,7 @@ PILOT_RELAXATION = 1.5  # fewer in a pilot, whose localization would otherwise b
 PILOT_STEPS = 120
 MOST_ROUNDS = 6
 SHORTER = (1.0, 0.7, 0.5, 0.35)  # times the step chosen from w*
-HOT = 0.06  # V − 1 that is then let pass: flags begin at 0.10
+HOT = 0.06  # heat of the step that is then let pass: flags begin at 0.10
 # Candidates for ε times the largest curvature of nβ·L at w*: 4 is where a quadratic blows up.
 CANDIDATES = (2.0, 1.4, 1.0, 0.8, 0.6, 0.45, 0.35, 0.25, 0.2, 0.16, 0.12, 0.08, 0.04, 0.02, 0.01)
 ROUND = len(CANDIDATES) * PILOT_CHAINS * PILOT_STEPS  # gradients of a round at each checkpoint
@@ -68,15 +68,18 @@ def chosen_step_size(
             break  # as large as curvature lets any step be
         if passes.any():
             reason = (
-                f"the largest of {len(tried)} tried with V − 1 ≤ {VIRIAL_TOLERANCE} and a discretization share ≤"
-                f" {STEP_BIAS_TOLERANCE} at {checkpoints} checkpoints"
+                f"the largest of {len(tried)} tried with a heat of the step ≤ {VIRIAL_TOLERANCE} and a step's share of"
+                f" λ̂ ≤ {STEP_BIAS_TOLERANCE:.0%} at {checkpoints} checkpoints"
             )
             return sizes[int(passes.nonzero()[0])], tried, reason
         # The curvature at w* alone misleads where the loss is flat there and steep around it: w⁴.
         sizes = [sizes[-1] * candidate / CANDIDATES[0] for candidate in CANDIDATES]
     if tried[0]["passes"]:
         return sizes[0], tried, "the largest tried: 2 / the largest curvature"
-    reason = f"the smallest of {len(tried)} tried; none keeps V − 1 ≤ {VIRIAL_TOLERANCE}: expect the flag 'virial'"
+    reason = (
+        f"the smallest of {len(tried)} tried; none keeps the heat of the step ≤ {VIRIAL_TOLERANCE}: expect the flag"
+        " 'virial'"
+    )
     return tried[-1]["step_size"], tried, reason
 
 

@@ -15,6 +15,7 @@ from devi.transitions.ranks import is_context, is_context_name
 from devi.transitions.transition import Skipped
 
 FEWEST = 10  # checkpoints with finite values; below it a curve cannot tell a change (3 parameters) from a trend (4)
+TOO_FEW = f"at least {FEWEST} are needed"
 NOISE_FLOOR = 0.025  # of the range: what a smooth null is allowed to miss on a noise-free run before it counts
 SMALLEST_SHARE = 0.1  # of what its changes are measured against: a smaller one is none
 GRAINS = 1.5  # of what values were rounded to: a smaller change may be that of the rounding alone
@@ -103,6 +104,11 @@ def checked_steps(trajectories: xr.Dataset) -> np.ndarray:
     return steps
 
 
+def is_too_few(reason: str) -> bool:
+    """Whether this reason not to search a variable is that it has too few checkpoints."""
+    return reason.endswith(TOO_FEW)
+
+
 def curves_of(trajectories: xr.Dataset) -> tuple[list[Curve], list[Skipped]]:
     """Every curve worth searching in the Dataset, and every variable that is not, with the reason.
 
@@ -157,7 +163,7 @@ def _columns(
     enough = usable.sum(0) >= FEWEST
     if not enough.any():
         most = int(usable.sum(0).max(initial=0))
-        return [], f"{most} checkpoints with a finite value after step 0; at least {FEWEST} are needed"
+        return [], f"{most} checkpoints with a finite value after step 0; {TOO_FEW}"
     spreads = [_spread(table[usable[:, j], j]) if enough[j] else 0.0 for j in range(table.shape[1])]
     widest = max(spreads)
     size = max(float(np.max(np.abs(table[usable]))), 1e-300)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
@@ -10,11 +10,11 @@ import xarray as xr
 from devi.transitions.curves import Curve
 from devi.transitions.detector import Change
 from devi.transitions.events import Event
-from devi.transitions.labels import in_telling_order
 from devi.transitions.levels import around, moved, slopes
+from devi.transitions.ranks import told
+from devi.transitions.telling import FEATURES
 from devi.transitions.words import from_to, name_of, step_text, told_apart, with_error
 
-TOLD = 4  # metrics in a sentence; the rest is counted
 HAPPENED = {
     "generalization": "the network generalized",
     "memorization": "the network memorized its training data",
@@ -23,25 +23,20 @@ HAPPENED = {
     "overfitting": "the network overfitted",
 }
 
-FEATURES = re.compile(r"features? \d")  # 'feature 3 enters', 'features 2 and 4 enter'; not 'features represented'
 
+def described(event: Event, order: Sequence[Change], label: str, trajectories: xr.Dataset) -> str:
+    """between steps 1,090 and 2,726 the network generalized: test accuracy 0.02 → 1.00, LLC 249 ± 1 → 138 ± 4, …
 
-def described(event: Event, label: str, trajectories: xr.Dataset) -> str:
-    """between steps 1,090 and 2,726 the network generalized: test accuracy 0.02 → 1.00, LLC 249 ± 1 → 138 ± 4, …"""
-    order = in_telling_order(event)
-    if FEATURES.match(label):
-        largest = max(change.share for change in order if change.curve.metric == "feature_norm")
-        order.sort(key=lambda change: change.curve.metric != "feature_norm" or change.share < 0.5 * largest)
-    # Context is counted only, unless there is nothing else to tell.
-    told = [change for change in order if not change.curve.context][:TOLD] or order[:TOLD]
-    left = [change for change in order if change not in told]
-    if any(change.curve.metric == "llc" for change in left):
-        told[-1] = next(change for change in left if change.curve.metric == "llc")
-    moves = [text for change in told if (text := _from_to(event, change, label, trajectories)) is not None]
+    order  the event's changes in the order in which they are told (telling.py)
+    """
+    places = told([change.curve.metric for change in order], [change.curve.context for change in order])
+    texts = [_from_to(event, order[place], label, trajectories) for place in places]
+    moves = [text for text in texts if text is not None]
     more = len(order) - len(moves)
     onset, end = (step_text(10**date, trajectories["step"].values) for date in (event.onset, event.end))
     between = f"between steps {onset} and {end}"
-    return f"{between} {_happened(label)}: {', '.join(moves)}{f', and {more} more' if more else ''}"
+    what = f"{between} {_happened(label)}"
+    return f"{what}: {', '.join(moves)}{f', and {more} more' if more else ''}" if moves else what
 
 
 def _happened(label: str) -> str:
@@ -62,19 +57,21 @@ def _from_to(event: Event, change: Change, label: str, trajectories: xr.Dataset)
         before, after = slopes(event, change)
         return f"slope of {name} {from_to(before, after)} a decade"
     values, errors, steps = measured(change.curve, trajectories)
-    places = around(steps, 10**event.onset, 10**event.end)
-    if places is None:
+    beside = around(steps, 10**event.onset, 10**event.end)
+    if beside is None:
         return None
-    first, last = places
+    first, last = beside
     size = moved(event, change)
-    told = [first, last]
+    places = [first, last]
     if event.fall is not None:  # there and back
-        told.insert(1, first + int(np.argmax(np.sign(size) * values[first : last + 1])))
-    if change is not event.lead and (values[told[1]] - values[first]) * size <= 0:
+        places.insert(1, first + int(np.argmax(np.sign(size) * values[first : last + 1])))
+    if np.sign(values[places[1]] - values[first]) != np.sign(size):
         return None
-    decimal = change.curve.metric.endswith("accuracy") and max(abs(values[told])) <= 1
+    decimal = change.curve.metric.endswith("accuracy") and max(abs(values[places])) <= 1
     texts = told_apart(
-        lambda more: [f"{values[i]:.{2 + more}f}" if decimal else with_error(values[i], errors[i], more) for i in told]
+        lambda more: [
+            f"{values[i]:.{2 + more}f}" if decimal else with_error(values[i], errors[i], more) for i in places
+        ]
     )
     return f"{name} {' → '.join(texts)}"
 

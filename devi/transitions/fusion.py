@@ -16,8 +16,9 @@ from devi.transitions.descriptions import described
 from devi.transitions.detector import FEWEST_BESIDE, Change, changes_of
 from devi.transitions.events import Event, against, events_of
 from devi.transitions.labels import in_telling_order, kind_of, named, spikes_within
-from devi.transitions.levels import moved, supporters
+from devi.transitions.levels import moved
 from devi.transitions.stages import stages_of
+from devi.transitions.telling import told_order
 from devi.transitions.transition import Detection, Evidence, Support, Transition
 from devi.transitions.words import column_of
 
@@ -120,6 +121,9 @@ def _transition(
         name: (float(10 ** max(date + low, first)), float(10 ** min(date + high, last)))
         for (name, date), (low, high) in zip(dates.items(), lead.off, strict=True)
     }
+    kind = kind_of(event, spiked=spikes_within(event, trajectories))
+    label = named(event, kind, trajectories)
+    order = told_order(event, label)
     support = tuple(
         Support(
             change.curve.metric,
@@ -128,10 +132,8 @@ def _transition(
             size,
             change.log_bayes_factor,
         )
-        for change, size in ((change, moved(event, change)) for change in supporters(event))
+        for change, size in ((change, moved(event, change)) for change in order)
     )
-    kind = kind_of(event, spiked=spikes_within(event, trajectories))
-    label = named(event, kind, trajectories)
     return Transition(
         id="",
         onset=float(10**event.onset),
@@ -144,7 +146,7 @@ def _transition(
         support=support,
         against=against(event, curves),
         label=label,
-        description=described(event, label, trajectories),
+        description=described(event, order, label, trajectories),
         exogenous=_cause(event, exogenous),
     )
 

@@ -4,7 +4,7 @@
     memorization        the training set is learned and the test set is not, or in smaller part
     circuit formation   the restricted loss falls to half or less while test accuracy does not rise
     instability         the training loss spikes and nothing is learned
-    overfitting         test loss rises and nothing is learned
+    overfitting         test loss rises, the training loss does not, and nothing is learned
     feature 2 enters    its norm rises by a good part of its range
     4-gon → 5-gon       what the features form, where it is another regular polygon after than before
 
@@ -43,7 +43,8 @@ def kind_of(event: Event, *, spiked: bool = False) -> Kind:
     gains = _gains(event) or _forms(event) or _enters(event)
     if not gains and (spiked or (event.spikes and _moves(event, "weight_norm", up=True))):
         return "instability"
-    if lead.curve.metric == "test_loss" and moved(event, lead) > 0 and not gains:
+    fits = not _moves(event, "train_loss", up=True)  # where the training loss rises too, nothing is fitted too well
+    if lead.curve.metric == "test_loss" and moved(event, lead) > 0 and not gains and fits:
         return "overfit_rise"
     if lead.shape == "kink":
         return "kink"

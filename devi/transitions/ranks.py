@@ -11,6 +11,8 @@ and what it does there is context as well (twins without weight decay, shuffled 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 CONTEXT_STARTS = ("ticket_", "layer_", "weight_norm", "gini_")
@@ -18,6 +20,8 @@ CONTEXT_ENDS = ("_entropy", "_spectrum")
 CONTEXT_NAMES = ("excluded_loss_by_frequency", "logit_variance_share", "llc_step_bias")
 CIRCUIT = 0.5  # of its first value: where the restricted loss must fall for the key frequencies to be a circuit
 
+TOLD = 4  # quantities in a sentence; the rest is counted
+COLUMNS_TOLD = 2  # of one metric: ten frequencies that move alike say no more than two
 # In this order a sentence tells what moved, and a label names it.
 FIRST_RANK = (
     "test_accuracy",
@@ -49,3 +53,22 @@ def telling_order(metric: str, *, is_context: bool) -> int:
     if metric in FIRST_RANK:
         return FIRST_RANK.index(metric)
     return len(FIRST_RANK) + is_context
+
+
+def told(metrics: Sequence[str], context: Sequence[bool]) -> list[int]:
+    """Which of the curves that move, given in telling order, a sentence tells: their places.
+
+    Context is counted only, unless there is nothing else to tell; the learning coefficient is told in any case.
+
+    metrics, context  of each curve: its metric, and whether it is context
+    """
+    first_rank = [place for place, is_context in enumerate(context) if not is_context] or list(range(len(metrics)))
+    varied = [place for k, place in enumerate(first_rank) if _before(metrics, first_rank[:k], place) < COLUMNS_TOLD]
+    chosen = varied[:TOLD]
+    if "llc" in metrics and metrics.index("llc") not in chosen:
+        chosen[TOLD - 1 :] = [metrics.index("llc")]
+    return chosen
+
+
+def _before(metrics: Sequence[str], places: Sequence[int], place: int) -> int:
+    return sum(metrics[other] == metrics[place] for other in places)

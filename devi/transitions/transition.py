@@ -49,7 +49,7 @@ class Transition:
     intervals             90% intervals of these three, optimizer steps
     confidence            in [0, 1], from the logistic model in confidence.json
     resolvable            False if fewer than 4 checkpoints lie on one side of the change
-    support, against      curves that move, and metrics that were searched and do not
+    support, against      curves that move, the most telling first, and metrics that were searched and do not
     """
 
     id: str

@@ -64,7 +64,11 @@ def listed(words: Sequence[str]) -> str:
 
 
 def number(value: float, more: int = 0) -> str:
-    """Two decimals or three digits, and `more`; thousands separated."""
+    """Two decimals or three digits, and `more`; thousands separated; a true minus sign, as on the report's page."""
+    return with_minus(_number(value, more))
+
+
+def _number(value: float, more: int) -> str:
     if value == 0 or not np.isfinite(value):
         return f"{value:g}"
     size = abs(value)
@@ -73,12 +77,17 @@ def number(value: float, more: int = 0) -> str:
     return f"{value:,.{(0 if size >= 100 else 1 if size >= 10 else 2) + more}f}"
 
 
+def with_minus(text: str) -> str:
+    """A number with a true minus sign before it, which is as wide as a plus; that of an exponent stays."""
+    return "−" + text[1:] if text.startswith("-") else text
+
+
 def with_error(value: float, error: float, more: int = 0) -> str:
     """249 ± 1 · 5.21 ± 0.08 · 0.5: the value to the decimals of its error, one significant digit of it, and `more`."""
     if not np.isfinite(error) or error <= 0:
         return number(value, more)
     decimals = int(np.clip(-np.floor(np.log10(error)), 0, 4)) + more
-    return f"{value:,.{decimals}f} ± {error:,.{decimals}f}"
+    return with_minus(f"{value:,.{decimals}f} ± {error:,.{decimals}f}")
 
 
 def told_apart(texts: Callable[[int], list[str]]) -> list[str]:

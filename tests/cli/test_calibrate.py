@@ -1,5 +1,6 @@
 """devi calibrate as a user meets it."""
 
+import dataclasses
 import json
 import re
 import shlex
@@ -41,11 +42,24 @@ def test_every_setting_stands_beside_its_reason_and_n_beta_says_its_n():
 
 def test_what_was_tried_is_a_table_of_those_nearest_to_the_chosen_step():
     lines = tried(SETTINGS, 20)
-    assert lines[1].split() == ["step", "size", "γ", "virial", "passes"]
+    assert lines[1].split() == ["step", "size", "γ", "virial,", "measured", "passes"]
     assert lines[2].split() == ["0.001", "2", "1", "yes"]
     assert lines[5].split() == ["0.008", "2", "1", "no"]
     assert lines[-1] == "  and 20 more. All of them: --all"
     assert len(tried(SETTINGS, None)) == 42
+
+
+def test_the_heat_of_the_step_is_not_called_a_virial_and_a_pilots_localization_is_said_to_be_its_own():
+    """Two columns are about the virial: what was measured, and by how much the step raises it."""
+    row = {"step_size": 1e-3, "localization": 7.0, "virial": 1.2, "virial_excess": 0.03, "passes": 1.0}
+    rows = [row, row | {"step_size": 5e-4, "localization": 14.0}]
+    told = "\n".join(tried(dataclasses.replace(SETTINGS, tried=rows), None))
+    assert re.search("virial, measured +heat of the step +passes", told)
+    assert "heat of the step: (ε/4)·E‖∇U‖²/d" in told
+    assert "a pilot is short and has one of its own" in " ".join(told.split())
+    assert "V − 1" not in told
+    given = [one | {"localization": 2.0} for one in rows]
+    assert "one of its own" not in " ".join(" ".join(tried(dataclasses.replace(SETTINGS, tried=given), None)).split())
 
 
 def test_the_line_to_type_names_every_setting():

@@ -64,6 +64,7 @@ def test_slider_moves_the_step_too(analysis, browser, tmp_path):
     page, said, _ = opened(browser, write(analysis, tmp_path, figures=False))
     page.locator("#slider").fill("0")
     assert page.evaluate("devi.step") == 0
+    assert page.locator("#slider").get_attribute("aria-valuetext") == "step 0"
     assert said == []
 
 
@@ -83,6 +84,23 @@ def test_a_name_of_any_length_is_broken_where_the_window_ends(analysis, browser,
     page, said, _ = opened(browser, write(analysis, tmp_path, figures=False), width=width)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert said == []
+
+
+def test_a_setting_stands_on_one_line_where_there_is_room(analysis, browser, tmp_path):
+    analysis.settings = {"llc": {"reasons": {"batch_size": "all examples, " * 40, "n_beta": "n / log n"}}}
+    page, _, _ = opened(browser, write(analysis, tmp_path, figures=False))
+    lines = page.evaluate(
+        "['reasons.batch_size', 'reasons.n_beta'].map(key => { const range = document.createRange();"
+        " range.selectNodeContents([...document.querySelectorAll('th')].find(th => th.textContent === key));"
+        " return range.getClientRects().length; })"
+    )
+    assert lines == [1, 1]
+
+
+def test_a_chart_is_called_by_its_title(analysis, browser, tmp_path):
+    page, _, _ = opened(browser, write(analysis, tmp_path, figures=False))
+    assert page.locator("#curves-0").get_attribute("aria-label") == "loss over training steps"
+    assert page.locator("[aria-label='Vega visualization']").count() == 0
 
 
 @pytest.mark.parametrize("label", ["-0.001062", "-1.062e-5", "-1.234e+6"])

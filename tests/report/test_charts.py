@@ -1,10 +1,17 @@
 from __future__ import annotations
 
-import altair as alt
-import pytest
+import json
 
+import altair as alt
+import numpy as np
+import pytest
+import xarray as xr
+
+from devi.report.charts import curve_chart, x_axis, y_axis
 from devi.report.document import records
 from devi.report.page import _charts
+from devi.report.panels import panels
+from devi.report.step_axis import StepAxis
 
 
 @pytest.mark.parametrize("kind", ["modular", "superposition", "trajectories"])
@@ -13,3 +20,25 @@ def test_every_chart_of_the_page_is_valid_vega_lite(kind, request, transition):
     assert len(groups) > 0
     for chart in [chart for group in groups.values() for chart in group]:
         alt.Chart.from_dict(chart.spec, validate=True)
+
+
+def test_ticks_of_a_linear_step_axis_are_whole_steps():
+    marks = x_axis(StepAxis.of(np.array([0, 1, 2, 3]))).to_dict()["axis"]
+    assert (marks["tickMinStep"], marks["format"]) == (1, ",d")
+
+
+def test_a_value_between_two_gaps_is_marked_by_a_point():
+    values = np.array([1.0, 2.0, np.nan, 3.0, np.nan])
+    (panel,) = panels(xr.Dataset({"mine": ("step", values)}, coords={"step": np.arange(5)}))
+    spec = curve_chart(panel, StepAxis.of(np.arange(5)), np.arange(5), [])
+    assert next(iter(spec["datasets"].values()))[0]["o"] == [0, 0, 0, 1, 0]
+    assert any({"filter": "datum.o == 1"} in layer.get("transform", []) for layer in spec["layer"])
+    (whole,) = panels(xr.Dataset({"mine": ("step", np.ones(5))}, coords={"step": np.arange(5)}))
+    assert "datum.o" not in json.dumps(curve_chart(whole, StepAxis.of(np.arange(5)), np.arange(5), []))
+
+
+def test_a_y_axis_has_the_name_of_its_quantity_or_its_unit():
+    curves = ("layer_ticket_overlap_previous", "1"), ("a_long_name_of_something_or_other", "nats")
+    data = xr.Dataset({name: ("step", np.ones(2), {"units": units}) for name, units in curves}, coords={"step": [1, 2]})
+    titles = [y_axis(panel).to_dict()["axis"]["title"] for panel in panels(data)]
+    assert titles == ["layer ticket overlap previous", "nats"]

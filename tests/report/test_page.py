@@ -125,6 +125,17 @@ def test_names_from_a_run_are_text_and_never_markup(analysis, html, transition, 
     assert any(hostile in json.dumps(spec, ensure_ascii=False).replace("\\\\", "\\") for spec in specs.values())
 
 
+def test_every_chart_is_called_by_its_title_and_the_slider_by_its_step(html):
+    seen = Words(html)
+    specs = json.loads(next(script for script in seen.scripts if script.startswith('{"curves-0"')))
+    names = [spec["description"] for spec in specs.values()]
+    assert names[0] == "loss over training steps"
+    assert len(set(names)) == len(names)
+    assert names == [attributes["aria-label"] for _, attributes in seen.tags if attributes.get("role") == "img"]
+    (slider,) = (attributes for _, attributes in seen.tags if attributes.get("id") == "slider")
+    assert slider["aria-valuetext"] == "step 4,000"
+
+
 def test_json_in_a_script_cannot_end_it():
     assert for_script({"</script>": "<!--&"}) == '{"\\u003c/script\\u003e":"\\u003c!--\\u0026"}'
 
@@ -218,6 +229,11 @@ def test_page_of_250_checkpoints_and_20_features_is_under_3_megabytes(bare):
         coords={"step": steps},
     )
     assert len(page(bare(data)).encode()) < 3_000_000
+
+
+def test_an_index_of_one_run_says_so(analysis, tmp_path):
+    html = write_index([(analysis, tmp_path / "toy")], tmp_path).read_text(encoding="utf-8")
+    assert "<title>1 run (devi)</title>" in html
 
 
 def test_index_lists_runs_with_relative_links(analysis, bare, hostile, tmp_path):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from devi.report.panels import log_ticks, most_varying, not_drawn, panels
+from devi.report.panels import log_ticks, not_drawn, panels
+from devi.report.quantity import moved_columns
 
 
 def of(**variables) -> xr.Dataset:
@@ -41,8 +42,26 @@ def test_unknown_metric_of_two_dimensions_is_drawn_by_its_second():
 def test_only_the_columns_that_vary_most_are_drawn_and_the_panel_says_so():
     values = np.zeros((3, 30))
     values[1] = np.arange(30)
-    assert most_varying(values, 2) == [28, 29]
     assert panels(of(wide=(("step", "unit"), values)))[0].note == "the 20 of 30 that vary most"
+
+
+def test_columns_that_a_transition_moves_are_drawn_before_others():
+    """By the number that a transition names them by: frequencies start at 1."""
+    values = np.random.default_rng(0).normal(size=(4, 40))
+    values[:, 6] = [0.0, 0.0, 0.1, 0.1]
+    data = of(wide=(("step", "frequency"), values)).assign_coords(frequency=np.arange(1, 41))
+    support = [{"metric": name, "index": index} for name, index in (("wide", 7), ("wide", None), ("gone", 3))]
+    (panel,) = panels(data, moved_columns(data, [{"support": support}]))
+    assert "7" in [series.label for series in panel.series]
+    assert "7" not in [series.label for series in panels(data)[0].series]
+    assert panel.note == "20 of 40: those that a transition moves before those that vary most"
+
+
+def test_what_a_metric_says_of_itself_stands_beside_its_name():
+    rank = of(rank=("step", np.ones(2), {"long_name": "stable rank of W"}), plain=("step", np.ones(2)))
+    assert [panel.note for panel in panels(rank)] == ["stable rank of W", ""]
+    assert panels(of(rank=("step", np.ones(2), {"long_name": "Rank"})))[0].note == ""
+    assert panels(of(empty=(("step", "unit"), np.full((2, 3), np.nan), {"long_name": "nothing"}))) == []
 
 
 def test_what_no_chart_shows_is_named_with_the_reason():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from devi.report.document import records
+from devi.report.document import records, skipped
 from devi.report.quantity import readings
 from devi.report.sentences import (
     gradients_taken,
@@ -17,6 +17,8 @@ from devi.report.sentences import (
     step_text,
     value_text,
 )
+from devi.transitions.fusion import detect, find_transitions
+from tests.transitions.planted import run, sigmoid
 
 
 @pytest.mark.parametrize(
@@ -48,22 +50,40 @@ def test_steps_and_changes_read_well():
 def test_sentence_has_the_values_before_the_onset_and_after_the_end(trajectories, transition):
     assert sentence(trajectories, records([transition])[0]) == (
         "Between steps 120 and 900 one level gave way to another (generalization): test accuracy 0.05 → 1.00,"
-        " test loss 9.00 → 0.500 nats, LLC 412 ± 9 → 138 ± 4."
+        " test loss 9.00 → 0.500 nats."
     )
+
+
+def test_the_llc_is_told_where_it_moved_and_only_there(trajectories, transition):
+    told = records([transition])[0]
+    assert "LLC" not in sentence(trajectories, told | {"against": ["llc"]})
+    llc = {"metric": "llc", "index": None, "direction": "down"}
+    others = [{"metric": name, "index": None, "direction": "down"} for name in ("train_loss", "a", "b", "c")]
+    for name in "abc":
+        trajectories[name] = ("step", trajectories["test_loss"].values)
+    text = sentence(trajectories, told | {"support": [*told["support"], *others, llc]})
+    assert text.endswith("train loss 0.130 → 0.0554 nats, LLC 412 ± 9 → 138 ± 4, and 3 more.")
 
 
 def test_description_leads_and_gets_the_numbers(trajectories, transition):
     told = dataclasses.replace(transition, description="the network generalized", support=transition.support[:1])
     assert sentence(trajectories, records([told])[0]) == (
-        "Between steps 120 and 900, the network generalized: test accuracy 0.05 → 1.00, LLC 412 ± 9 → 138 ± 4."
+        "Between steps 120 and 900, the network generalized: test accuracy 0.05 → 1.00."
     )
+
+
+def test_a_description_that_says_when_is_not_dated_twice(trajectories, transition):
+    """It tells whole steps where the checkpoints are a step apart; the table has the dates of the fit."""
+    told = records([transition])[0] | {"onset": 4.7, "end": 7.2}
+    text = sentence(trajectories, told | {"description": "between steps 5 and 7 the network overfitted: x 1 → 2"})
+    assert text.startswith("Between steps 5 and 7 the network overfitted: ")
+    assert sentence(trajectories, told | {"description": "it overfitted"}).startswith("Between steps 4.7 and 7.2, it")
 
 
 def test_numbers_in_a_description_give_way_to_those_read_at_onset_and_end(trajectories, transition):
     told = dataclasses.replace(transition, description="between steps 120 and 900 it generalized: accuracy 0.1 → 0.9")
     assert sentence(trajectories, records([told])[0]) == (
-        "Between steps 120 and 900 it generalized: test accuracy 0.05 → 1.00, test loss 9.00 → 0.500 nats,"
-        " LLC 412 ± 9 → 138 ± 4."
+        "Between steps 120 and 900 it generalized: test accuracy 0.05 → 1.00, test loss 9.00 → 0.500 nats."
     )
     unread = dataclasses.replace(told, support=())
     assert sentence(trajectories.drop_vars("llc"), records([unread])[0]) == (
@@ -90,12 +110,31 @@ def test_a_kink_is_told_by_its_slopes(trajectories, transition):
     assert sentence(trajectories, records([told])[0]).endswith("there was a kink in a: slope of a 0 → 3.1 a decade.")
 
 
-def test_five_quantities_are_told_and_the_rest_counted(trajectories, transition):
+def test_four_quantities_are_told_two_columns_of_one_at_most_and_the_rest_counted(trajectories, transition):
     for name in "abcde":
         trajectories[name] = ("step", trajectories["test_loss"].values)
-    support = [{"metric": name, "index": None} for name in [*"abcde", "test_loss", "llc"]]
+    support = [{"metric": name, "index": None} for name in [*"abcde", "test_loss"]]
     text = sentence(trajectories, records([transition])[0] | {"support": support})
-    assert text.endswith("e 9.00 → 0.500, LLC 412 ± 9 → 138 ± 4, and 1 more.")
+    assert text.endswith(": a 9.00 → 0.500, b 9.00 → 0.500, c 9.00 → 0.500, d 9.00 → 0.500, and 2 more.")
+    trajectories["wide"] = (("step", "unit"), np.outer(trajectories["test_loss"].values, [1.0, 1.0, 1.0]))
+    support = [{"metric": "wide", "index": index} for index in (2, 0, 1)]
+    text = sentence(trajectories, records([transition])[0] | {"support": support})
+    assert text.endswith(": wide (unit 2) 9.00 → 0.500, wide (unit 0) 9.00 → 0.500, and 1 more.")
+
+
+def test_page_and_terminal_tell_the_same_quantities_in_the_same_order():
+    """Weight norm is context and only counted, and more moves than a sentence tells."""
+    rise = sigmoid(1500, 0.3)
+    curves = run(
+        weight_norm=rise, mine=np.stack([rise, 0.9 * rise, 0.8 * rise], axis=1), train_loss=1 - rise,
+        llc=249 - 111 * rise, test_loss=1 - rise,
+    )  # fmt: skip
+    (one,) = find_transitions(curves)
+    parts = [text.partition(": ")[2].split(", ") for text in (one.description, sentence(curves, records([one])[0]))]
+    names = ["test loss", "train loss", "LLC", "mine"]
+    assert all(part.startswith(f"{name} ") for told in parts for part, name in zip(told, names, strict=False))
+    assert [told[4:] for told in parts] == [["and 3 more"], ["and 3 more."]]
+    assert [entry.metric for entry in one.support] == ["test_loss", "train_loss", "llc", *["mine"] * 3, "weight_norm"]
 
 
 def test_declared_and_unresolvable_transitions_say_so(trajectories, transition):
@@ -127,7 +166,7 @@ def test_a_frequency_goes_by_its_own_number_and_not_by_its_column(modular, trans
 def test_counts_are_whole_numbers(trajectories, transition):
     trajectories["features_represented"] = ("step", np.r_[np.full(5, 1.0), np.full(3, 2.0)])
     told = records([transition])[0] | {"support": [{"metric": "features_represented", "index": None}]}
-    assert "features represented 1 → 2, LLC" in sentence(trajectories, told)
+    assert "features represented 1 → 2." in sentence(trajectories, told)
 
 
 def test_metric_that_is_gone_or_has_no_value_after_the_end_is_left_out(trajectories, transition):
@@ -148,6 +187,19 @@ def test_headline_counts_what_was_found_and_where(trajectories, transition):
         "The run has one checkpoint, at step 50: its values are below, but a transition needs checkpoints before and"
         " after it."
     )
+
+
+def test_a_run_in_which_nothing_could_be_searched_does_not_say_that_noise_explains_it():
+    """Two checkpoints; the LLC's error is no curve of its own."""
+    data = xr.Dataset({name: ("step", np.ones(2)) for name in ("a", "llc", "llc_se")}, coords={"step": [0, 60]})
+    left_out = skipped(detect(data).skipped)
+    assert headline(data, [], left_out) == (
+        "No transition could be looked for in 2 checkpoints from step 0 to 60: a curve needs at least 10 with a finite"
+        " value after step 0."
+    )
+    assert "explained by slow change" in headline(data.assign(b=("step", np.ones(2))), [], left_out)
+    constant = [{"metric": name, "reason": "constant"} for name in ("a", "llc")]
+    assert headline(data, [], constant).endswith("from step 0 to 60: every curve was left out of the search.")
 
 
 def test_llc_sentence_says_how_many_estimates_can_be_trusted(trajectories):

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from devi.report.canvas import save
-from devi.report.sweep_figure import sweep_figure
+from devi.report.sweep_figure import ARROWS, sweep_figure
 
 
 @pytest.fixture
@@ -31,8 +31,12 @@ def swept():
     )  # fmt: skip
 
 
-def texts(axes):
-    return " ".join(text.get_text() for text in axes.texts)
+def legend(figure):
+    return [text.get_text() for text in figure.legends[0].texts]
+
+
+def arrows(axes):
+    return [(line.get_marker(), line.get_xdata()[0]) for line in axes.lines if line.get_marker() in ARROWS]
 
 
 def crosses(axes):
@@ -60,9 +64,41 @@ def test_the_flat_region_is_shaded_to_half_way_to_the_next_setting(swept):
 
 
 def test_where_nothing_is_flat_the_panel_says_why(swept):
-    assert "the next settings give another value" in texts(sweep_figure(swept).axes[1])
+    """Above the axes, where it covers no point."""
+    assert "the next settings differ" in sweep_figure(swept).axes[1].get_title(loc="right")
     swept["is_sound"] = swept["is_sound"] & False
-    assert "the chosen setting is flagged" in texts(sweep_figure(swept).axes[1])
+    assert "the chosen setting is flagged" in sweep_figure(swept).axes[1].get_title(loc="right")
+
+
+def test_the_chosen_setting_is_in_sight_and_what_is_far_from_it_is_an_arrow_at_the_edge(swept):
+    """Only one estimate is sound, and far from the chosen one, as at a checkpoint that is no minimum."""
+    chosen = int(np.flatnonzero(swept["is_chosen"].values)[0])
+    swept["is_sound"] = swept["is_sound"] & False
+    swept["llc"][:] = -8.0
+    swept["llc"][3], swept["is_sound"][3] = 0.2, True
+    swept["llc"][0], swept["llc"][1] = -500.0, 500.0
+    left = sweep_figure(swept).axes[0]
+    low, high = left.get_ylim()
+    assert low < float(swept["llc"][chosen, 0]) < 0.2 < high
+    assert arrows(left) == [(ARROWS[0], pytest.approx(0.0025)), (ARROWS[1], pytest.approx(0.005))]
+
+
+def test_estimates_that_fail_have_error_bars_too(swept):
+    def bars(at):
+        return sum(len(container.lines[2][0].get_segments()) for container in sweep_figure(at).axes[0].containers)
+
+    assert bars(swept) == 4  # of five step sizes; the last has no number
+
+
+def test_the_legend_has_an_entry_for_what_is_drawn_only(swept):
+    assert "before the step size's share is taken off" in legend(sweep_figure(swept))
+    assert "flagged, beyond the axis" not in legend(sweep_figure(swept))
+    swept["llc"][0] = -1e4
+    assert "flagged, beyond the axis" in legend(sweep_figure(swept))
+    swept["is_sound"] = swept["is_sound"] & False
+    figure = sweep_figure(swept)
+    assert "before the step size's share is taken off" not in legend(figure)
+    assert {handle.get_linestyle() for handle in figure.legends[0].get_lines()} == {"None", "--"}
 
 
 def test_hmc_has_no_curve_of_what_a_finite_step_adds_and_its_steps_are_in_widths(swept):

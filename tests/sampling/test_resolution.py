@@ -101,6 +101,6 @@ def test_each_checkpoint_takes_the_verdict_of_the_pilot_nearest_in_checkpoints_n
 
 def test_the_reason_names_where_the_estimate_moves_and_how_far():
     assert reason({"0": 0.0, "70": -0.29}) == (
-        "at 1 of 2 checkpoints the estimate moves, or may, at half the localization and at twice nβ: -29% at step 70"
+        "at 1 of 2 checkpoints the estimate moves, or may, at half the localization and at twice nβ: −29% at step 70"
     )
     assert "of 2 checkpoints stay" in reason({"0": 0.0, "70": 0.0})

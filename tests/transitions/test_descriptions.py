@@ -77,7 +77,14 @@ def test_a_jump_is_told_from_the_checkpoint_before_to_the_one_after():
 
 @pytest.mark.parametrize(
     ("value", "error", "text"),
-    [(249.3, 1.2, "249 ± 1"), (5.213, 0.08, "5.21 ± 0.08"), (12345, 30, "12,345 ± 30"), (0.5, np.nan, "0.50")],
+    [
+        (249.3, 1.2, "249 ± 1"),
+        (5.213, 0.08, "5.21 ± 0.08"),
+        (12345, 30, "12,345 ± 30"),
+        (0.5, np.nan, "0.50"),
+        (-8.88, 0.1, "−8.9 ± 0.1"),
+        (-2e-3, 0.0, "−2.0e-03"),
+    ],
 )
 def test_a_value_has_the_decimals_of_its_error(value, error, text):
     assert with_error(value, error) == text

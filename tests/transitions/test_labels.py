@@ -71,6 +71,15 @@ def test_a_spike_of_a_tiny_training_loss_makes_a_jump_an_instability():
     assert labels(train_loss=TRAIN_LOSS, **curves) == ["memorization", "overfitting"]
 
 
+def test_a_test_loss_that_rises_with_the_training_loss_is_no_overfitting():
+    rise = 1 + 0.8 * sigmoid(1500, 0.3)
+    (alone,) = find_transitions(run(test_loss=rise, train_loss=1 + 0 * X))
+    assert (alone.type, alone.label) == ("overfit_rise", "overfitting")
+    (both,) = find_transitions(run(test_loss=rise, train_loss=0.9 * rise))
+    assert (both.type, both.label) == ("step", "test loss and train loss")
+    assert "overfitted" not in both.description
+
+
 def test_generalization_beside_a_spike_is_no_instability():
     at = int(np.argmax(jump(2000)))
     spiked = np.maximum(TRAIN_LOSS, 1e-6)

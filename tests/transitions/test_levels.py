@@ -77,7 +77,7 @@ def test_a_kinks_amplitude_is_its_change_of_slope():
     (one,) = find_transitions(run(a=2 - 0.5 * X + 3 * kink(400)), operating_point="exploratory")
     assert one.type == "kink"
     assert one.support[0].amplitude == pytest.approx(3, rel=0.1)
-    assert re.search(r"slope of a -0\.[45]\d* → 2\.[45]\d* a decade", one.description)
+    assert re.search(r"slope of a −0\.[45]\d* → 2\.[45]\d* a decade", one.description)
 
 
 def test_only_metrics_that_would_have_shown_a_change_stand_against_it():

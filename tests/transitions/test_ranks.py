@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from devi.transitions.fusion import detect, find_transitions
-from devi.transitions.ranks import is_context
+from devi.transitions.ranks import is_context, told
 from tests.transitions.planted import BACKGROUNDS, jump, run, sigmoid
 
 CONTEXT = ("weight_norm", "ticket_density", "gini_embedding", "frequency_entropy", "logit_variance_share")
@@ -58,3 +58,12 @@ def test_context_that_moves_long_after_does_not_stretch_the_event():
     (one,) = find_transitions(curves)
     assert one.end < 400
     assert one.against == ("weight_norm",)
+
+
+def test_a_sentence_tells_four_curves_two_columns_of_one_metric_at_most_and_the_llc_in_any_case():
+    assert told(["a", "b", "c", "d", "e"], [False] * 5) == [0, 1, 2, 3]
+    assert told(["a", "a", "a", "b"], [False] * 4) == [0, 1, 3]
+    assert told(["a", "weight_norm"], [False, True]) == [0]
+    assert told(["weight_norm", "gini_embedding"], [True, True]) == [0, 1]
+    assert told(["a", "b", "c", "d", "llc", "e"], [False] * 6) == [0, 1, 2, 4]
+    assert told([], []) == []
