@@ -37,11 +37,12 @@ def resolved(metric: Metric, whole: Run, store: Cache | None, tell: Callable[[fl
     known, given = store.load_settings(path), settings_of(metric)
     # The file may come with a stranger's report: numbers it fills in, but names, which may be imported, are the user's.
     names = {name: value for name, value in given.items() if isinstance(value, str | list)}
-    if known is not None and all(known.get(name) == value for name, value in names.items()):
-        return with_settings(type(metric), known, kind="metric")
-    decided = metric.resolved(whole, **further)
-    store.save_settings(path, settings_of(decided))
-    return decided
+    if known is None or any(known.get(name) != value for name, value in names.items()):
+        known = settings_of(metric.resolved(whole, **further))
+        store.save_settings(path, known)
+    # Those decided just now are read as those from the file are: blocks are cached under the settings to the last digit
+    # and type, and the next analysis must find them.
+    return metric if known == given else with_settings(type(metric), known, kind="metric")
 
 
 def over(

@@ -64,7 +64,7 @@ class Cache:
 
     def save_settings(self, path: Path, settings: dict[str, Any]) -> None:
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(settings, sort_keys=True))
+        temporary.write_text(json.dumps(settings))  # in their order, which may decide: which of two pilots is nearest
         os.replace(temporary, path)
 
     def prune(self) -> None:
@@ -87,7 +87,8 @@ class Cache:
 
 def _identity(thing: object) -> str:
     cls = type(thing)
-    return json.dumps([devi.__version__, cls.__module__, cls.__qualname__, source_digest(cls), settings_of(thing)])
+    about = [devi.__version__, cls.__module__, cls.__qualname__, source_digest(cls), settings_of(thing)]
+    return json.dumps(about, sort_keys=True)
 
 
 def _digest(*parts: str | bytes) -> str:

@@ -8,10 +8,12 @@ import xarray as xr
 from pydantic import Field
 
 from devi.analysis import analyze, intact
+from devi.blocks import COPIES
 from devi.checkpoints.reader import open_run
 from devi.checkpoints.writer import Recorder
 from devi.errors import DeviError
 from devi.executors import Processes
+from devi.metrics.learning_coefficient import LearningCoefficient
 from devi.metrics.metric import Metric
 from devi.task import Batch, Task
 from devi.tasks.superposition import Superposition
@@ -91,6 +93,57 @@ def test_a_second_analysis_computes_nothing_and_finds_the_same(run, tmp_path):
     second = analyze(run, metrics=[Counted], cache=tmp_path / "cache")
     assert Counted.calls == 0
     xr.testing.assert_identical(first.trajectories, second.trajectories)
+
+
+@pytest.fixture
+def sampled(monkeypatch):
+    """The first steps of the blocks that were sampled."""
+    steps, real = [], LearningCoefficient.over
+
+    def counted(self, block, progress=None):
+        steps.append(int(block.steps[0]))
+        return real(self, block, progress)
+
+    monkeypatch.setattr(LearningCoefficient, "over", counted)
+    return steps
+
+
+def few_checkpoints(tmp_path, **options):
+    """An analysis of 12 checkpoints in blocks of 4, with as much calibrated as a short run has time for."""
+    run = train(Superposition(features=3, steps=11, checkpoints="every:1"), tmp_path / "run", resume=True)
+    quick = {"llc": {"draws": 40, "burn_in": 20}}
+    memory = 4 * COPIES * run.parameter_count * 4
+    return analyze(run, settings=quick, cache=tmp_path / "cache", memory=memory, **options)
+
+
+def blocks_of_llc(tmp_path):
+    return {path.name for path in (tmp_path / "cache").glob("llc-*.nc")}
+
+
+def test_calibrated_blocks_are_found_again_and_nothing_is_sampled_twice(tmp_path, sampled):
+    first = few_checkpoints(tmp_path)
+    names = blocks_of_llc(tmp_path)
+    assert sampled == [0, 4, 8]
+    assert len(names) == 3
+    second = few_checkpoints(tmp_path)
+    assert sampled == [0, 4, 8]
+    assert blocks_of_llc(tmp_path) == names
+    xr.testing.assert_identical(first.trajectories, second.trajectories)
+    assert list(first.settings["llc"]["moves"]) == list(second.settings["llc"]["moves"])
+
+
+def test_an_interrupted_analysis_keeps_the_blocks_that_were_sampled(tmp_path, sampled):
+    def interrupt(what, share):
+        if what == "llc" and share > 0.7:  # in the third block of three
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        few_checkpoints(tmp_path, progress=interrupt)
+    names = blocks_of_llc(tmp_path)
+    assert sampled == [0, 4, 8]
+    few_checkpoints(tmp_path)
+    assert sampled == [0, 4, 8, 8]
+    assert names < blocks_of_llc(tmp_path)
 
 
 def test_a_killed_analysis_goes_on_where_it_was(run, tmp_path):

@@ -1,5 +1,5 @@
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -104,6 +104,31 @@ def test_other_errors_are_not_taken_for_it(run, monkeypatch):
     monkeypatch.setattr(Greedy, "over", lambda self, run: torch.ones(2, 3) @ torch.ones(2, 3))
     with pytest.raises(DeviError, match="shapes cannot be multiplied"):
         worked(Greedy(), run)
+
+
+@dataclass(frozen=True)
+class Loose(Metric):
+    """Decides settings of other types, and in another order, than they are read back in."""
+
+    share: float | None = None
+    by_step: dict[str, float] = field(default_factory=dict, hash=False)
+    sides: tuple[int, ...] = ()
+
+    def resolved(self, run):
+        return replace(self, share=1, by_step={"8": 1, "10": 2}, sides=[1, 2])
+
+
+def test_what_was_decided_just_now_is_what_is_read_back(tmp_path, run):
+    ready = [resolved(Loose(), run, Cache(tmp_path / "cache"), lambda share: None) for _ in range(2)]
+    assert repr(ready[0]) == repr(ready[1])
+    first, second = (Cache(tmp_path / "cache").block(each, run.block(0, 8)) for each in ready)
+    assert first == second
+
+
+def test_a_metric_that_decides_nothing_stays_the_same_object(tmp_path, run):
+    metric = Greedy()
+    for _ in range(2):
+        assert resolved(metric, run, Cache(tmp_path / "cache"), lambda share: None) is metric
 
 
 @pytest.mark.parametrize(

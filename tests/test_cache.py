@@ -39,6 +39,17 @@ def test_a_name_depends_on_settings_checkpoints_and_what_came_before(tmp_path):
     assert len(different) == 7
 
 
+@dataclass(frozen=True)
+class Several(Metric):
+    by_step: dict[str, float]
+
+
+def test_a_name_depends_on_no_order_of_keys(tmp_path):
+    run = train(Superposition(steps=4, checkpoints="every:1"), tmp_path / "run")
+    one, other = Several({"8": 0.1, "10": 0.2}), Several({"10": 0.2, "8": 0.1})
+    assert names(tmp_path, run, one, 0, 5) == names(tmp_path, run, other, 0, 5)
+
+
 def test_what_is_saved_is_loaded_and_what_is_unused_is_pruned(tmp_path):
     run = train(Superposition(steps=4, checkpoints="every:1"), tmp_path / "run")
     cache = Cache(tmp_path / "cache")
