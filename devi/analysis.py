@@ -111,6 +111,8 @@ def analyze(
         )
     planned = plan(run, metrics, settings or {}, device=device)
     store = Cache(Path(cache)) if cache is not None else None
+    if store is not None:
+        store.clear()
     results, used, seconds = {}, {}, {}
     for metric in planned:
         name, begun = metric.label(), time.perf_counter()

@@ -161,6 +161,25 @@ def test_a_killed_analysis_goes_on_where_it_was(run, tmp_path):
     assert Counted.calls == 151 - 64  # the first block of 64 was finished
 
 
+def test_who_goes_back_to_former_settings_and_metrics_computes_nothing(run, tmp_path):
+    def doubled():
+        return analyze(run, metrics=[Counted], settings={"counted": {"factor": 2}}, cache=tmp_path / "cache")
+
+    first = doubled()
+    analyze(run, cache=tmp_path / "cache")
+    Counted.calls = 0
+    xr.testing.assert_identical(doubled().trajectories, first.trajectories)
+    assert Counted.calls == 0
+
+
+def test_what_a_killed_analysis_left_is_cleared_by_one_from_the_cache(run, tmp_path):
+    analyze(run, cache=tmp_path / "cache")
+    leftover = tmp_path / "cache" / f"losses-1.{1 << 80}.tmp"
+    leftover.write_bytes(b"cut short")
+    analyze(run, cache=tmp_path / "cache")
+    assert not leftover.exists()
+
+
 def test_a_changed_setting_recomputes_only_that_metric(run, tmp_path):
     analyze(run, metrics=[Counted, "tickets"], cache=tmp_path / "cache")
     Counted.calls = 0
