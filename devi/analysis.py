@@ -95,7 +95,7 @@ def analyze(
     device     where metrics compute that can choose; None leaves it to each
     memory     bytes that blocks of checkpoints may take; None is half of what is free
     cache      directory for finished blocks; None keeps none
-    note       is told what the work ahead will cost, in a sentence
+    note       is told what the work ahead will cost, without what is in the cache, in a sentence
     Raises DeviError for an unknown metric or setting, or when the run does not fit its task.
     """
     if operating_point not in OPERATING_POINTS:  # now, not after minutes of sampling
@@ -118,9 +118,6 @@ def analyze(
         name, begun = metric.label(), time.perf_counter()
         try:
             ready = resolved(metric, whole, store, partial(tell, f"{name}: settings"))
-            outlook = ready.outlook(whole)
-            if outlook:
-                say(f"{name}: {outlook}")
             results[name] = over(ready, whole, store, executor or Here(), partial(tell, name), memory=memory, note=say)
         except Unsuitable as reason:
             if name not in unasked(run.task, metrics, settings or {}):

@@ -58,7 +58,7 @@ def over(
     """The metric over all blocks, those in the cache taken from there.
 
     memory   bytes for all workers; None is half of what is free
-    note     is told when a block was too large and was halved
+    note     is told what the blocks that are not in the cache will cost, and when one was too large and was halved
     """
     memory = memory_bytes(None) if memory is None else memory
     size = len(whole) if metric.whole_run else block_size(whole.parameter_count, memory // executor.workers)
@@ -67,6 +67,11 @@ def over(
     done = {index: store.load(path) for index, path in enumerate(paths) if store and path and path.is_file()}
     missing = [index for index in range(len(blocks)) if index not in done]
     tell(len(done) / len(blocks))
+    rest = [place for place in range(len(whole)) if place // size not in done]
+    outlook = metric.outlook(whole.select(rest)) if rest else ""
+    if outlook:
+        left = f" for the {len(rest)} of {len(whole)} checkpoints that are left" if done else ""
+        note(f"{metric.label()}: {outlook}{left}")
     # A block worked on elsewhere cannot report how far it is; one worked on here can.
     within = (lambda share: tell((len(done) + share) / len(blocks))) if isinstance(executor, Here) else None
     smallest = size

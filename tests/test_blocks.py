@@ -85,6 +85,22 @@ def test_a_later_block_begins_with_what_went_well(run):
     assert len(notices) == 1
 
 
+class Costly(Greedy):
+    def outlook(self, run):
+        return f"it takes {len(run)} s"
+
+
+def test_only_the_cost_of_what_is_not_in_the_cache_is_told(run, tmp_path):
+    store = Cache(tmp_path / "cache")
+    blocks_of_16 = {"memory": 4 * COPIES * 18 * 16, "store": store}
+    assert worked(Costly(), run, **blocks_of_16) == ([16, 16, 8], ["costly: it takes 40 s"])
+    assert worked(Costly(), run, **blocks_of_16) == ([], [])
+    for start, stop in ((0, 16), (32, 40)):
+        store.block(Costly(), run.block(start, stop)).unlink()
+    left = "costly: it takes 24 s for the 24 of 40 checkpoints that are left"
+    assert worked(Costly(), run, **blocks_of_16) == ([16, 8], [left])
+
+
 def test_a_halved_block_is_cached_like_any_other(run, tmp_path):
     worked(Greedy(room=11), run, store=Cache(tmp_path))
     assert worked(Greedy(room=11), run, store=Cache(tmp_path)) == ([], [])
