@@ -180,6 +180,35 @@ def test_what_a_killed_analysis_left_is_cleared_by_one_from_the_cache(run, tmp_p
     assert not leftover.exists()
 
 
+class Failing(Metric):
+    def at(self, model, task):
+        return 1 / 0
+
+
+class Clashing(Metric):
+    def at(self, model, task):
+        return {"weight_norm": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [(Failing, "metric Failing: .* ZeroDivisionError"), (Clashing, "norms and clashing both give 'weight_norm'")],
+)
+def test_a_mistake_in_a_metric_is_told_before_anything_is_sampled(tmp_path, sampled, own, told):
+    with pytest.raises(DeviError, match=told):
+        few_checkpoints(tmp_path, metrics=[own])
+    assert not sampled
+
+
+def test_metrics_are_reported_in_the_order_they_are_planned_in(tmp_path):
+    analysis = few_checkpoints(tmp_path, metrics=[Counted])
+    planned = [*Superposition().metrics(), "counted"]
+    assert list(analysis.settings) == [*planned, "transitions"]
+    assert list(analysis.seconds) == [*planned, "transitions"]
+    variables = list(analysis.trajectories.data_vars)
+    assert variables.index("llc") < variables.index("counted")
+
+
 def test_a_changed_setting_recomputes_only_that_metric(run, tmp_path):
     analyze(run, metrics=[Counted, "tickets"], cache=tmp_path / "cache")
     Counted.calls = 0
