@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from devi import report
 from devi.cli.main import run
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +74,26 @@ def test_a_folder_of_runs_gives_a_report_each_and_an_index(here, capsys):
         assert f"superposition-seed{seed}/report.html" in index
 
 
+def test_a_task_serves_the_runs_of_a_mixed_folder_that_need_it_and_the_index_keeps_all_reports(here, capsys):
+    line = f"{ROOT}/examples/line.py:Line"
+    run(["train", "superposition", *SMALL])
+    run(["train", line, "--steps", "20", "--checkpoints", "every:5"])
+    assert run(["analyze", "checkpoints", "--task", line, *QUICK]) == 0
+    names = ["line-seed0", "superposition-seed0"]
+    listed = (here / "reports" / "index.html").read_text()
+    assert re.findall('href="(.*?)/report.html"', listed) == names
+    assert report.write_index([], here / "reports").read_text() == listed
+    (here / "reports" / "superposition-seed0" / "analysis.h5").write_text("[" * 100_000)
+    (here / "reports" / "elsewhere").mkdir()
+    damaged = report.write_index([], here / "reports").read_text()
+    assert re.findall('href="(.*?)/report.html"', damaged) == names
+    assert damaged.count("cannot be read") == 1
+    # Given alone, a run is read with the task that is named, whatever it was made with.
+    capsys.readouterr()
+    assert run(["analyze", "checkpoints/superposition-seed0", "--task", line, *QUICK]) == 1
+    assert "was made with the task 'superposition'" in capsys.readouterr().err
+
+
 def test_a_metrics_setting_is_reached_with_set_and_with_a_file(here, capsys):
     run(["train", "superposition", *SMALL])
     assert run(["analyze", "checkpoints/superposition-seed0", "--set", "tickets.kept_fraction=0.2", *QUICK]) == 0
@@ -107,7 +129,8 @@ def test_one_run_that_cannot_be_analyzed_does_not_stop_the_others(here, capsys):
     capsys.readouterr()
     assert run(["analyze", "checkpoints", *QUICK]) == 1
     printed = capsys.readouterr()
-    assert "1 of 2 runs could not be analyzed: checkpoints/line-seed0" in printed.err
+    assert "devi: 1 of 2 runs could not be analyzed:\ncheckpoints/line-seed0: " in printed.err
+    assert printed.err.count("--task my_model.py:Name") == 1
     assert "report: reports/superposition-seed0/report.html" in printed.out
     assert "superposition-seed0/report.html" in (here / "reports/index.html").read_text()
 
