@@ -1,5 +1,6 @@
 """The command line as a user meets it: exit codes, messages, files."""
 
+import errno
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from devi import report
+from devi.cli import main
 from devi.cli.main import run
 
 ROOT = Path(__file__).parents[2]
@@ -133,6 +135,22 @@ def test_one_run_that_cannot_be_analyzed_does_not_stop_the_others(here, capsys):
     assert printed.err.count("--task my_model.py:Name") == 1
     assert "report: reports/superposition-seed0/report.html" in printed.out
     assert "superposition-seed0/report.html" in (here / "reports/index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"), [(KeyboardInterrupt(), 130), (OSError(errno.ENOSPC, "No space left on device"), 1)]
+)
+def test_an_end_before_the_end_says_what_is_kept_only_where_something_is(monkeypatch, capsys, reason, code):
+    def stopped(*arguments, **options):
+        raise reason
+
+    monkeypatch.setattr(main, "app", stopped)
+    for command in ("train", "analyze", "convert", "demo"):
+        assert run([command]) == code
+        assert "; everything finished so far is kept." in capsys.readouterr().err
+    for command in ("doctor", "calibrate", "detect", "repair"):
+        assert run([command, "--out", "analyze"]) == code
+        assert "; this command keeps nothing for the next time." in capsys.readouterr().err
 
 
 def test_two_values_for_one_setting_are_refused(here, capsys):
