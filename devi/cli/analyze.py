@@ -135,7 +135,8 @@ def analyze(
             except DeviError as error:
                 if len(found) == 1:
                     raise
-                failed.append(f"{path}: {' '.join(str(error).split())}")
+                told = " ".join(str(error).split())
+                failed.append(told if told.startswith(str(path)) else f"{path}: {told}")
                 continue
             analyses.append((analysis, path, place))
     done = [summary(*each) for each in analyses]
