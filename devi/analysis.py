@@ -95,7 +95,7 @@ def analyze(
     device     where metrics compute that can choose; None leaves it to each
     memory     bytes that blocks of checkpoints may take; None is half of what is free
     cache      directory for finished blocks; None keeps none
-    note       is told what the work ahead will cost, in a sentence
+    note       is told what the work ahead will cost, without what is in the cache, in a sentence
     Raises DeviError for an unknown metric or setting, or when the run does not fit its task.
     """
     if operating_point not in OPERATING_POINTS:  # now, not after minutes of sampling
@@ -111,15 +111,18 @@ def analyze(
         )
     planned = plan(run, metrics, settings or {}, device=device)
     store = Cache(Path(cache)) if cache is not None else None
-    results, used, seconds = {}, {}, {}
-    for metric in planned:
+    if store is not None:
+        store.clear()
+    results: dict[str, Any] = {}
+    used: dict[str, Any] = {}
+    seconds: dict[str, Any] = {}
+    # What samples comes last: a mistake in a metric of the user's is told before the minutes that sampling takes.
+    for metric in sorted(planned, key=lambda each: each.progresses):
         name, begun = metric.label(), time.perf_counter()
         try:
             ready = resolved(metric, whole, store, partial(tell, f"{name}: settings"))
-            outlook = ready.outlook(whole)
-            if outlook:
-                say(f"{name}: {outlook}")
             results[name] = over(ready, whole, store, executor or Here(), partial(tell, name), memory=memory, note=say)
+            _merged(results, whole)  # now, for the same reason: do they go together?
         except Unsuitable as reason:
             if name not in unasked(run.task, metrics, settings or {}):
                 raise DeviError(
@@ -128,6 +131,7 @@ def analyze(
             notices.append(f"metric {name} is left out: {reason}")
             continue
         used[name], seconds[name] = settings_of(ready), time.perf_counter() - begun
+    results, used, seconds = (_in_order(found, planned) for found in (results, used, seconds))
     trajectories = _merged(results, whole)
     begun = time.perf_counter()
     found = detect(
@@ -230,6 +234,11 @@ def description(run: Run, whole: Run) -> dict[str, Any]:
         "analyzed": len(whole),
         "parameters": run.parameter_count,
     }
+
+
+def _in_order(found: Mapping[str, Any], planned: Sequence[Metric]) -> dict[str, Any]:
+    """What there is of each metric, in the order they were planned in."""
+    return {name: found[name] for name in (metric.label() for metric in planned) if name in found}
 
 
 def _merged(results: Mapping[str, xr.Dataset], whole: Run) -> xr.Dataset:

@@ -37,11 +37,12 @@ def resolved(metric: Metric, whole: Run, store: Cache | None, tell: Callable[[fl
     known, given = store.load_settings(path), settings_of(metric)
     # The file may come with a stranger's report: numbers it fills in, but names, which may be imported, are the user's.
     names = {name: value for name, value in given.items() if isinstance(value, str | list)}
-    if known is not None and all(known.get(name) == value for name, value in names.items()):
-        return with_settings(type(metric), known, kind="metric")
-    decided = metric.resolved(whole, **further)
-    store.save_settings(path, settings_of(decided))
-    return decided
+    if known is None or any(known.get(name) != value for name, value in names.items()):
+        known = settings_of(metric.resolved(whole, **further))
+        store.save_settings(path, known)
+    # Those decided just now are read as those from the file are: blocks are cached under the settings to the last digit
+    # and type, and the next analysis must find them.
+    return metric if known == given else with_settings(type(metric), known, kind="metric")
 
 
 def over(
@@ -57,7 +58,7 @@ def over(
     """The metric over all blocks, those in the cache taken from there.
 
     memory   bytes for all workers; None is half of what is free
-    note     is told when a block was too large and was halved
+    note     is told what the blocks that are not in the cache will cost, and when one was too large and was halved
     """
     memory = memory_bytes(None) if memory is None else memory
     size = len(whole) if metric.whole_run else block_size(whole.parameter_count, memory // executor.workers)
@@ -66,6 +67,11 @@ def over(
     done = {index: store.load(path) for index, path in enumerate(paths) if store and path and path.is_file()}
     missing = [index for index in range(len(blocks)) if index not in done]
     tell(len(done) / len(blocks))
+    rest = [place for place in range(len(whole)) if place // size not in done]
+    outlook = metric.outlook(whole.select(rest)) if rest else ""
+    if outlook:
+        left = f" for the {len(rest)} of {len(whole)} checkpoints that are left" if done else ""
+        note(f"{metric.label()}: {outlook}{left}")
     # A block worked on elsewhere cannot report how far it is; one worked on here can.
     within = (lambda share: tell((len(done) + share) / len(blocks))) if isinstance(executor, Here) else None
     smallest = size

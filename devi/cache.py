@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ import xarray as xr
 import devi
 from devi.checkpoints.provenance import data_hash
 from devi.checkpoints.reader import Run
+from devi.checkpoints.userblock import replacing
 from devi.metrics.metric import Metric
 from devi.plugins import source_digest
 from devi.task import Split, Task, settings_of
 
 SPLITS: tuple[Split, ...] = ("train", "test")
+MOST_UNUSED = 1 << 30  # bytes: thousands of blocks of small models; with every example's loss kept, some analyses
 
 
 class Cache:
@@ -27,6 +30,9 @@ class Cache:
     That is: the metric's resolved settings and source, devi's version, the task's settings, source and data, and the
     digests of the block's checkpoints and of the one before them. A changed setting changes only the names of its own
     metric's files.
+
+    Kept are all files that the last analysis used, and of the others those used last, up to MOST_UNUSED bytes: whoever
+    goes back to former settings finds their results.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -50,9 +56,8 @@ class Cache:
             return stored.load()
 
     def save(self, path: Path, result: xr.Dataset) -> None:
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        result.to_netcdf(temporary, engine="h5netcdf")
-        os.replace(temporary, path)  # whole or not at all: a killed analysis leaves no half result
+        with replacing(path) as temporary:  # whole or not at all: a killed analysis leaves no half result
+            result.to_netcdf(temporary, engine="h5netcdf")
 
     def load_settings(self, path: Path) -> dict[str, Any] | None:
         """None where there are none that can be read: they are decided anew."""
@@ -63,15 +68,27 @@ class Cache:
         return found if isinstance(found, dict) else None
 
     def save_settings(self, path: Path, settings: dict[str, Any]) -> None:
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(settings, sort_keys=True))
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(settings))  # in their order: it may decide which of two pilots is nearest
+
+    def clear(self) -> None:
+        """Delete the temporary files that killed analyses left."""
+        for path in self.directory.glob("*.tmp"):
+            writer = path.suffixes[-2:-1] or [""]
+            if not _is_running(writer[0].removeprefix(".")):
+                path.unlink(missing_ok=True)
 
     def prune(self) -> None:
-        """Delete what the last analysis did not use."""
-        for path in self.directory.iterdir():
-            if path.name not in self.used:
-                path.unlink()
+        """Delete of what this analysis did not use the oldest, as far as it is more than MOST_UNUSED bytes."""
+        found = [(path, path.lstat()) for path in self.directory.iterdir()]
+        unused = [
+            (path, stat) for path, stat in found if path.suffix in (".nc", ".json") and path.name not in self.used
+        ]
+        room = MOST_UNUSED
+        for path, stat in sorted(unused, key=lambda each: each[1].st_mtime, reverse=True):
+            room -= stat.st_size
+            if room < 0:
+                path.unlink(missing_ok=True)
 
     def _task(self, task: Task) -> str:
         """Settings, source and data: what a file that the task reads holds today counts, not only its name."""
@@ -82,12 +99,27 @@ class Cache:
     def _place(self, name: str) -> Path:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.used.add(name)
-        return self.directory / name
+        path = self.directory / name
+        with suppress(OSError):  # not there yet, or a stranger's that may only be read
+            os.utime(path, follow_symlinks=False)  # `prune` sees when it was used last
+        return path
+
+
+def _is_running(process: str) -> bool:
+    """Whether a process of that number runs on this machine."""
+    try:
+        os.kill(int(process), 0)
+    except (ValueError, OverflowError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _identity(thing: object) -> str:
     cls = type(thing)
-    return json.dumps([devi.__version__, cls.__module__, cls.__qualname__, source_digest(cls), settings_of(thing)])
+    about = [devi.__version__, cls.__module__, cls.__qualname__, source_digest(cls), settings_of(thing)]
+    return json.dumps(about, sort_keys=True)
 
 
 def _digest(*parts: str | bytes) -> str:

@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any, Protocol
 
 from devi.errors import DeviError
-from devi.forks import cores, given_cores
+from devi.forks import cores, end_with_parent, given_cores
 from devi.plugins import import_files, imported_files
 
 
@@ -30,7 +30,7 @@ class Here:
 
 
 class Processes:
-    """In `workers` fresh processes on this machine; each uses its share of the cores."""
+    """In `workers` fresh processes on this machine; each uses its share of the cores, and ends when this one does."""
 
     def __init__(self, workers: int) -> None:
         if workers < 1:
@@ -61,8 +61,9 @@ def executor_for(workers: int) -> Executor:
 
 
 def _prepare_worker(files: list[str], threads: int) -> None:
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal: the first one decides
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal: the first one decides
     import_files(files)  # a task from the user's own file can only be unpickled once that file is imported
     torch.set_num_threads(threads)

@@ -13,6 +13,7 @@ import os
 import pickle
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
@@ -67,6 +68,22 @@ def each(count: int, work: Callable[[int], Result], progress: Callable[[float], 
         with threadpool_limits(1):
             return in_forks(count, told, processes=processes, progress=heard)
     return [told(number, partial(heard, number)) for number in range(count)]
+
+
+def end_with_parent() -> None:
+    """From now on this process ends when the one that started it does, however that was: SIGKILL too.
+
+    Without it, a worker of a pool waits for ever on a queue of which it holds both ends.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()  # waits on a pipe that the system closes, and needs no interpreter meanwhile
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def in_forks(
@@ -138,6 +155,7 @@ def _go(link: Connection, work: Callable[[int, Report], Any], others: Sequence[C
         other.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal: the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with_parent()  # now, not where it next has something to send
     if "torch" in sys.modules:  # which may know of libraries that were linked into it
         sys.modules["torch"].set_num_threads(1)
 

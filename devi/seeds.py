@@ -22,6 +22,7 @@ import torch
 
 from devi.checkpoints.folder import check_usable
 from devi.checkpoints.reader import Run, open_run
+from devi.checkpoints.slot_file import step_of
 from devi.checkpoints.writer import Recorder
 from devi.devices import device_of
 from devi.errors import DeviError
@@ -173,7 +174,7 @@ class _Together:
             torch.set_num_threads(self._inner)
             self.seeds = [self._opened(run, stack) for run in self.runs]
             for seed in self.seeds:
-                step = seed.record.restore(seed.run.model) if self.resume else None
+                step = seed.record.restore(seed.run.model, end=self.steps) if self.resume else None
                 if step is None:
                     seed.checkpoint(0)
                 seed.step = step or 0
@@ -187,8 +188,9 @@ class _Together:
         return [seed.failure for seed in self.seeds if seed.failure]
 
     def _opened(self, run: Trainee, stack: ExitStack) -> _Seed:
-        # Resumed seeds go on in groups of those that stand at the same step.
-        together = f"1 to {len(self.runs)}" if self.resume else len(self.runs)
+        # Seeds that stand at different steps go on in groups of those at the same one.
+        are_level = not self.resume or len({step_of(each.path) for each in self.runs}) == 1
+        together = len(self.runs) if are_level else f"1 to {len(self.runs)}"
         seed = _Seed(run, together, self.resume, self.keep, self.notice)
         stack.enter_context(seed.record)
         return seed

@@ -52,7 +52,7 @@ def train(
         with Recorder(
             path, task, state=state, metadata=run.metadata, resume=resume, expected=len(keep_steps), notice=notice
         ) as record:
-            step = record.restore(run.model) if resume else None
+            step = record.restore(run.model, end=plan.steps) if resume else None
             if step is None:
                 step = 0
                 run.checkpoint(record, step)

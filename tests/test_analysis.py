@@ -8,10 +8,12 @@ import xarray as xr
 from pydantic import Field
 
 from devi.analysis import analyze, intact
+from devi.blocks import COPIES
 from devi.checkpoints.reader import open_run
 from devi.checkpoints.writer import Recorder
 from devi.errors import DeviError
 from devi.executors import Processes
+from devi.metrics.learning_coefficient import LearningCoefficient
 from devi.metrics.metric import Metric
 from devi.task import Batch, Task
 from devi.tasks.superposition import Superposition
@@ -93,6 +95,57 @@ def test_a_second_analysis_computes_nothing_and_finds_the_same(run, tmp_path):
     xr.testing.assert_identical(first.trajectories, second.trajectories)
 
 
+@pytest.fixture
+def sampled(monkeypatch):
+    """The first steps of the blocks that were sampled."""
+    steps, real = [], LearningCoefficient.over
+
+    def counted(self, block, progress=None):
+        steps.append(int(block.steps[0]))
+        return real(self, block, progress)
+
+    monkeypatch.setattr(LearningCoefficient, "over", counted)
+    return steps
+
+
+def few_checkpoints(tmp_path, **options):
+    """An analysis of 12 checkpoints in blocks of 4, with as much calibrated as a short run has time for."""
+    run = train(Superposition(features=3, steps=11, checkpoints="every:1"), tmp_path / "run", resume=True)
+    quick = {"llc": {"draws": 40, "burn_in": 20}}
+    memory = 4 * COPIES * run.parameter_count * 4
+    return analyze(run, settings=quick, cache=tmp_path / "cache", memory=memory, **options)
+
+
+def blocks_of_llc(tmp_path):
+    return {path.name for path in (tmp_path / "cache").glob("llc-*.nc")}
+
+
+def test_calibrated_blocks_are_found_again_and_nothing_is_sampled_twice(tmp_path, sampled):
+    first = few_checkpoints(tmp_path)
+    names = blocks_of_llc(tmp_path)
+    assert sampled == [0, 4, 8]
+    assert len(names) == 3
+    second = few_checkpoints(tmp_path)
+    assert sampled == [0, 4, 8]
+    assert blocks_of_llc(tmp_path) == names
+    xr.testing.assert_identical(first.trajectories, second.trajectories)
+    assert list(first.settings["llc"]["moves"]) == list(second.settings["llc"]["moves"])
+
+
+def test_an_interrupted_analysis_keeps_the_blocks_that_were_sampled(tmp_path, sampled):
+    def interrupt(what, share):
+        if what == "llc" and share > 0.7:  # in the third block of three
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        few_checkpoints(tmp_path, progress=interrupt)
+    names = blocks_of_llc(tmp_path)
+    assert sampled == [0, 4, 8]
+    few_checkpoints(tmp_path)
+    assert sampled == [0, 4, 8, 8]
+    assert names < blocks_of_llc(tmp_path)
+
+
 def test_a_killed_analysis_goes_on_where_it_was(run, tmp_path):
     class Kill(Exception):
         pass
@@ -106,6 +159,54 @@ def test_a_killed_analysis_goes_on_where_it_was(run, tmp_path):
     Counted.calls = 0
     analyze(run, metrics=[Counted], cache=tmp_path / "cache")
     assert Counted.calls == 151 - 64  # the first block of 64 was finished
+
+
+def test_who_goes_back_to_former_settings_and_metrics_computes_nothing(run, tmp_path):
+    def doubled():
+        return analyze(run, metrics=[Counted], settings={"counted": {"factor": 2}}, cache=tmp_path / "cache")
+
+    first = doubled()
+    analyze(run, cache=tmp_path / "cache")
+    Counted.calls = 0
+    xr.testing.assert_identical(doubled().trajectories, first.trajectories)
+    assert Counted.calls == 0
+
+
+def test_what_a_killed_analysis_left_is_cleared_by_one_from_the_cache(run, tmp_path):
+    analyze(run, cache=tmp_path / "cache")
+    leftover = tmp_path / "cache" / f"losses-1.{1 << 80}.tmp"
+    leftover.write_bytes(b"cut short")
+    analyze(run, cache=tmp_path / "cache")
+    assert not leftover.exists()
+
+
+class Failing(Metric):
+    def at(self, model, task):
+        return 1 / 0
+
+
+class Clashing(Metric):
+    def at(self, model, task):
+        return {"weight_norm": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [(Failing, "metric Failing: .* ZeroDivisionError"), (Clashing, "norms and clashing both give 'weight_norm'")],
+)
+def test_a_mistake_in_a_metric_is_told_before_anything_is_sampled(tmp_path, sampled, own, told):
+    with pytest.raises(DeviError, match=told):
+        few_checkpoints(tmp_path, metrics=[own])
+    assert not sampled
+
+
+def test_metrics_are_reported_in_the_order_they_are_planned_in(tmp_path):
+    analysis = few_checkpoints(tmp_path, metrics=[Counted])
+    planned = [*Superposition().metrics(), "counted"]
+    assert list(analysis.settings) == [*planned, "transitions"]
+    assert list(analysis.seconds) == [*planned, "transitions"]
+    variables = list(analysis.trajectories.data_vars)
+    assert variables.index("llc") < variables.index("counted")
 
 
 def test_a_changed_setting_recomputes_only_that_metric(run, tmp_path):

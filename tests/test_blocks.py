@@ -1,5 +1,5 @@
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -85,6 +85,22 @@ def test_a_later_block_begins_with_what_went_well(run):
     assert len(notices) == 1
 
 
+class Costly(Greedy):
+    def outlook(self, run):
+        return f"it takes {len(run)} s"
+
+
+def test_only_the_cost_of_what_is_not_in_the_cache_is_told(run, tmp_path):
+    store = Cache(tmp_path / "cache")
+    blocks_of_16 = {"memory": 4 * COPIES * 18 * 16, "store": store}
+    assert worked(Costly(), run, **blocks_of_16) == ([16, 16, 8], ["costly: it takes 40 s"])
+    assert worked(Costly(), run, **blocks_of_16) == ([], [])
+    for start, stop in ((0, 16), (32, 40)):
+        store.block(Costly(), run.block(start, stop)).unlink()
+    left = "costly: it takes 24 s for the 24 of 40 checkpoints that are left"
+    assert worked(Costly(), run, **blocks_of_16) == ([16, 8], [left])
+
+
 def test_a_halved_block_is_cached_like_any_other(run, tmp_path):
     worked(Greedy(room=11), run, store=Cache(tmp_path))
     assert worked(Greedy(room=11), run, store=Cache(tmp_path)) == ([], [])
@@ -104,6 +120,31 @@ def test_other_errors_are_not_taken_for_it(run, monkeypatch):
     monkeypatch.setattr(Greedy, "over", lambda self, run: torch.ones(2, 3) @ torch.ones(2, 3))
     with pytest.raises(DeviError, match="shapes cannot be multiplied"):
         worked(Greedy(), run)
+
+
+@dataclass(frozen=True)
+class Loose(Metric):
+    """Decides settings of other types, and in another order, than they are read back in."""
+
+    share: float | None = None
+    by_step: dict[str, float] = field(default_factory=dict, hash=False)
+    sides: tuple[int, ...] = ()
+
+    def resolved(self, run):
+        return replace(self, share=1, by_step={"8": 1, "10": 2}, sides=[1, 2])
+
+
+def test_what_was_decided_just_now_is_what_is_read_back(tmp_path, run):
+    ready = [resolved(Loose(), run, Cache(tmp_path / "cache"), lambda share: None) for _ in range(2)]
+    assert repr(ready[0]) == repr(ready[1])
+    first, second = (Cache(tmp_path / "cache").block(each, run.block(0, 8)) for each in ready)
+    assert first == second
+
+
+def test_a_metric_that_decides_nothing_stays_the_same_object(tmp_path, run):
+    metric = Greedy()
+    for _ in range(2):
+        assert resolved(metric, run, Cache(tmp_path / "cache"), lambda share: None) is metric
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -39,25 +40,78 @@ def test_a_name_depends_on_settings_checkpoints_and_what_came_before(tmp_path):
     assert len(different) == 7
 
 
-def test_what_is_saved_is_loaded_and_what_is_unused_is_pruned(tmp_path):
-    run = train(Superposition(steps=4, checkpoints="every:1"), tmp_path / "run")
-    cache = Cache(tmp_path / "cache")
-    result = xr.Dataset({"mine": ("step", np.arange(5.0))}, coords={"step": run.steps})
-    path = cache.block(Mine(), run.block(0, 5))
-    cache.save(path, result)
-    xr.testing.assert_identical(cache.load(path), result)
-    fresh = Cache(tmp_path / "cache")
-    fresh.prune()
-    assert list((tmp_path / "cache").iterdir()) == []
+@dataclass(frozen=True)
+class Several(Metric):
+    by_step: dict[str, float]
 
 
-def test_a_half_written_file_does_not_count(tmp_path):
+def test_a_name_depends_on_no_order_of_keys(tmp_path):
+    run = train(Superposition(steps=4, checkpoints="every:1"), tmp_path / "run")
+    one, other = Several({"8": 0.1, "10": 0.2}), Several({"10": 0.2, "8": 0.1})
+    assert names(tmp_path, run, one, 0, 5) == names(tmp_path, run, other, 0, 5)
+
+
+def saved(cache, run, factor=1.0):
+    """The file of a block of 5 values."""
+    path = cache.block(Mine(factor), run.block(0, 5))
+    cache.save(path, xr.Dataset({"mine": ("step", factor * np.arange(5.0))}, coords={"step": run.steps}))
+    return path
+
+
+def test_what_is_saved_is_loaded_and_stays_when_other_settings_are_used(tmp_path):
+    run = train(Superposition(steps=4, checkpoints="every:1"), tmp_path / "run")
+    path = saved(Cache(tmp_path / "cache"), run)
+    other = Cache(tmp_path / "cache")
+    saved(other, run, 2.0)
+    other.prune()
+    assert np.array_equal(other.load(path)["mine"], np.arange(5.0))
+
+
+def test_beyond_its_size_what_was_not_used_for_longest_goes_first(tmp_path, monkeypatch):
+    run = train(Superposition(steps=4, checkpoints="every:1"), tmp_path / "run")
+    paths = [saved(Cache(tmp_path / "cache"), run, factor) for factor in (1.0, 2.0, 3.0, 4.0)]
+    for age, path in enumerate(paths):
+        os.utime(path, (1e9 - age, 1e9 - age))
+    last = Cache(tmp_path / "cache")
+    for factor in (3.0, 4.0):  # of which the first is found again
+        last.block(Mine(factor), run.block(0, 5))
+    last.used.clear()
+    last.block(Mine(4.0), run.block(0, 5))
+    monkeypatch.setattr("devi.cache.MOST_UNUSED", 2 * paths[0].stat().st_size)
+    last.prune()
+    assert {path for path in paths if path.exists()} == {paths[0], paths[2], paths[3]}
+    monkeypatch.setattr("devi.cache.MOST_UNUSED", 0)
+    last.prune()
+    assert [path for path in paths if path.exists()] == [paths[3]]
+
+
+def test_what_a_killed_analysis_was_writing_does_not_count_and_is_cleared_but_not_what_another_writes_now(tmp_path):
     run = train(Superposition(steps=4, checkpoints="every:1"), tmp_path / "run")
     cache = Cache(tmp_path / "cache")
+    cache.clear()  # there is no folder yet
     path = cache.block(Mine(), run.block(0, 5))
-    path.with_suffix(".123.tmp").write_bytes(b"cut short")
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    alive, *dead = (
+        path.with_name(f".{path.name}.{number}.tmp") for number in (os.getppid(), ended.pid, "no-number", 1 << 80)
+    )
+    for leftover in (alive, *dead):
+        leftover.write_bytes(b"cut short")
     assert not path.is_file()
+    cache.clear()
     cache.prune()
+    assert list((tmp_path / "cache").iterdir()) == [alive]
+
+
+def test_an_interrupt_while_a_result_is_written_leaves_nothing_behind(tmp_path, monkeypatch):
+    def interrupted(self, path, engine):
+        path.write_bytes(b"cut short")
+        raise KeyboardInterrupt
+
+    run = train(Superposition(steps=4, checkpoints="every:1"), tmp_path / "run")
+    monkeypatch.setattr(xr.Dataset, "to_netcdf", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        saved(Cache(tmp_path / "cache"), run)
     assert list((tmp_path / "cache").iterdir()) == []
 
 

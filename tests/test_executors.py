@@ -1,5 +1,9 @@
 import multiprocessing
 import os
+import select
+import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -36,6 +40,34 @@ def test_nobody_waits_for_what_processes_are_at_when_no_more_is_wanted():
     results.close()
     assert time.monotonic() - began < 30
     assert not multiprocessing.active_children()
+
+
+WORKING = r"""
+import os, time
+from devi.executors import Processes
+
+def work(item):
+    print(f"{os.getpid()}\n", end="", flush=True)  # one write, even unbuffered: another one prints too
+    time.sleep(600)
+
+if __name__ == "__main__":
+    list(Processes(2).map(work, range(4)))
+"""
+
+
+@pytest.mark.slow  # exact, no false alarms: it starts processes
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="processes that are not its own are watched on Linux only")
+@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_end_in_the_middle_of_their_work_when_their_parent_is_killed(tmp_path, kind):
+    (tmp_path / "working.py").write_text(WORKING)
+    parent = subprocess.Popen([sys.executable, str(tmp_path / "working.py")], stdout=subprocess.PIPE, text=True)
+    workers = [os.pidfd_open(int(parent.stdout.readline())) for _ in range(2)]
+    parent.send_signal(kind)
+    parent.wait()
+    parent.stdout.close()
+    for worker in workers:  # readable once the process has ended; left alone, it would wait for ever
+        assert select.select([worker], [], [], 60)[0] == [worker]
+        os.close(worker)
 
 
 def test_one_worker_is_here_and_none_is_refused():

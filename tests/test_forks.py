@@ -178,13 +178,13 @@ def test_the_threads_of_this_process_are_as_many_as_before():
     assert in_forks(1, lambda number, report: torch.get_num_threads(), processes=1, progress=quiet) == [1]
 
 
-def test_children_of_a_killed_process_end():
+def test_children_of_a_killed_process_end_in_the_middle_of_long_work():
     script = (
         "import os, time\n"
         "from devi.forks import in_forks\n"
         "def work(number, report):\n"
-        "    print(os.getpid(), flush=True)\n"
-        "    for _ in range(1000): time.sleep(0.05); report(0.5)\n"
+        "    print(f'{os.getpid()}\\n', end='', flush=True)\n"  # one write, even unbuffered: another one prints too
+        "    time.sleep(600)\n"
         "in_forks(2, work, processes=2, progress=lambda number, share: None)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
@@ -192,6 +192,6 @@ def test_children_of_a_killed_process_end():
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    for child in children:  # readable once the process has ended; left alone, it would work for 50 s
+    for child in children:  # readable once the process has ended; left alone, it would work for minutes
         assert select.select([child], [], [], 20)[0] == [child]
         os.close(child)

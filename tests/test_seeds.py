@@ -122,7 +122,26 @@ def test_stopped_seeds_go_on_together_bit_for_bit(tmp_path, one_thread):
     resumed = train_seeds(wanted(plan, range(3), tmp_path / "cut"), name="t", resume=True, notice=notices.append)
     for one, other in zip(whole, resumed, strict=True):
         same_bits(one, other)
-    assert any("seeds_at_once 3 then, 1 to 3 now" in notice for notice in notices)
+    assert not any("elsewhere" in notice for notice in notices)  # as many at once as before
+
+
+def test_seeds_that_stand_at_different_steps_are_told_to_go_on_in_other_numbers_unless_all_are_done(
+    tmp_path, one_thread
+):
+    plan = replace(MINIBATCHES, steps=40)
+    with pytest.raises(Stop):
+        train_seeds(wanted(plan, range(2), tmp_path), name="t", progress=stopping_at(40, Stop))
+    ahead, behind = wanted(plan, range(2), tmp_path)
+    train(*ahead[:1], ahead.path, plan=ahead.plan, name="t", resume=True)
+    notices = []
+    train_seeds([ahead, behind], name="t", resume=True, notice=notices.append)
+    (told,) = [notice for notice in notices if "elsewhere" in notice]
+    assert told.startswith(f"{behind.path}: goes on at step")
+    assert "seeds_at_once 2 then, 1 to 2 now" in told
+    notices.clear()
+    train_seeds([ahead, behind], name="t", resume=True, notice=notices.append)
+    train(*ahead[:1], ahead.path, plan=ahead.plan, name="t", resume=True, notice=notices.append)
+    assert not any("elsewhere" in notice for notice in notices)  # nothing is left to train
 
 
 def test_an_interrupt_keeps_the_step_it_came_at_and_each_run_goes_on_alone(tmp_path, one_thread):

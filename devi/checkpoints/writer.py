@@ -124,11 +124,13 @@ class Recorder:
         if self._source is not None:
             self._source.release()
 
-    def restore(self, model: nn.Module) -> int | None:
+    def restore(self, model: nn.Module, *, end: int | None = None) -> int | None:
         """Load the newest intact resume slot into the model, the `state` objects and all random generators.
 
         Returns the step it stands at: the next thing to do is what followed record(step, …). None if nothing
         can be resumed: training starts at its beginning, and what is recorded again must equal what is stored.
+
+        end  the last step of training: a run that stands there does not go on, on whatever versions or device
         """
         if not self._resume:
             raise DeviError(f"{self.path}: restore() needs Recorder(..., resume=True).")
@@ -147,7 +149,7 @@ class Recorder:
             self._notice(f"{self.path}: {missing}.")
         here = {**environment(unwrapped(model)), **self._given}
         changed = elsewhere(self.path, slot.step, self._store.metadata, here)
-        if changed is not None:
+        if changed is not None and slot.step != end:
             self._notice(changed)
         if self._keeper is not None:
             self._keeper.counter = slot.counter + 1

@@ -16,6 +16,7 @@ from devi.errors import DeviError, quoted
 
 if TYPE_CHECKING:
     from devi.analysis import Analysis
+    from devi.checkpoints.reader import Run
     from devi.cli.progress import Progress
 
 
@@ -25,7 +26,13 @@ def analyze(
         Argument(metavar="RUN...", help="Directories of runs, or a folder of them; or of other programs' checkpoints"),
     ],
     out: Annotated[Path | None, Option(help="Output directory  [default: reports/RUN]")] = None,
-    task: Annotated[str | None, Option(help="The run's task, if it is your own: file.py:Name, pkg.mod:Name")] = None,
+    task: Annotated[
+        str | None,
+        Option(
+            help="The run's task, if it is your own: file.py:Name, pkg.mod:Name; of several runs, that of those which"
+            " name no built-in one"
+        ),
+    ] = None,
     metric: Annotated[
         list[str] | None, Option(help="A further metric: name, file.py:Name, pkg.mod:Name; repeatable")
     ] = None,
@@ -122,14 +129,14 @@ def analyze(
                 shown.note(f"{path} → {place}")
             try:
                 analysis = report_on(
-                    path, place, task=task, metrics=metric or [], settings=settings, device=device,
-                    operating_point=operating_point, workers=workers, memory=memory, shown=shown,
+                    path, place, task=task, is_alone=len(found) == 1, metrics=metric or [], settings=settings,
+                    device=device, operating_point=operating_point, workers=workers, memory=memory, shown=shown,
                 )  # fmt: skip
             except DeviError as error:
                 if len(found) == 1:
                     raise
-                failed.append(f"{path}: {error}")
-                shown.note(f"{path} is left out: {error}")
+                told = " ".join(str(error).split())
+                failed.append(told if told.startswith(str(path)) else f"{path}: {told}")
                 continue
             analyses.append((analysis, path, place))
     done = [summary(*each) for each in analyses]
@@ -145,7 +152,7 @@ def analyze(
         if len(found) > 1:
             print(f"all runs: {index}")
     if failed:
-        raise DeviError(f"{len(failed)} of {len(found)} runs could not be analyzed: {'; '.join(failed)}")
+        raise DeviError("\n".join([f"{len(failed)} of {len(found)} runs could not be analyzed:", *failed]))
     if strict and any(entry["unhealthy"] for entry in done):
         raise Exit(Code.UNHEALTHY)
 
@@ -156,6 +163,7 @@ def report_on(
     *,
     shown: Progress,
     task: str | None = None,
+    is_alone: bool = True,
     metrics: list[str] | None = None,
     settings: dict[str, dict[str, Any]] | None = None,
     device: str | None = None,
@@ -163,7 +171,10 @@ def report_on(
     workers: int = 1,
     memory: str | None = None,
 ) -> Analysis:
-    """Analyze the run at `path` into directory `place`."""
+    """Analyze the run at `path` into directory `place`.
+
+    is_alone  False: among other runs, of which `task` is for those that name it or no built-in one
+    """
     from devi import report
     from devi.analysis import analyze as analyze_run
     from devi.checkpoints.foreign.cache import source_id
@@ -180,7 +191,10 @@ def report_on(
         run = open_run(converted_run(path, task, shown), load("task", str(task)))
         claim(place, source_id(path), path)
     else:
-        run = open_run(path, load("task", task) if task else None)
+        given = load("task", task) if task else None
+        run = open_run(path, given)
+        if given is not None and not is_alone and _has_another(run, given):
+            run = open_run(path)
         claim(place, str(run.metadata.get("run_id", run.path.resolve())), path)
     analysis = analyze_run(
         run,
@@ -202,6 +216,14 @@ def report_on(
     report.write(analysis, place)
     shown.tell(f"{run.name}: report", 1.0)
     return analysis
+
+
+def _has_another(run: Run, task: type) -> bool:
+    """Whether the run names a built-in task, and not this one."""
+    from devi.plugins import builtin_task, name_of
+
+    stored = run.metadata.get("task")
+    return isinstance(stored, str) and stored != name_of("task", task) and builtin_task(stored) is not None
 
 
 def summary(analysis: Analysis, path: Path, place: Path) -> dict[str, Any]:

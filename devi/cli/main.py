@@ -14,13 +14,14 @@ from devi.cli.exit_codes import Exit
 from devi.cli.waiting import sleep_soon
 from devi.errors import DeviError, shown, system_error
 
-INTERRUPTED = "devi: interrupted; everything finished so far is kept."
+KEEPING = ("train", "analyze", "convert", "demo")  # these go on where they were
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 # What the operating system refuses and the user can change; anything else it refuses is a bug of ours.
 USERS_OWN = {
-    errno.ENOSPC: "Everything finished so far is kept. Free some space, then run it again, or give another --out.",
-    errno.EDQUOT: "Everything finished so far is kept. Your quota is used up; give another place with --out.",
-    errno.EFBIG: "Everything finished so far is kept. Files here may not grow so large; give another place with --out.",
+    errno.ENOSPC: "Free some space, then run it again, or give another --out.",
+    errno.EDQUOT: "Your quota is used up; give another place with --out.",
+    errno.EFBIG: "Files here may not grow so large; give another place with --out.",
     errno.EACCES: "You may not read or write there. Change its permissions, or give another place.",
     errno.EPERM: "You may not read or write there. Change its permissions, or give another place.",
     errno.ENAMETOOLONG: "No file can have so long a name. Give a shorter one.",
@@ -64,14 +65,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(list(arguments) if arguments is not None else None, prog_name="devi", standalone_mode=False)
         if code == Exit.INTERRUPTED:
-            print(INTERRUPTED, file=sys.stderr)
+            print(f"devi: interrupted; {_kept(arguments)}", file=sys.stderr)
         return int(code or Exit.DONE)
     except DeviError as error:
         # What a file says may be part of the message: no control character of it reaches the terminal.
         print("devi: " + "\n".join(shown(line, 4000) for line in str(error).split("\n")), file=sys.stderr)
         return Exit.ERROR
     except (typer.Abort, KeyboardInterrupt):
-        print(INTERRUPTED, file=sys.stderr)
+        print(f"devi: interrupted; {_kept(arguments)}", file=sys.stderr)
         return Exit.INTERRUPTED
     except typer.Exit as stop:
         return stop.exit_code
@@ -83,8 +84,17 @@ def run(arguments: Sequence[str] | None = None) -> int:
         reason = USERS_OWN.get(refusal.errno or 0) if refusal else None
         if refusal is None or reason is None:
             return _bug()
-        print(f"devi: {refusal.filename or 'writing'}: {refusal.strerror}. {reason}", file=sys.stderr)
+        kept = f"; {_kept(arguments)}" if refusal.errno in FULL else "."
+        print(f"devi: {refusal.filename or 'writing'}: {refusal.strerror}{kept} {reason}", file=sys.stderr)
         return Exit.ERROR
+
+
+def _kept(arguments: Sequence[str] | None) -> str:
+    """What an end before the end leaves of the command's work."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if any(word in KEEPING for word in words[:1]):
+        return "everything finished so far is kept."
+    return "this command keeps nothing for the next time."
 
 
 def _bug() -> int:

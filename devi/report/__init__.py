@@ -43,7 +43,10 @@ def write(analysis: Analysis, directory: Path | str, *, figures: bool = True, pr
 
 
 def write_index(entries: Iterable[tuple[Analysis, Path | str]], directory: Path | str) -> Path:
-    """Write index.html, which lists several runs; entries are (analysis, the directory of its report)."""
+    """Write index.html, which lists these runs and those whose reports lie in `directory` from before.
+
+    entries  (analysis, the directory of its report)
+    """
     from devi.report.index import index
 
     directory = Path(directory)

@@ -1,7 +1,9 @@
 """The command line as a user meets it: exit codes, messages, files."""
 
+import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from devi import report
+from devi.cli import main
 from devi.cli.main import run
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +76,26 @@ def test_a_folder_of_runs_gives_a_report_each_and_an_index(here, capsys):
         assert f"superposition-seed{seed}/report.html" in index
 
 
+def test_a_task_serves_the_runs_of_a_mixed_folder_that_need_it_and_the_index_keeps_all_reports(here, capsys):
+    line = f"{ROOT}/examples/line.py:Line"
+    run(["train", "superposition", *SMALL])
+    run(["train", line, "--steps", "20", "--checkpoints", "every:5"])
+    assert run(["analyze", "checkpoints", "--task", line, *QUICK]) == 0
+    names = ["line-seed0", "superposition-seed0"]
+    listed = (here / "reports" / "index.html").read_text()
+    assert re.findall('href="(.*?)/report.html"', listed) == names
+    assert report.write_index([], here / "reports").read_text() == listed
+    (here / "reports" / "superposition-seed0" / "analysis.h5").write_text("[" * 100_000)
+    (here / "reports" / "elsewhere").mkdir()
+    damaged = report.write_index([], here / "reports").read_text()
+    assert re.findall('href="(.*?)/report.html"', damaged) == names
+    assert damaged.count("cannot be read") == 1
+    # Given alone, a run is read with the task that is named, whatever it was made with.
+    capsys.readouterr()
+    assert run(["analyze", "checkpoints/superposition-seed0", "--task", line, *QUICK]) == 1
+    assert "was made with the task 'superposition'" in capsys.readouterr().err
+
+
 def test_a_metrics_setting_is_reached_with_set_and_with_a_file(here, capsys):
     run(["train", "superposition", *SMALL])
     assert run(["analyze", "checkpoints/superposition-seed0", "--set", "tickets.kept_fraction=0.2", *QUICK]) == 0
@@ -107,9 +131,26 @@ def test_one_run_that_cannot_be_analyzed_does_not_stop_the_others(here, capsys):
     capsys.readouterr()
     assert run(["analyze", "checkpoints", *QUICK]) == 1
     printed = capsys.readouterr()
-    assert "1 of 2 runs could not be analyzed: checkpoints/line-seed0" in printed.err
+    assert "devi: 1 of 2 runs could not be analyzed:\ncheckpoints/line-seed0 names " in printed.err
+    assert printed.err.count("--task my_model.py:Name") == 1
     assert "report: reports/superposition-seed0/report.html" in printed.out
     assert "superposition-seed0/report.html" in (here / "reports/index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"), [(KeyboardInterrupt(), 130), (OSError(errno.ENOSPC, "No space left on device"), 1)]
+)
+def test_an_end_before_the_end_says_what_is_kept_only_where_something_is(monkeypatch, capsys, reason, code):
+    def stopped(*arguments, **options):
+        raise reason
+
+    monkeypatch.setattr(main, "app", stopped)
+    for command in ("train", "analyze", "convert", "demo"):
+        assert run([command]) == code
+        assert "; everything finished so far is kept." in capsys.readouterr().err
+    for command in ("doctor", "calibrate", "detect", "repair"):
+        assert run([command, "--out", "analyze"]) == code
+        assert "; this command keeps nothing for the next time." in capsys.readouterr().err
 
 
 def test_two_values_for_one_setting_are_refused(here, capsys):

@@ -242,8 +242,8 @@ def test_index_lists_runs_with_relative_links(analysis, bare, hostile, tmp_path)
     path = write_index([(analysis, tmp_path / "toy 1"), (other, tmp_path / "b")], tmp_path)
     seen = Words(path.read_text(encoding="utf-8"))
     assert [attributes["href"] for tag, attributes in seen.tags if tag == "a"] == [
-        "toy%201/report.html",
         "b/report.html",
+        "toy%201/report.html",
     ]
     assert "2 runs" in seen.text
     assert "Between steps 120 and 900" in seen.text
