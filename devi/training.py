@@ -94,7 +94,8 @@ class Trainee:
 
     def batch(self, step: int) -> Batch:
         """The examples of optimizer step `step`."""
-        fresh = checked_batch(self.task, "batch(step, generator)", self.task.batch(step, self.order))
+        call = f"task {type(self.task).__name__}: batch(step, generator)"
+        fresh = checked_batch(call, self.task.batch(step, self.order))
         return _on(fresh, self.device) or minibatch(self.train_split, self.plan.batch_size, self.order)
 
     def checkpoint(self, record: Recorder, step: int) -> None:

@@ -185,11 +185,12 @@ class SamplerSettings(Metric):
         from devi.sampling.data_sets import data_set
         from devi.sampling.example_losses import check_size
         from devi.sampling.restriction import restricted
+        from devi.sampling.written_out import with_floats_as
 
         for restriction in self.restrict:
             restricted(run.model_at(0), restriction)
-        for name in self.observe:
-            data_set(run.task, name)
+        for name in (self.sample_on, *self.observe):
+            data_set(run.task, name, with_floats_as(run.model_at(0), self.where()["dtype"]))
         if self.keep_losses:
             examples = len(data_set(run.task, self.sample_on).targets)
             check_size(checkpoints=len(run), chains=self.chains or 4, most=self.keep_losses, examples=examples)
