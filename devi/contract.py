@@ -86,9 +86,8 @@ def own_code(own: object, call: str) -> Iterator[None]:
         if home.__module__.startswith("devi.") or is_out_of_memory(error):
             raise
         kind = "task" if isinstance(own, Task) else "function" if callable(own) else "metric"
-        raise DeviError(
-            f"{kind} {getattr(home, '__name__', '')}: {call} failed with {type(error).__name__}: {error}{_line(home, error)}"
-        ) from error
+        failed = f"{call} failed with {type(error).__name__}: {error}{_line(home, error)}"
+        raise DeviError(f"{kind} {getattr(home, '__name__', '')}: {failed}") from error
 
 
 def _line(home: object, error: Exception) -> str:

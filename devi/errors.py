@@ -1,4 +1,4 @@
-"""DeviError: a problem the user can fix, said in one message."""
+"""DeviError: a problem the user can fix, said in one message; Notice: what is slower or other than was asked for."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ class DeviError(Exception):
 
 class Unsuitable(DeviError):
     """A metric is not made for this model or task: one that nobody asked for is then left out, with a notice."""
+
+
+class Notice(UserWarning):
+    """What is done in another way than was asked for, or slowly. The command line shows it as a line of its own."""
 
 
 def system_error(error: BaseException) -> OSError | None:

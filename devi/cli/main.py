@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import TextIO
 
 import typer
 
@@ -12,7 +14,7 @@ import devi
 from devi.cli import analyze, calibrate, convert, demo, detect, doctor, names, repair, show, train, verify
 from devi.cli.exit_codes import Exit
 from devi.cli.waiting import sleep_soon
-from devi.errors import DeviError, shown, system_error
+from devi.errors import DeviError, Notice, shown, system_error
 
 INTERRUPTED = "devi: interrupted; everything finished so far is kept."
 
@@ -51,6 +53,29 @@ app.command("verify", short_help="What is damaged in a run")(verify.verify)
 app.command("repair", short_help="What is whole of a damaged run as a new one")(repair.repair)
 app.command("tasks", short_help="Tasks, their settings and presets")(names.tasks)
 app.command("metrics", short_help="Metrics, their settings and sources")(names.metrics)
+
+
+_show_other = warnings.showwarning
+_told: set[str] = set()
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """devi's own warnings as lines for the user, once each; others as Python shows them."""
+    if not issubclass(category, Notice):
+        _show_other(message, category, filename, lineno, file, line)
+    elif str(message) not in _told:
+        _told.add(str(message))
+        print(f"devi: {message}", file=sys.stderr)
+
+
+warnings.showwarning = _show_warning  # here, not in main(): processes of --workers import this file, and call no main
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -274,3 +274,24 @@ def test_an_interrupted_run_is_kept_and_goes_on_bit_for_bit(here, how, code):
     assert whole.steps.tolist() == cut.steps.tolist()
     for name, values in whole.parameters().items():
         assert (values == cut.parameters()[name]).all()
+
+
+@pytest.mark.slow
+def test_what_devi_warns_of_is_a_line_without_its_source_and_told_once(here):
+    (here / "branching.py").write_text(
+        "from devi.tasks.superposition import Superposition\nimport torch\n"
+        "class Net(torch.nn.Linear):\n    def forward(self, x):\n"
+        "        y = super().forward(x)\n        return y if y.sum() > 0 else 2 * y\n"
+        "class Branching(Superposition):\n    def model(self): return Net(self.features, self.features)\n"
+        "    def replicas(self): return None\n    def metrics(self): return ('llc',)\n"
+    )
+    assert run(["train", "branching.py:Branching", "--steps", "2", "--checkpoints", "every:1"]) == 0
+    command = [sys.executable, "-m", "devi.cli.main", "analyze", "checkpoints/branching-seed0", *QUICK]
+    done = subprocess.run(
+        [*command, "--task", "branching.py:Branching", "--chains", "1", "--step-size", "1e-4", "--compile"],
+        capture_output=True, text=True, cwd=here, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True,
+    )  # fmt: skip
+    lines = done.stderr.splitlines()
+    assert sum("devi: Net cannot be batched over replicas by torch.vmap" in line for line in lines) == 1
+    assert sum("devi: Net is sampled one replica after another, and so is not compiled." in line for line in lines) == 1
+    assert not any("Warning" in line or ".py:" in line for line in lines)
