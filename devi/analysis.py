@@ -122,8 +122,10 @@ def analyze(
             results[name] = over(ready, whole, store, executor or Here(), partial(tell, name), memory=memory, note=say)
         except Unsuitable as reason:
             if name not in unasked(run.task, metrics, settings or {}):
+                given = [f"--{key.replace('_', '-')} or --set {name}.{key}" for key in (settings or {}).get(name, {})]
                 raise DeviError(
-                    f"{reason} Leave '{name}' out of {type(run.task).__name__}.metrics(), --metric and the settings."
+                    f"{reason} Leave '{name}' out of {type(run.task).__name__}.metrics(), --metric and the settings"
+                    f"{': ' if given else ''}{', '.join(given)}."
                 ) from None
             notices.append(f"metric {name} is left out: {reason}")
             continue
