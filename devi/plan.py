@@ -14,7 +14,7 @@ from devi.checkpoints.reader import open_run
 from devi.checkpoints.records import Records
 from devi.errors import DeviError, unknown_name
 from devi.plugins import name_of
-from devi.task import NotNegative, Positive, Task, setting_names, settings_of, with_settings
+from devi.task import NotNegative, Positive, Seed, Task, setting_names, settings_of, with_settings
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class TrainingPlan:
     batch_size: Annotated[int, Field(ge=0)] = 0  # 0: the full training set
     steps: Annotated[int, Field(ge=1)] = 1000  # optimizer steps
     checkpoints: str = "log:100"
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # what generators of torch take
+    seed: Seed = 0
 
 
 def planned(

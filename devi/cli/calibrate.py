@@ -59,9 +59,11 @@ def calibrate(
     from devi.metrics.learning_coefficient import LearningCoefficient
     from devi.plugins import load
     from devi.sampling.calibration import calibrate as choose
+    from devi.task import with_settings
 
     where = device_of(device or "cpu")
     sampler = sampler or LearningCoefficient.sampler
+    with_settings(LearningCoefficient, {"seed": seed}, kind="metric", called="llc")  # refuses what analyze would
     given = sampler_settings(set_ or [])
     opened = open_run(run, load("task", task) if task else None)
     swept, files = None, []

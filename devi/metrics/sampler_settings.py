@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field
 
 from devi.metrics.metric import Metric
 from devi.sampling.settings import CHOSEN, GIVEN, LEAPFROG_STEPS
+from devi.task import Seed
 
 if TYPE_CHECKING:
     from devi.checkpoints.reader import Run
@@ -64,7 +65,7 @@ class SamplerSettings(Metric):
     sample_on: str = "train"
     observe: Names = ()
     keep_losses: Annotated[int, Field(ge=0)] = 0  # draws of each chain whose loss of every example is kept
-    seed: int = 0
+    seed: Seed = 0
     device: str = "cpu"
     dtype: Literal["float32", "float64"] = "float32"
     compile: bool = False  # see `devi.sampling.compiling`: for long jobs

@@ -110,3 +110,8 @@ def test_the_help_ends_with_an_example(capsys):
 def test_what_a_message_suggests_for_a_setting_is_accepted():
     for name, value in OPTIONS.items():
         check_settings(sampler_settings([f"{name}={value}"]))
+
+
+def test_a_seed_that_is_none_is_refused_before_the_run_is_opened(capsys):
+    assert run(["calibrate", "nowhere", "--seed", "-1"]) == 1
+    assert "'seed' = -1 is not valid: Input should be greater than or equal to 0" in capsys.readouterr().err
