@@ -35,7 +35,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> DeviError:
     begins = [one for one in known if len(name) > 2 and one.startswith(name)]  # 'kept' for 'kept_fraction'
     near = begins or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    return DeviError(f"no {kind} is called '{name}'.{hint} Known: {', '.join(known)}.")
+    listed = f"Known: {', '.join(known)}." if known else "There is none."
+    return DeviError(f"no {kind} is called '{name}'.{hint} {listed}")
 
 
 def shown(name: object, most: int = 60) -> str:

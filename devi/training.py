@@ -23,6 +23,8 @@ from devi.plugins import name_of
 from devi.schedules import schedule
 from devi.task import Batch, Split, Task, settings_of
 
+# Made of functions or of other schedulers, which are no settings.
+NOT_BY_NAME = ("LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler")
 EVALUATION_CHUNK = 8192  # examples a forward pass, so that a large test set does not need its activations all at once
 
 
@@ -210,8 +212,10 @@ def seeded(seed: int) -> Iterator[None]:
 
 def _torch_class(kind: str, module: Any, base: type, name: str) -> type:
     known = {
-        key for key, cls in vars(module).items() if inspect.isclass(cls) and issubclass(cls, base) and cls is not base
-    }
+        key
+        for key, cls in vars(module).items()
+        if inspect.isclass(cls) and issubclass(cls, base) and cls is not base and key[0] != "_"
+    } - {*NOT_BY_NAME}
     if name not in known:
         raise unknown_name(kind, name, known)
     return getattr(module, name)

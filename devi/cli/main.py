@@ -13,6 +13,7 @@ import typer
 import devi
 from devi.cli import analyze, calibrate, convert, demo, detect, doctor, names, repair, show, train, verify
 from devi.cli.exit_codes import Exit
+from devi.cli.usage import usage_message
 from devi.cli.waiting import sleep_soon
 from devi.errors import DeviError, Notice, shown, system_error
 
@@ -101,7 +102,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except typer.Exit as stop:
         return stop.exit_code
     except typer.TyperException as error:
-        print(f"devi: {error.format_message()} Try: devi --help", file=sys.stderr)
+        words = list(arguments) if arguments is not None else sys.argv[1:]
+        known = [str(command.name) for command in app.registered_commands]
+        print(f"devi: {usage_message(error, words, known)}", file=sys.stderr)
         return Exit.USAGE
     except Exception as error:
         refusal = system_error(error)
