@@ -75,6 +75,6 @@ def resumed_settings(
     if differing:
         raise DeviError(
             f"{path}: --resume goes on with the run's own settings, but these differ: {', '.join(differing)}."
-            f" Leave them out, or start another run with --out."
+            f" Leave them out, or start another run: with --out, or with other --seeds."
         )
     return {key: value for key, value in stored.items() if key in own or key in setting_names(TrainingPlan)}
