@@ -1,5 +1,5 @@
-"""The contract of a task, checked at the door: two tensors of examples, one value of the loss for each of them; and
-whose fault an error is."""
+"""The contract of a task, checked at the door: two tensors of examples, one tensor that the model makes of them, one
+value of the loss for each; and whose fault an error is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from devi.errors import DeviError
+from devi.errors import DeviError, Unsuitable
 from devi.memory import is_out_of_memory
 from devi.task import Batch, Split, Task
 
@@ -42,10 +42,11 @@ def checked_batch(call: str, made: Any) -> Batch | None:
 
 
 def check_values(task: Task, model: nn.Module, batch: Batch, split: Split) -> None:
-    """Raises DeviError unless loss and accuracy of some examples are one value each, the loss with a gradient."""
+    """Raises DeviError unless the model gives one tensor, and loss and accuracy of some examples are one value each,
+    the loss with a gradient."""
     inputs, targets = (part[:CHECKED] for part in batch)
     with own_code(task, f"loss or accuracy of inputs {tuple(inputs.shape)}, targets {tuple(targets.shape)}"):
-        outputs = model(inputs)
+        outputs = one_tensor(task, "model.forward", model(inputs), inputs)
         losses, accuracy = task.loss(outputs, targets), task.accuracy(outputs, targets)
     if accuracy is not None:
         per_example(task, "accuracy", accuracy, targets, split)
@@ -55,6 +56,22 @@ def check_values(task: Task, model: nn.Module, batch: Batch, split: Split) -> No
             f" expected a Tensor computed from the model's outputs by torch, without .detach(), .data, .numpy() or"
             f" torch.no_grad()."
         )
+
+
+def one_tensor(task: Task, method: str, values: Any, inputs: Tensor) -> Tensor:
+    """`values`, what a model's method gave of `inputs`, once it is sure that metrics can take it apart by example."""
+    if not isinstance(values, Tensor):
+        raise Unsuitable(
+            f"task {type(task).__name__}: {method}(inputs) returned a {type(values).__name__};"
+            f" expected one Tensor (example, ...). Let the task's model return only the tensor that `loss` takes;"
+            " several can be put side by side: torch.stack([mean, logvar], dim=1)."
+        )
+    if values.ndim == 0 or len(values) != len(inputs):
+        raise Unsuitable(
+            f"task {type(task).__name__}: {method} of {len(inputs)} inputs returned shape"
+            f" {tuple(values.shape)}; expected ({len(inputs)}, ...), one output per example, examples first."
+        )
+    return values
 
 
 def per_example(task: Task, method: Literal["loss", "accuracy"], values: Any, targets: Tensor, split: Split) -> Tensor:

@@ -80,7 +80,10 @@ class Task(ABC):
 
     @abstractmethod
     def model(self) -> nn.Module:
-        """A freshly initialized model. Called with the global torch RNG seeded; the caller restores it."""
+        """A freshly initialized model. Called with the global torch RNG seeded; the caller restores it.
+
+        Of inputs (example, ...) it returns one Tensor (example, ...), the outputs that `loss` takes.
+        """
 
     @abstractmethod
     def data(self, split: Split) -> Batch | None:

@@ -50,6 +50,17 @@ def error(outputs, targets):
     return (outputs - targets).square()
 
 
+class Told(torch.nn.Linear):
+    """A model that tells its outputs in another way."""
+
+    def __init__(self, how):
+        super().__init__(3, 2)
+        self.how = how
+
+    def forward(self, inputs):
+        return self.how(super().forward(inputs))
+
+
 MISTAKES = {
     "mean": (
         wrong(loss=lambda o, t: error(o, t).mean()),
@@ -76,6 +87,14 @@ MISTAKES = {
     "no file": (wrong(data=lambda split: torch.load("nowhere.pt")), r"data\('train'\) failed with FileNotFoundError"),
     "no examples": (wrong(data=lambda split: EMPTY), r"data\('train'\) gave no examples"),
     "no model": (wrong(model=lambda: None), r"model\(\) returned None; expected a torch\.nn\.Module"),
+    "dict of outputs": (
+        wrong(model=lambda: Told(lambda o: {"mean": o})),
+        r"model\.forward\(inputs\) returned a dict; expected one Tensor \(example, \.\.\.\)\..* torch\.stack\(\[mean",
+    ),
+    "examples last": (
+        wrong(model=lambda: Told(lambda o: o.T)),
+        r"model\.forward of 16 inputs returned shape \(2, 16\); expected \(16, \.\.\.\), one output per example",
+    ),
     "nothing moves": (
         wrong(model=lambda: torch.nn.Linear(3, 2).requires_grad_(False)),
         r"has no parameter with requires_grad=True, so that there is nothing to train",
