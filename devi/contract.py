@@ -41,12 +41,14 @@ def checked_batch(call: str, made: Any) -> Batch | None:
     )
 
 
-def check_values(task: Task, model: nn.Module, batch: Batch, split: Split) -> None:
-    """Raises DeviError unless the model gives one tensor, and loss and accuracy of some examples are one value each,
-    the loss with a gradient."""
+def check_values(task: Task, model: nn.Module, batch: Batch, split: Split) -> str:
+    """What the analysis will lack, as a sentence: the loss may take several outputs, metrics take one tensor of them.
+
+    Raises DeviError unless loss and accuracy of some examples are one value each, the loss with a gradient.
+    """
     inputs, targets = (part[:CHECKED] for part in batch)
     with own_code(task, f"loss or accuracy of inputs {tuple(inputs.shape)}, targets {tuple(targets.shape)}"):
-        outputs = one_tensor(task, "model.forward", model(inputs), inputs)
+        outputs = model(inputs)
         losses, accuracy = task.loss(outputs, targets), task.accuracy(outputs, targets)
     if accuracy is not None:
         per_example(task, "accuracy", accuracy, targets, split)
@@ -56,6 +58,11 @@ def check_values(task: Task, model: nn.Module, batch: Batch, split: Split) -> No
             f" expected a Tensor computed from the model's outputs by torch, without .detach(), .data, .numpy() or"
             f" torch.no_grad()."
         )
+    try:
+        one_tensor(task, "model.forward", outputs, inputs)
+    except Unsuitable as reason:
+        return f"{reason} As it is, devi analyze cannot follow its losses."
+    return ""
 
 
 def one_tensor(task: Task, method: str, values: Any, inputs: Tensor) -> Tensor:

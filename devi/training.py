@@ -49,6 +49,8 @@ def train(
     keep_steps = set(schedule(plan.checkpoints, plan.steps))
     with seeded(plan.seed):
         run = Trainee(task, Path(path), plan, name or name_of("task", type(task)), device_of(device))
+        if run.lacking and notice:
+            notice(run.lacking)
         optimizer, scheduler = run.optimizer, run.scheduler
         state = {"optimizer": optimizer, "order": run.order} | ({"scheduler": scheduler} if scheduler else {})
         with Recorder(
@@ -91,7 +93,7 @@ class Trainee:
         self.optimizer = make_optimizer(task, plan, self.model)
         self.scheduler = make_scheduler(plan, self.optimizer)
         with seeded(plan.seed):  # random states of its own, and eval mode: looking changes nothing
-            check_values(task, self.model.eval(), self.train_split, "train")
+            self.lacking = check_values(task, self.model.eval(), self.train_split, "train")
         self.metadata = {"task": name, "training": settings_of(plan), "seed": plan.seed, "device": str(device)}
 
     def batch(self, step: int) -> Batch:

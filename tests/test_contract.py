@@ -87,14 +87,6 @@ MISTAKES = {
     "no file": (wrong(data=lambda split: torch.load("nowhere.pt")), r"data\('train'\) failed with FileNotFoundError"),
     "no examples": (wrong(data=lambda split: EMPTY), r"data\('train'\) gave no examples"),
     "no model": (wrong(model=lambda: None), r"model\(\) returned None; expected a torch\.nn\.Module"),
-    "dict of outputs": (
-        wrong(model=lambda: Told(lambda o: {"mean": o})),
-        r"model\.forward\(inputs\) returned a dict; expected one Tensor \(example, \.\.\.\)\..* torch\.stack\(\[mean",
-    ),
-    "examples last": (
-        wrong(model=lambda: Told(lambda o: o.T)),
-        r"model\.forward of 16 inputs returned shape \(2, 16\); expected \(16, \.\.\.\), one output per example",
-    ),
     "nothing moves": (
         wrong(model=lambda: torch.nn.Linear(3, 2).requires_grad_(False)),
         r"has no parameter with requires_grad=True, so that there is nothing to train",
@@ -152,3 +144,24 @@ def test_an_error_of_a_task_of_ours_stays_a_bug(tmp_path, monkeypatch):
     monkeypatch.setattr(Superposition, "loss", lambda *arguments: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         train(Superposition(steps=1), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        (lambda o: {"mean": o}, "model.forward(inputs) returned a dict; expected one Tensor (example, ...)."),
+        (
+            lambda o: o.T,
+            "model.forward of 16 inputs returned shape (2, 16); expected (16, ...), one output per example",
+        ),
+    ],
+)
+def test_outputs_that_metrics_cannot_take_are_told_when_training_begins(tmp_path, how, message):
+    def loss(outputs, targets):
+        return error(outputs["mean"] if isinstance(outputs, dict) else outputs.T, targets).sum(1)
+
+    task, told = wrong(model=lambda: Told(how), loss=loss), []
+    train(task, tmp_path / "run", notice=told.append)
+    train_seeds([Wanted(*planned(type(task), {}), tmp_path / "seed")], name="wrong", notice=told.append)
+    assert [message in each for each in told] == [True, True]
+    assert all(each.endswith("As it is, devi analyze cannot follow its losses.") for each in told)
