@@ -125,8 +125,10 @@ def analyze(
             _merged(results, whole)  # now, for the same reason: do they go together?
         except Unsuitable as reason:
             if name not in unasked(run.task, metrics, settings or {}):
+                given = [f"--{key.replace('_', '-')} or --set {name}.{key}" for key in (settings or {}).get(name, {})]
                 raise DeviError(
-                    f"{reason} Leave '{name}' out of {type(run.task).__name__}.metrics(), --metric and the settings."
+                    f"{reason} Leave '{name}' out of {type(run.task).__name__}.metrics(), --metric and the settings"
+                    f"{': ' if given else ''}{', '.join(given)}."
                 ) from None
             notices.append(f"metric {name} is left out: {reason}")
             continue

@@ -1,5 +1,5 @@
-"""The contract of a task, checked at the door: two tensors of examples, one value of the loss for each of them; and
-whose fault an error is."""
+"""The contract of a task, checked at the door: two tensors of examples, one tensor that the model makes of them, one
+value of the loss for each; and whose fault an error is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from devi.errors import DeviError
+from devi.errors import DeviError, Unsuitable
 from devi.memory import is_out_of_memory
 from devi.task import Batch, Split, Task
 
@@ -24,25 +24,28 @@ def examples(task: Task, split: Split) -> Batch | None:
     call = f"data('{split}')"
     with own_code(task, call):
         made = task.data(split)
-    batch = checked_batch(task, call, made)
+    batch = checked_batch(f"task {type(task).__name__}: {call}", made)
     return None if batch is None or len(batch.inputs) == 0 else batch
 
 
-def checked_batch(task: Task, call: str, made: Any) -> Batch | None:
-    """What data() or batch() of a task returned, a plain tuple too, as a Batch; None if it was None."""
+def checked_batch(call: str, made: Any) -> Batch | None:
+    """What `call`, a function of the user's, returned, a plain tuple too, as a Batch; None if it was None."""
     if made is None or _is_batch(made):
         return None if made is None else Batch(*made)
     pair = made if isinstance(made, tuple | list) and len(made) == 2 else None
     got = f"a {type(made).__name__}" if pair is None else f"({_shown(pair[0])}, {_shown(pair[1])})"
     arrays = pair is not None and any(type(part).__module__ == "numpy" for part in pair)
     raise DeviError(
-        f"task {type(task).__name__}: {call} returned {got}; expected Batch(inputs, targets), two Tensors with a"
+        f"{call} returned {got}; expected Batch(inputs, targets), two Tensors with a"
         f" row for each example.{' Of an array: torch.from_numpy(array).' if arrays else ''}"
     )
 
 
-def check_values(task: Task, model: nn.Module, batch: Batch, split: Split) -> None:
-    """Raises DeviError unless loss and accuracy of some examples are one value each, the loss with a gradient."""
+def check_values(task: Task, model: nn.Module, batch: Batch, split: Split) -> str:
+    """What the analysis will lack, as a sentence: the loss may take several outputs, metrics take one tensor of them.
+
+    Raises DeviError unless loss and accuracy of some examples are one value each, the loss with a gradient.
+    """
     inputs, targets = (part[:CHECKED] for part in batch)
     with own_code(task, f"loss or accuracy of inputs {tuple(inputs.shape)}, targets {tuple(targets.shape)}"):
         outputs = model(inputs)
@@ -55,6 +58,27 @@ def check_values(task: Task, model: nn.Module, batch: Batch, split: Split) -> No
             f" expected a Tensor computed from the model's outputs by torch, without .detach(), .data, .numpy() or"
             f" torch.no_grad()."
         )
+    try:
+        one_tensor(task, "model.forward", outputs, inputs)
+    except Unsuitable as reason:
+        return f"{reason} As it is, devi analyze cannot follow its losses."
+    return ""
+
+
+def one_tensor(task: Task, method: str, values: Any, inputs: Tensor) -> Tensor:
+    """`values`, what a model's method gave of `inputs`, once it is sure that metrics can take it apart by example."""
+    if not isinstance(values, Tensor):
+        raise Unsuitable(
+            f"task {type(task).__name__}: {method}(inputs) returned a {type(values).__name__};"
+            f" expected one Tensor (example, ...). Let the task's model return only the tensor that `loss` takes;"
+            " several can be put side by side: torch.stack([mean, logvar], dim=1)."
+        )
+    if values.ndim == 0 or len(values) != len(inputs):
+        raise Unsuitable(
+            f"task {type(task).__name__}: {method} of {len(inputs)} inputs returned shape"
+            f" {tuple(values.shape)}; expected ({len(inputs)}, ...), one output per example, examples first."
+        )
+    return values
 
 
 def per_example(task: Task, method: Literal["loss", "accuracy"], values: Any, targets: Tensor, split: Split) -> Tensor:
@@ -75,26 +99,27 @@ def per_example(task: Task, method: Literal["loss", "accuracy"], values: Any, ta
 
 @contextmanager
 def own_code(own: object, call: str) -> Iterator[None]:
-    """Turns an error in a user's task or metric into a DeviError that says in which line; those of built-in ones are
-    bugs, and that memory ended is nobody's."""
+    """Turns an error in a user's task, metric or function into a DeviError that says in which line; those of built-in
+    ones are bugs, and that memory ended is nobody's."""
     try:
         yield
     except DeviError:
         raise
     except Exception as error:
-        if type(own).__module__.startswith("devi.") or is_out_of_memory(error):
+        home = own if hasattr(own, "__name__") else type(own)  # a function itself, or the class of an object
+        if home.__module__.startswith("devi.") or is_out_of_memory(error):
             raise
-        kind = "task" if isinstance(own, Task) else "metric"
-        raise DeviError(
-            f"{kind} {type(own).__name__}: {call} failed with {type(error).__name__}: {error}{_line(own, error)}"
-        ) from error
+        kind = "task" if isinstance(own, Task) else "function" if callable(own) else "metric"
+        failed = f"{call} failed with {type(error).__name__}: {error}{_line(home, error)}"
+        raise DeviError(f"{kind} {getattr(home, '__name__', '')}: {failed}") from error
 
 
-def _line(own: object, error: Exception) -> str:
+def _line(home: object, error: Exception) -> str:
     """' (my_model.py, line 12)': the last line, on the way to the error, of its file or one beside it."""
-    file = getattr(sys.modules.get(type(own).__module__), "__file__", None)
-    home = Path(file).resolve().parent if file else None
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if home and _is_below(frame.filename, home)]
+    file = getattr(sys.modules.get(home.__module__), "__file__", None)
+    folder = Path(file).resolve().parent if file else None
+    last = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in last if folder and _is_below(frame.filename, folder)]
     return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
 
 

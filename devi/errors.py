@@ -1,4 +1,4 @@
-"""DeviError: a problem the user can fix, said in one message."""
+"""DeviError: a problem the user can fix, said in one message; Notice: what is slower or other than was asked for."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ class Unsuitable(DeviError):
     """A metric is not made for this model or task: one that nobody asked for is then left out, with a notice."""
 
 
+class Notice(UserWarning):
+    """What is done in another way than was asked for, or slowly. The command line shows it as a line of its own."""
+
+
 def system_error(error: BaseException) -> OSError | None:
     """The operating system's refusal (a full disk, say) behind an error; libhdf5 hides it in a RuntimeError's text."""
     if isinstance(error, OSError) and error.errno is not None:
@@ -31,7 +35,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> DeviError:
     begins = [one for one in known if len(name) > 2 and one.startswith(name)]  # 'kept' for 'kept_fraction'
     near = begins or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    return DeviError(f"no {kind} is called '{name}'.{hint} Known: {', '.join(known)}.")
+    listed = f"Known: {', '.join(known)}." if known else "There is none."
+    return DeviError(f"no {kind} is called '{name}'.{hint} {listed}")
 
 
 def shown(name: object, most: int = 60) -> str:

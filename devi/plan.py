@@ -14,7 +14,7 @@ from devi.checkpoints.reader import open_run
 from devi.checkpoints.records import Records
 from devi.errors import DeviError, unknown_name
 from devi.plugins import name_of
-from devi.task import NotNegative, Positive, Task, setting_names, settings_of, with_settings
+from devi.task import NotNegative, Positive, Seed, Task, setting_names, settings_of, with_settings
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class TrainingPlan:
     batch_size: Annotated[int, Field(ge=0)] = 0  # 0: the full training set
     steps: Annotated[int, Field(ge=1)] = 1000  # optimizer steps
     checkpoints: str = "log:100"
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # what generators of torch take
+    seed: Seed = 0
 
 
 def planned(
@@ -75,6 +75,6 @@ def resumed_settings(
     if differing:
         raise DeviError(
             f"{path}: --resume goes on with the run's own settings, but these differ: {', '.join(differing)}."
-            f" Leave them out, or start another run with --out."
+            f" Leave them out, or start another run: with --out, or with other --seeds."
         )
     return {key: value for key, value in stored.items() if key in own or key in setting_names(TrainingPlan)}

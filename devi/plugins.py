@@ -46,7 +46,7 @@ def load(kind: Kind, name: str) -> type:
     if ":" in name:
         place, attribute = name.rsplit(":", 1)
         module = _file_module(Path(place)) if place.endswith(".py") else _module(place)
-        return _checked(kind, name, _attribute(module, attribute, place))
+        return _checked(kind, name, _attribute(kind, module, attribute, place))
     if name in BUILT_IN[kind]:
         return _built_in(kind, name)
     if name.endswith(".py"):
@@ -65,9 +65,8 @@ def load_function(name: str) -> Callable[[], Any]:
     module = _file_module(Path(place)) if place.endswith(".py") else _module(place)
     found = getattr(module, attribute, None)
     if found is None:
-        raise unknown_name(
-            f"function in {place}", attribute, [n for n, value in vars(module).items() if inspect.isfunction(value)]
-        )
+        own = [n for n, value in vars(module).items() if inspect.isfunction(value) and _is_of(module, value)]
+        raise unknown_name(f"function in {place}", attribute, own)
     if not callable(found):
         raise DeviError(f"'{name}' is a {type(found).__name__}; expected a function without arguments.")
     return found
@@ -176,11 +175,21 @@ def _check_neighbours(path: Path) -> None:
             )
 
 
-def _attribute(module: Any, attribute: str, place: str) -> Any:
+def _attribute(kind: Kind, module: Any, attribute: str, place: str) -> Any:
     if not hasattr(module, attribute):
-        classes = [name for name, value in vars(module).items() if inspect.isclass(value)]
-        raise unknown_name(f"class in {place}", attribute, classes)
+        raise unknown_name(f"{kind} in {place}", attribute, [cls.__name__ for cls in _classes(kind, module)])
     return getattr(module, attribute)
+
+
+def _classes(kind: Kind, module: Any) -> list[type]:
+    """The tasks or metrics that a module defines; what it imports to subclass it is none of them."""
+    base = _base(kind)
+    return [c for c in vars(module).values() if inspect.isclass(c) and issubclass(c, base) and _is_of(module, c)]
+
+
+def _is_of(module: Any, thing: Any) -> bool:
+    """Whether the module defines it; a package gives also what its modules define."""
+    return f"{thing.__module__}.".startswith(f"{module.__name__}.")
 
 
 def _base(kind: Kind) -> type:
@@ -191,9 +200,11 @@ def _base(kind: Kind) -> type:
 def _checked(kind: Kind, name: str, cls: Any) -> type:
     base = _base(kind)
     if not (inspect.isclass(cls) and issubclass(cls, base)):
-        raise DeviError(
-            f"'{name}' is a {type(cls).__name__}, not a {kind}: expected a class that subclasses devi.{base.__name__}."
-        )
+        other: Kind = "metric" if kind == "task" else "task"
+        if inspect.isclass(cls) and issubclass(cls, _base(other)):
+            raise DeviError(f"'{name}' is a {other}, not a {kind}. Where a {other} is meant: --{other} {name}")
+        found = "class of another kind" if inspect.isclass(cls) else type(cls).__name__
+        raise DeviError(f"'{name}' is a {found}, not a {kind}: expected a class that subclasses devi.{base.__name__}.")
     missing = sorted(getattr(cls, "__abstractmethods__", ()))
     if missing:
         raise DeviError(
@@ -203,14 +214,12 @@ def _checked(kind: Kind, name: str, cls: Any) -> type:
 
 
 def _only_class_of(kind: Kind, path: Path) -> type:
-    module, base = _file_module(path), _base(kind)
-    found = [
-        c
-        for c in vars(module).values()
-        if inspect.isclass(c) and issubclass(c, base) and c.__module__ == module.__name__
-    ]
-    if len(found) != 1:
-        raise DeviError(f"{path} defines {len(found)} {kind} classes; name the one you mean: {path}:Name.")
+    found = _classes(kind, _file_module(path))
+    if not found:
+        raise DeviError(f"{path} defines no {kind}: expected a class that subclasses devi.{_base(kind).__name__}.")
+    if len(found) > 1:
+        listed = ", ".join(f"{path}:{cls.__name__}" for cls in found)
+        raise DeviError(f"{path} defines {len(found)} {kind}s; name the one you mean: {listed}.")
     return _checked(kind, str(path), found[0])
 
 

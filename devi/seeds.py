@@ -81,6 +81,8 @@ def train_seeds(
         if slow:
             notice(f"torch.vmap cannot batch {', '.join(slow)}: these run one seed after another, which is slower.")
         if reason is None:
+            if trainees[0].lacking:
+                notice(trainees[0].lacking)
             failed += _Together(trainees, resume=resume, progress=tell, notice=notice).train()
         else:
             if reason:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # a run is opened and shown without waiting for torch
 Split = Literal["train", "test"]
 Positive = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
+Seed = Annotated[int, pydantic.Field(ge=0, lt=2**63)]  # what generators of torch take
 Finite = Annotated[float, pydantic.Field(allow_inf_nan=False)]
 T = TypeVar("T")
 
@@ -79,7 +80,10 @@ class Task(ABC):
 
     @abstractmethod
     def model(self) -> nn.Module:
-        """A freshly initialized model. Called with the global torch RNG seeded; the caller restores it."""
+        """A freshly initialized model. Called with the global torch RNG seeded; the caller restores it.
+
+        Of inputs (example, ...) it returns one Tensor (example, ...), the outputs that `loss` takes.
+        """
 
     @abstractmethod
     def data(self, split: Split) -> Batch | None:

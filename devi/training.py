@@ -23,6 +23,8 @@ from devi.plugins import name_of
 from devi.schedules import schedule
 from devi.task import Batch, Split, Task, settings_of
 
+# Made of functions or of other schedulers, which are no settings.
+NOT_BY_NAME = ("LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler")
 EVALUATION_CHUNK = 8192  # examples a forward pass, so that a large test set does not need its activations all at once
 
 
@@ -47,6 +49,8 @@ def train(
     keep_steps = set(schedule(plan.checkpoints, plan.steps))
     with seeded(plan.seed):
         run = Trainee(task, Path(path), plan, name or name_of("task", type(task)), device_of(device))
+        if run.lacking and notice:
+            notice(run.lacking)
         optimizer, scheduler = run.optimizer, run.scheduler
         state = {"optimizer": optimizer, "order": run.order} | ({"scheduler": scheduler} if scheduler else {})
         with Recorder(
@@ -89,12 +93,13 @@ class Trainee:
         self.optimizer = make_optimizer(task, plan, self.model)
         self.scheduler = make_scheduler(plan, self.optimizer)
         with seeded(plan.seed):  # random states of its own, and eval mode: looking changes nothing
-            check_values(task, self.model.eval(), self.train_split, "train")
+            self.lacking = check_values(task, self.model.eval(), self.train_split, "train")
         self.metadata = {"task": name, "training": settings_of(plan), "seed": plan.seed, "device": str(device)}
 
     def batch(self, step: int) -> Batch:
         """The examples of optimizer step `step`."""
-        fresh = checked_batch(self.task, "batch(step, generator)", self.task.batch(step, self.order))
+        call = f"task {type(self.task).__name__}: batch(step, generator)"
+        fresh = checked_batch(call, self.task.batch(step, self.order))
         return _on(fresh, self.device) or minibatch(self.train_split, self.plan.batch_size, self.order)
 
     def checkpoint(self, record: Recorder, step: int) -> None:
@@ -209,8 +214,10 @@ def seeded(seed: int) -> Iterator[None]:
 
 def _torch_class(kind: str, module: Any, base: type, name: str) -> type:
     known = {
-        key for key, cls in vars(module).items() if inspect.isclass(cls) and issubclass(cls, base) and cls is not base
-    }
+        key
+        for key, cls in vars(module).items()
+        if inspect.isclass(cls) and issubclass(cls, base) and cls is not base and key[0] != "_"
+    } - {*NOT_BY_NAME}
     if name not in known:
         raise unknown_name(kind, name, known)
     return getattr(module, name)

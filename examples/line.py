@@ -24,6 +24,8 @@ class Line(Task):
     checkpoints: str = "log:60"
     seed: int = 0
 
+    loss_units = "squared error"  # without it: nats, as a cross-entropy has
+
     def model(self):
         first, second = nn.Linear(3, self.width, bias=False), nn.Linear(self.width, 2, bias=False)
         nn.init.normal_(first.weight, std=0.01)

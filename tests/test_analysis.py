@@ -312,6 +312,9 @@ def test_a_default_metric_that_does_not_suit_the_model_is_left_out_with_a_notice
 def test_a_metric_that_was_asked_for_and_does_not_suit_the_model_says_where_to_leave_it_out(tmp_path, asked):
     with pytest.raises(DeviError, match=r"u \(3,\), v \(3,\)\. Leave 'tickets' out of Diagonal\.metrics\(\), --metric"):
         analyze(train(Diagonal(), tmp_path / "run"), **asked)
+    if "settings" in asked:
+        with pytest.raises(DeviError, match=r"settings: --keep-masks or --set tickets\.keep_masks\.$"):
+            analyze(train(Diagonal(), tmp_path / "other"), **asked)
 
 
 def test_a_metric_that_the_task_names_and_does_not_suit_the_model_says_where_to_leave_it_out(tmp_path):

@@ -50,6 +50,17 @@ def error(outputs, targets):
     return (outputs - targets).square()
 
 
+class Told(torch.nn.Linear):
+    """A model that tells its outputs in another way."""
+
+    def __init__(self, how):
+        super().__init__(3, 2)
+        self.how = how
+
+    def forward(self, inputs):
+        return self.how(super().forward(inputs))
+
+
 MISTAKES = {
     "mean": (
         wrong(loss=lambda o, t: error(o, t).mean()),
@@ -133,3 +144,24 @@ def test_an_error_of_a_task_of_ours_stays_a_bug(tmp_path, monkeypatch):
     monkeypatch.setattr(Superposition, "loss", lambda *arguments: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         train(Superposition(steps=1), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        (lambda o: {"mean": o}, "model.forward(inputs) returned a dict; expected one Tensor (example, ...)."),
+        (
+            lambda o: o.T,
+            "model.forward of 16 inputs returned shape (2, 16); expected (16, ...), one output per example",
+        ),
+    ],
+)
+def test_outputs_that_metrics_cannot_take_are_told_when_training_begins(tmp_path, how, message):
+    def loss(outputs, targets):
+        return error(outputs["mean"] if isinstance(outputs, dict) else outputs.T, targets).sum(1)
+
+    task, told = wrong(model=lambda: Told(how), loss=loss), []
+    train(task, tmp_path / "run", notice=told.append)
+    train_seeds([Wanted(*planned(type(task), {}), tmp_path / "seed")], name="wrong", notice=told.append)
+    assert [message in each for each in told] == [True, True]
+    assert all(each.endswith("As it is, devi analyze cannot follow its losses.") for each in told)

@@ -128,8 +128,12 @@ def test_an_entry_point_is_found_by_its_bare_name(monkeypatch):
         ("no_such.module:X", r"no module is called 'no_such'.* by its path: 'no_such/module\.py:Name'"),
         ("devi.tusks:X", r"no module is called 'devi\.tusks'"),
         (":X", r"importing '' failed with ValueError"),
-        (f"{LINE}:Lin", r"Did you mean 'Line'\?"),
-        ("devi.errors:DeviError", "expected a class that subclasses devi.Task"),
+        (f"{LINE}:Lin", r"no task in .* is called 'Lin'\. Did you mean 'Line'\? Known: Line\."),
+        ("devi.errors:DeviError", "is a class of another kind, not a task: expected a class that subclasses devi.Task"),
+        ("devi.errors:shown", "is a function, not a task"),
+        ("examples/stable_rank.py:StableRank", "is a metric, not a task. Where a metric is meant: --metric examples/"),
+        ("examples/stable_rank.py:Lin", r"no task in .* is called 'Lin'\. There is none\."),
+        ("examples/stable_rank.py", r"defines no task: expected a class that subclasses devi\.Task"),
     ],
 )
 def test_a_name_that_means_nothing_says_what_was_expected(name, message):
@@ -142,6 +146,15 @@ def test_a_file_that_fails_says_how(tmp_path):
     broken.write_text("1 / 0")
     with pytest.raises(DeviError, match=r"running this file failed with ZeroDivisionError: division by zero"):
         plugins.load("task", f"{broken}:X")
+
+
+def test_a_file_of_several_tasks_is_answered_with_their_names(folder):
+    (folder / "two.py").write_text(
+        "from devi.tasks.superposition import Superposition\n"
+        "class One(Superposition): ...\nclass Two(Superposition): ...\n"
+    )
+    with pytest.raises(DeviError, match=r"two\.py defines 2 tasks; .*: \S*two\.py:One, \S*two\.py:Two\.$"):
+        plugins.load("task", str(folder / "two.py"))
 
 
 def test_a_file_that_lacks_a_module_says_where_one_is_looked_for(folder):

@@ -30,6 +30,13 @@ def test_h5dump_shows_the_sample():
     assert 'H5T_ARRAY { [2][6] H5T_IEEE_F32LE } "W"' in done.stdout
 
 
+def test_the_task_in_the_readme_is_that_of_the_example():
+    text, example = (ROOT / "README.md").read_text(), (ROOT / "examples/line.py").read_text()
+    snippet = re.search(r"    (@dataclass\(frozen=True\)\n    class Line(?:.*\n)+?)\n", text).group(1)
+    for line in textwrap.dedent(f"    {snippet}").splitlines():
+        assert re.sub(r"( ->.*|: \.\.\.|  +#.*)", "", line) in example, line
+
+
 def test_every_file_the_readme_links_to_is_there():
     text = (ROOT / "README.md").read_text()
     links = re.findall(r"\]\(([^)#:]+)\)", text)

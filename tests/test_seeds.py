@@ -1,5 +1,6 @@
 import json
 import os
+import shlex
 import signal
 import time
 from dataclasses import dataclass, replace
@@ -269,6 +270,51 @@ def test_the_command_makes_a_run_of_each_seed(tmp_path, monkeypatch, capsys):
     assert [each["run"] for each in document["runs"]] == [f"checkpoints/superposition-seed{seed}" for seed in (2, 3)]
     assert open_run("checkpoints/superposition-seed3").metadata["seed"] == 3
     assert command(["train", "superposition", "--seeds", "2:4", "--resume", *settings]) == 0
+
+
+def test_seeds_that_have_a_run_are_answered_with_seeds_that_are_free(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    settings = ["--steps", "10", "--checkpoints", "every:5"]
+    assert command(["train", "superposition", "--seed", "1", "--set", "features=5", *settings]) == 0
+    assert command(["train", "superposition", "--seed", "4", *settings]) == 0
+    capsys.readouterr()
+    assert command(["train", "superposition", "--seeds", "0:2", *settings]) == 1
+    error = capsys.readouterr().err
+    assert (
+        "--seeds 0:2: checkpoints/superposition-seed1 already holds a run. Seeds that are free: --seeds 2:4." in error
+    )
+    assert command(["train", "superposition", "--seeds", "2:4", *settings]) == 0
+    assert command(["train", "superposition", "--seeds", "0:2", "--set", "features=6", "--resume", *settings]) == 1
+    assert "features=6 (the run has 5). Leave them out, or start another run: with --out" in capsys.readouterr().err
+    assert command(["train", "superposition", "--seeds", "2:6", *settings]) == 1
+    error = capsys.readouterr().err
+    assert "superposition-seed2 already holds a run, and 2 more of these seeds have one." in error
+    assert "--seeds 5:9." in error
+
+
+def test_resumed_seeds_go_on_and_those_that_are_not_there_begin_with_a_notice(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    settings = ["--steps", "10", "--checkpoints", "every:5"]
+    assert command(["train", "superposition", "--seed", "1", *settings]) == 0
+    before = open_run("checkpoints/superposition-seed1").metadata["run_id"]
+    assert command(["train", "superposition", "--seeds", "0:3", "--resume", *settings]) == 0
+    told = capsys.readouterr().err
+    assert "2 of 3 seeds have no run yet and begin one: superposition-seed0, superposition-seed2." in told
+    assert open_run("checkpoints/superposition-seed1").metadata["run_id"] == before
+    assert open_run("checkpoints/superposition-seed2").steps.tolist() == [0, 5, 10]
+
+
+def test_nothing_is_begun_where_there_is_nothing_to_go_on_with(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    given = ["superposition", "--out", "my run", "--steps", "10", "--set", "features=3"]
+    assert command(["train", *given, "--resume"]) == 1
+    error = capsys.readouterr().err
+    assert "my run: there is no run to go on with, and --resume begins none." in error
+    assert not (tmp_path / "my run").exists()
+    assert command(shlex.split(error.split("the same without it: devi ")[1])) == 0
+    assert open_run("my run").steps[-1] == 10
+    assert command(["train", "superposition", "--seeds", "0:2", "--resume"]) == 1
+    assert "of any of these seeds, and" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["5:3", "3:3", "a", "4", ":3", "1:b", "-1:3"])

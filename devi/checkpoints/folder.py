@@ -11,6 +11,11 @@ from devi.checkpoints.slot_file import SLOTS
 from devi.errors import DeviError
 
 
+def holds_run(path: Path) -> bool:
+    """Whether there is a run, even one whose checkpoints are lost."""
+    return path.is_dir() and (bool(segment_paths(path)) or any((path / slot).exists() for slot in SLOTS))
+
+
 def check_usable(path: Path, resume: bool) -> None:
     """A path is used if it is free, or if it holds a run and that is to be resumed."""
     if path.exists() and not path.is_dir():
@@ -18,7 +23,7 @@ def check_usable(path: Path, resume: bool) -> None:
     if not path.exists():
         return
     names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")} - {LOCK_NAME}
-    if segment_paths(path) or names & set(SLOTS):
+    if holds_run(path):
         if not resume:
             raise DeviError(f"{path} already holds a run. To go on with it: --resume. To keep it: give another --out.")
     elif names:

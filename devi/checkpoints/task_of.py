@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from devi.errors import DeviError, quoted
+from devi.errors import DeviError, quoted, shown
 from devi.plugins import builtin_task, name_of
 from devi.task import Task, setting_names, with_settings
 
@@ -20,9 +20,11 @@ def task_of(path: Path, metadata: dict[str, Any], given: type[Task] | None) -> T
         )
     foreign = [key for key in settings if key not in setting_names(cls)]
     if foreign:
+        made_with = shown(metadata.get("task"))
+        is_other = made_with.rpartition(":")[2] not in (cls.__name__, name_of("task", cls))
         raise DeviError(
-            f"{path} was made with the task {metadata.get('task')!r}, whose setting {foreign[0]!r}"
-            f" {cls.__name__} has not; a run is read with the task it was made with. See: devi show {quoted(path)}"
+            f"{path} was made with {made_with}{f', not {cls.__name__}' if is_other else ''}: {cls.__name__} has no"
+            f" setting {foreign[0]!r:.80}; a run is read with the task it was made with. See: devi show {quoted(path)}"
         )
     return with_settings(cls, settings, called=name_of("task", cls))
 

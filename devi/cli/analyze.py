@@ -64,7 +64,11 @@ def analyze(
         ),
     ] = None,
     sample_on: Annotated[
-        str | None, Option(help="Data to sample with: train, test, file.py:function  [default: train]")
+        str | None,
+        Option(
+            help="Data to sample with: train, test, or file.py:function, which takes no argument and returns a"
+            " devi.Batch(inputs, targets)  [default: train]"
+        ),
     ] = None,
     observe: Annotated[
         list[str] | None, Option(help="Data whose loss is followed along the chains, named likewise; repeatable")

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from devi.sampling.settings import Settings
 
 WIDTH = 80
-OPTIONS = ("chains", "draws", "burn_in", "step_size", "n_beta", "localization", "batch_size")
+OPTIONS = {  # each with a value that suits many runs, for messages
+    "chains": 4, "draws": 1000, "burn_in": 1000, "step_size": 0.001, "n_beta": 100, "localization": 1, "batch_size": 0,
+}  # fmt: skip
 ORDER = ("n_beta", "step_size", "localization", "batch_size", "chains", "burn_in", "draws")
 COLUMNS = {  # of what was tried -> its heading
     "n_beta": "nβ", "step_size": "step size", "localization": "γ", "acceptance": "acceptance",
@@ -57,9 +59,11 @@ def calibrate(
     from devi.metrics.learning_coefficient import LearningCoefficient
     from devi.plugins import load
     from devi.sampling.calibration import calibrate as choose
+    from devi.task import with_settings
 
     where = device_of(device or "cpu")
     sampler = sampler or LearningCoefficient.sampler
+    with_settings(LearningCoefficient, {"seed": seed}, kind="metric", called="llc")  # refuses what analyze would
     given = sampler_settings(set_ or [])
     opened = open_run(run, load("task", task) if task else None)
     swept, files = None, []
@@ -109,7 +113,12 @@ def sampler_settings(assignments: list[str]) -> dict[str, Any]:
         try:
             value = float(text)
         except ValueError:
-            raise DeviError(f"--set {key}={text}: {text!r} is no number. Try: --set {key}=100") from None
+            value = math.nan
+        if not math.isfinite(value):
+            raise DeviError(
+                f"--set {key}={text}: {text!r} is no finite number. Try: --set {key}={OPTIONS[name]}; or leave it out"
+                " to have it chosen from the run."
+            )
         if name in ("chains", "draws", "burn_in", "batch_size"):
             if not value.is_integer():
                 raise DeviError(f"--set {key}={text}: {name} counts something. Try: --set {key}={value:.0f}")

@@ -79,6 +79,7 @@ def detect(
     from devi.cli.progress import progress
     from devi.report.document import document
     from devi.tables.table import read_table
+    from devi.transitions.contradicted import contradictions
     from devi.transitions.fusion import OPERATING_POINTS
     from devi.transitions.fusion import detect as search
 
@@ -103,7 +104,7 @@ def detect(
         return
     table = _declared(read_table(file, step=step, metrics=_names(metrics or []), errors=pairs["se"]), pairs, file)
     with progress() as bars:
-        for notice in table.notices:
+        for notice in (*table.notices, *contradictions(table.trajectories, outside)):
             bars.note(shown(notice, 4000))
         found = search(
             table.trajectories, operating_point=operating_point, exogenous=outside,
@@ -141,6 +142,8 @@ def _agree(file: Path, *, follow: bool, patience: float | None, drawn: bool) -> 
         )
     if patience is not None and not follow:
         raise DeviError(f"--patience {patience:g} says how long to wait for a file to grow; it needs --follow.")
+    if patience is not None and not 0 <= patience < float("inf"):
+        raise DeviError(f"--patience {patience:g} is no time to wait; expected seconds, 0 or more: --patience 60")
 
 
 def interventions(texts: list[str]) -> dict[int, str]:

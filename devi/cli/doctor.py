@@ -41,9 +41,11 @@ def doctor(
     from devi.known.cases import cases, named
     from devi.known.checkup import CASES, examined
     from devi.metrics.learning_coefficient import LearningCoefficient
+    from devi.task import with_settings
 
     chosen = cases() if case == ["all"] else named(case or CASES)
-    metric = LearningCoefficient(seed=seed) if sampler is None else LearningCoefficient(sampler, seed=seed)
+    given = {"seed": seed} if sampler is None else {"seed": seed, "sampler": sampler}
+    metric = with_settings(LearningCoefficient, given, kind="metric", called="llc")
     workers = min(given_cores(), len(chosen)) if workers is None else workers
     executor = executor_for(workers)
     widths = (max(len(one.name) for one in chosen), 5, 17, 6, 17, 7, 7)

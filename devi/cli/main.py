@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import errno
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import TextIO
 
 import typer
 
 import devi
 from devi.cli import analyze, calibrate, convert, demo, detect, doctor, names, repair, show, train, verify
 from devi.cli.exit_codes import Exit
+from devi.cli.usage import usage_message
 from devi.cli.waiting import sleep_soon
-from devi.errors import DeviError, shown, system_error
+from devi.errors import DeviError, Notice, shown, system_error
 
 KEEPING = ("train", "analyze", "convert", "demo")  # these go on where they were
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -54,6 +57,29 @@ app.command("tasks", short_help="Tasks, their settings and presets")(names.tasks
 app.command("metrics", short_help="Metrics, their settings and sources")(names.metrics)
 
 
+_show_other = warnings.showwarning
+_told: set[str] = set()
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """devi's own warnings as lines for the user, once each; others as Python shows them."""
+    if not issubclass(category, Notice):
+        _show_other(message, category, filename, lineno, file, line)
+    elif str(message) not in _told:
+        _told.add(str(message))
+        print(f"devi: {message}", file=sys.stderr)
+
+
+warnings.showwarning = _show_warning  # here, not in main(): processes of --workers import this file, and call no main
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit; the entry point of the `devi` script."""
     sleep_soon()
@@ -77,7 +103,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except typer.Exit as stop:
         return stop.exit_code
     except typer.TyperException as error:
-        print(f"devi: {error.format_message()} Try: devi --help", file=sys.stderr)
+        words = list(arguments) if arguments is not None else sys.argv[1:]
+        known = [str(command.name) for command in app.registered_commands]
+        print(f"devi: {usage_message(error, words, known)}", file=sys.stderr)
         return Exit.USAGE
     except Exception as error:
         refusal = system_error(error)

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
+DECLARED = ("bounds", "monotone", "material")  # of a metric, for the search for transitions
+
 Name = Annotated[str | None, Argument(help="One of them, or your own: file.py:Name")]
 Json = Annotated[bool, Option("--json", help="Print one JSON document and nothing else")]
 
@@ -36,9 +38,15 @@ def _show(kind: Any, name: str | None, as_json: bool) -> None:
         print(json.dumps(described, default=str))
         return
     for each, entry in described.items():
-        print(f"{each}: {entry['summary']}")
+        print(f"{each}: {entry['summary']}".removesuffix(": "))
+        if entry["long_name"]:
+            print(f"  called: {entry['long_name']}")
+        along = f" along {', '.join(entry['dims'])}" if entry["dims"] else ""
         if entry["gives"]:
-            print(f"  gives: {', '.join(entry['gives'])}")
+            print(f"  gives: {', '.join(entry['gives'])}{along}")
+        print(f"  units: {_listed_units(entry['units'])}")
+        if entry["declares"]:
+            print("  declares: " + ", ".join(f"{key}={value}" for key, value in entry["declares"].items()))
         if entry["source"]:
             print(f"  source: {entry['source']}")
         if entry["settings"]:
@@ -47,6 +55,21 @@ def _show(kind: Any, name: str | None, as_json: bool) -> None:
             print("  training: " + ", ".join(f"{key}={value}" for key, value in entry["training"].items()))
         for preset, values in entry["presets"].items():
             print(f"  --preset {preset}: " + ", ".join(f"{key}={value}" for key, value in values.items()))
+
+
+def _listed_units(units: dict[str, str]) -> str:
+    """'1; 1/step of distance_per_step': the unit of most, then others with what has them."""
+    most = max(units.values(), key=[*units.values()].count)
+    others = dict.fromkeys(unit for unit in units.values() if unit != most)
+    of = {unit: ", ".join(name for name, own in units.items() if own == unit) for unit in others}
+    return "; ".join([most, *(f"{unit} of {names}" for unit, names in of.items())])
+
+
+def _units(kind: str, cls: Any) -> dict[str, str]:
+    """Of what is followed of a metric; of a task's loss."""
+    if kind == "task":
+        return {"loss": cls.loss_units}
+    return {name: cls.units_of.get(name, cls.units) for name in cls.gives or (cls.label(),)}
 
 
 def _training_of(cls: type) -> dict[str, Any]:
@@ -58,7 +81,7 @@ def _training_of(cls: type) -> dict[str, Any]:
     return {key: value for key, value in settings_of(TrainingPlan()).items() if key not in own}
 
 
-def _described(kind: str, cls: type) -> dict[str, Any]:
+def _described(kind: str, cls: Any) -> dict[str, Any]:
     import dataclasses
 
     from devi.task import setting_names
@@ -76,10 +99,14 @@ def _described(kind: str, cls: type) -> dict[str, Any]:
     else:
         defaults = dict.fromkeys(names, "")
     return {
-        "summary": (inspect.getdoc(cls) or "").splitlines()[0] if inspect.getdoc(cls) else "",
+        "summary": next(iter(inspect.cleandoc(cls.__dict__.get("__doc__") or "").splitlines()), ""),  # not a base's
         "settings": defaults,
         "training": _training_of(cls) if kind == "task" else {},
         "presets": dict(getattr(cls, "presets", {})),
-        "gives": list(getattr(cls, "gives", ())),
+        "gives": list(getattr(cls, "gives", ())) or ([cls.label()] if kind == "metric" else []),
+        "units": _units(kind, cls),
+        "long_name": getattr(cls, "long_name", ""),
+        "declares": {name: getattr(cls, name) for name in DECLARED if getattr(cls, name, None) is not None},
+        "dims": list(getattr(cls, "dims", ())),
         "source": getattr(cls, "source", ""),
     }

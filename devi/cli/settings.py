@@ -46,4 +46,5 @@ def _from_file(config: Path | None, example: str) -> dict[str, Any]:
     try:
         return tomllib.loads(config.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DeviError(f"--config {config}: {error}. Expected a TOML file of lines like: {example}") from None
+        reason = getattr(error, "strerror", None) or error  # of a file that cannot be read, without its number
+        raise DeviError(f"--config {config}: {reason}. Expected a TOML file of lines like: {example}") from None

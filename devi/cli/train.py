@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
@@ -64,12 +64,24 @@ def train(
         )
     else:
         places = [({**given, "seed": each}, Path("checkpoints") / f"{folder}{each}") for each in seed_range(seeds)]
+    begun = [place for _, place in places if place.is_dir() and any(place.iterdir())]  # a lock, if killed very early
+    if resume and not begun:
+        again = {"preset": preset, "out": out, **named, "seeds": seeds, "set": set_, "config": config, "device": device}
+        raise DeviError(
+            f"{places[0][1]}: there is no run to go on with{' of any of these seeds' if seeds else ''}, and --resume"
+            f" begins none. For a new one, the same without it: {_command(task, again)}"
+        )
+    if seeds is not None and not resume:
+        _check_free(seeds, folder, [place for _, place in places])
     wanted = []
     for settings, place in places:
         if resume:
             settings = resumed_settings(place, cls, settings, preset=preset)
         wanted.append(Wanted(*planned(cls, settings, preset=None if resume else preset, called=task), place))
     with progress() as shown:
+        if resume and len(begun) < len(places):
+            new = [place.name for _, place in places if place not in begun]
+            shown.note(f"{len(new)} of {len(places)} seeds have no run yet and begin one: {', '.join(new)}.")
         runs = train_seeds(
             wanted,
             name=short if task == short else task,
@@ -91,6 +103,33 @@ def train(
         print("at the end: " + ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in last.items()))
     several = wanted[0].path if len(wanted) == 1 else wanted[0].path.parent  # a folder of runs is analyzed run by run
     print(shlex.join(["next:", "devi", "analyze", str(several), *([] if task == short else ["--task", task])]))
+
+
+def _command(task: str, given: dict[str, Any]) -> str:
+    """The line that gives these options."""
+    words = ["devi", "train", task]
+    for name, value in given.items():
+        for each in value if isinstance(value, list) else [value]:
+            words += [] if each is None or (name, each) == ("device", "cpu") else [f"--{name}", str(each)]
+    return shlex.join(words)
+
+
+def _check_free(seeds: str, folder: str, places: list[Path]) -> None:
+    """Raises DeviError if a seed's place is taken, with seeds whose places are free."""
+    from devi.checkpoints.folder import holds_run
+
+    taken = [place for place in places if holds_run(place)]
+    if not taken:
+        return
+    first = seed_range(seeds).start
+    while any(holds_run(places[0].with_name(f"{folder}{first + offset}")) for offset in range(len(places))):
+        first += 1
+    more = f", and {len(taken) - 1} more of these seeds have one" if len(taken) > 1 else ""
+    raise DeviError(
+        f"--seeds {seeds}: {taken[0]} already holds a run{more}. Seeds that are free: --seeds"
+        f" {first}:{first + len(places)}. To go on with runs of the same settings, and begin those that are not there"
+        " yet: --resume"
+    )
 
 
 def seed_range(text: str) -> range:

@@ -60,6 +60,7 @@ class Fourier(Metric):
         "excluded_loss_by_frequency", "logit_variance_share", "key_frequencies", "gini_embedding", "gini_unembedding",
         "frequency_entropy", "embedding_spectrum", "unembedding_spectrum",
     )  # fmt: skip
+    units_of: ClassVar[Mapping[str, str]] = dict.fromkeys((*gives[:5], "frequency_entropy"), "nats")
 
     def resolved(self, run: Run) -> Self:
         if self.frequencies is not None or self.per_checkpoint:

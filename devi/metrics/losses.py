@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -10,7 +11,7 @@ import xarray as xr
 from torch import Tensor
 
 from devi.contract import examples, per_example
-from devi.metrics.metric import Metric, labels
+from devi.metrics.metric import OF_THE_LOSS, Metric, labels
 from devi.metrics.outputs import outputs
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Losses(Metric):
     name: ClassVar[str] = "losses"
     long_name: ClassVar[str] = "loss and accuracy on the training and test examples"
     gives: ClassVar[tuple[str, ...]] = ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
+    units_of: ClassVar[Mapping[str, str]] = dict.fromkeys(gives[:2], OF_THE_LOSS)
 
     def over(self, run: Run) -> xr.Dataset:
         found = {}

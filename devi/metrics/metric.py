@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from devi.checkpoints.reader import Run
     from devi.task import Task
+
+
+OF_THE_LOSS = "those of the task's loss"
 
 
 class Metric:
@@ -35,6 +38,7 @@ class Metric:
     bounds: ClassVar[tuple[float, float] | None] = None  # values it cannot leave; may be infinite
     monotone: ClassVar[Literal["up", "down"] | None] = None  # it only rises, only falls
     gives: ClassVar[tuple[str, ...]] = ()  # variables that `over` returns, for `devi metrics`; () means (name,)
+    units_of: ClassVar[Mapping[str, str]] = {}  # of those in `gives` that have others than `units`
     whole_run: ClassVar[bool] = False  # True: `over` sees the run in one piece rather than block by block
     progresses: ClassVar[bool] = (
         False  # True: `over` and `resolved` take `progress`, called with the share done, 0 to 1

@@ -5,6 +5,7 @@ weight_norm(t) = √(Σ_i |w_i(t)|²)        distance_moved(t_j) = √(Σ_i |w_i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -36,6 +37,7 @@ class Norms(Metric):
     gives: ClassVar[tuple[str, ...]] = (
         "weight_norm", "weight_norm_squared", "layer_norms", "distance_moved", "distance_per_step",
     )  # fmt: skip
+    units_of: ClassVar[Mapping[str, str]] = {"distance_per_step": "1/step"}
 
     def over(self, run: Run) -> xr.Dataset:
         parameters = run.parameters(slice(0, len(run)))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from devi.errors import Unsuitable
+from devi.contract import one_tensor
 
 if TYPE_CHECKING:
     from devi.checkpoints.reader import Run
@@ -112,16 +112,7 @@ def _bytes_made(model: _Method, inputs: Tensor, run: Run) -> int:
     """Bytes of all tensors that one forward pass makes: an upper bound on what it holds at once."""
     with _Tally() as tally:
         values = model(inputs)
-    if not isinstance(values, Tensor):
-        raise Unsuitable(
-            f"task {type(run.task).__name__}: model.{model.method}(inputs) returned a {type(values).__name__};"
-            f" expected one Tensor (example, ...). Let the task's model return only the tensor that `loss` takes."
-        )
-    if values.ndim == 0 or len(values) != len(inputs):
-        raise Unsuitable(
-            f"task {type(run.task).__name__}: model.{model.method} of {len(inputs)} inputs returned shape"
-            f" {tuple(values.shape)}; expected ({len(inputs)}, ...), one output per example, examples first."
-        )
+    one_tensor(run.task, f"model.{model.method}", values, inputs)
     return max(1, tally.bytes)
 
 

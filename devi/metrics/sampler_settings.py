@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field
 
 from devi.metrics.metric import Metric
 from devi.sampling.settings import CHOSEN, GIVEN, LEAPFROG_STEPS
+from devi.task import Seed
 
 if TYPE_CHECKING:
     from devi.checkpoints.reader import Run
@@ -64,7 +65,7 @@ class SamplerSettings(Metric):
     sample_on: str = "train"
     observe: Names = ()
     keep_losses: Annotated[int, Field(ge=0)] = 0  # draws of each chain whose loss of every example is kept
-    seed: int = 0
+    seed: Seed = 0
     device: str = "cpu"
     dtype: Literal["float32", "float64"] = "float32"
     compile: bool = False  # see `devi.sampling.compiling`: for long jobs
@@ -185,11 +186,12 @@ class SamplerSettings(Metric):
         from devi.sampling.data_sets import data_set
         from devi.sampling.example_losses import check_size
         from devi.sampling.restriction import restricted
+        from devi.sampling.written_out import with_floats_as
 
         for restriction in self.restrict:
             restricted(run.model_at(0), restriction)
-        for name in self.observe:
-            data_set(run.task, name)
+        for name in (self.sample_on, *self.observe):
+            data_set(run.task, name, with_floats_as(run.model_at(0), self.where()["dtype"]))
         if self.keep_losses:
             examples = len(data_set(run.task, self.sample_on).targets)
             check_size(checkpoints=len(run), chains=self.chains or 4, most=self.keep_losses, examples=examples)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from devi.errors import DeviError
+from devi.errors import DeviError, Notice
 
 FALLBACK = re.compile(r"batching rule for (aten::\w+)")
 FUSED_ATTENTION = "aten::_scaled_dot_product"
@@ -29,6 +29,7 @@ def can_batch(model: str, attempt: Callable[[], object]) -> bool:
         warnings.warn(
             f"{model} cannot be batched over replicas by torch.vmap ({obstacle});"
             " its chains are run one after another, which is slower.",
+            Notice,
             stacklevel=4,
         )
         return False
@@ -36,6 +37,7 @@ def can_batch(model: str, attempt: Callable[[], object]) -> bool:
         warnings.warn(
             f"{model} uses {', '.join(slow)}, which torch.vmap cannot batch: these run one replica after another,"
             " which is slower.",
+            Notice,
             stacklevel=4,
         )
     return True

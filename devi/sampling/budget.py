@@ -22,6 +22,7 @@ UNITS = {"s": 1, "m": 60, "h": 3600}
 FEWEST_STEPS = 40  # of a chain: with fewer there is neither a burn-in nor an error
 BURN_IN_SHARE = 4  # a burn-in that was not given takes one step in so many at most
 MOST_CALIBRATING = 0.5  # of a budget
+TO_BE_SURE = 2  # what is suggested, over what was measured: on a machine with other work times vary by about as much
 
 
 def seconds_of(text: str | float | None) -> float | None:
@@ -66,10 +67,12 @@ class Clock:
         )
         if max(shares) > self.budget:
             shared = f", one of {self.parts} parts," if self.parts > 1 else ""
+            least = self.parts * max(shares)
             raise DeviError(
                 f"a budget of {self.budget:g} s{shared} is too short: a gradient takes {1e3 * seconds_per_gradient:.2g}"
-                f" ms here, calibration at least {calibration:,.0f} of them and sampling {sampling:,.0f}. Give more"
-                f" time: --budget {math.ceil(1.2 * self.parts * max(shares))}s; or take fewer chains."
+                f" ms here, calibration at least {calibration:,.0f} of them and sampling {sampling:,.0f}, at least"
+                f" about {least:.2g} s of budget. Give more time, twice that to be sure: --budget"
+                f" {math.ceil(TO_BE_SURE * least)}s; or take fewer chains."
             )
 
 

@@ -13,6 +13,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from devi.errors import Notice
 from devi.sampling.devinterp_walk import DevinterpWalkers
 from devi.sampling.diagnostics import VIRIAL_TOLERANCE
 from devi.sampling.estimate import Estimate, estimate
@@ -157,7 +158,7 @@ def sample_posterior(
     walkers: Walkers | DevinterpWalkers
     if kernel.name == "devinterp":
         if compile:
-            warnings.warn("devinterp takes its own gradients; it samples as without --compile.", stacklevel=2)
+            warnings.warn("devinterp takes its own gradients; it samples as without --compile.", Notice, stacklevel=2)
         walkers = DevinterpWalkers(posterior, rows, keys, plan, keep=keep)
     else:
         own = prepared(kernel, settings)

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 
+from devi.errors import Notice
+
 if TYPE_CHECKING:
     from devi.sampling.posterior import Posterior
 
@@ -35,11 +37,12 @@ def compile_gradient(posterior: Posterior, replicas: int, examples: int, *, thre
         warnings.warn(
             f"{type(posterior.task).__name__} writes its gradient out, which is quicker than compiled; it is sampled as"
             " without --compile.",
+            Notice,
             stacklevel=2,
         )
         return False
     if not posterior.batched:
-        warnings.warn(f"{model} is sampled one replica after another, and so is not compiled.", stacklevel=2)
+        warnings.warn(f"{model} is sampled one replica after another, and so is not compiled.", Notice, stacklevel=2)
         return False
     rows = torch.arange(replicas, device=posterior.device) % len(posterior.centers)
     flat, fixed = posterior.centers[rows], posterior.fixed_at(rows)
@@ -57,6 +60,7 @@ def compile_gradient(posterior: Posterior, replicas: int, examples: int, *, thre
         warnings.warn(
             f"{model} could not be compiled ({words[0][:160]}); it is sampled as without --compile. That needs a C++"
             " compiler and Python's headers; on Debian: apt install g++ python3-dev",
+            Notice,
             stacklevel=2,
         )
         return False
@@ -68,6 +72,7 @@ def compile_gradient(posterior: Posterior, replicas: int, examples: int, *, thre
         warnings.warn(
             f"{model} compiled has another loss or gradient, by {off:.1e} of the largest (expected: {TOLERANCE:g});"
             " it is sampled as without --compile.",
+            Notice,
             stacklevel=2,
         )
         return False

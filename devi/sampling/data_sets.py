@@ -6,27 +6,44 @@ file.py:name · pkg.mod:name   a function without arguments that returns a devi.
 
 from __future__ import annotations
 
-from devi.contract import examples
+import inspect
+
+import torch
+from torch import Tensor, nn
+
+from devi.contract import checked_batch, examples, own_code
 from devi.errors import DeviError, Unsuitable, unknown_name
+from devi.memory import is_out_of_memory
 from devi.plugins import load_function
+from devi.sampling.written_out import floats_as
 from devi.task import Batch, Task
 
 SPLITS = ("train", "test")
+EXPECTED = "expected a function without arguments that returns a devi.Batch(inputs, targets)"
+TRIED = 16  # examples that go through the model before anything is sampled
 
 
-def data_set(task: Task, name: str) -> Batch:
-    """The examples of that name. Raises DeviError if there are none, or if what there is is no Batch."""
+def data_set(task: Task, name: str, model: nn.Module | None = None) -> Batch:
+    """The examples of that name.
+
+    model  where it is given, it must take them: a model of the task, all of its real numbers of one precision
+    Raises DeviError if there are none, or if what there is cannot take the place of the task's own examples.
+    """
     if ":" in name:
-        return own_data_set(name)
+        batch = own_data_set(name)
+        _check_like(batch, examples(task, "train"), name)
+        if model is not None:
+            _check_fits(batch, task, model, name)
+        return batch
     if name not in SPLITS:
         raise DeviError(f"{unknown_name('split', name, SPLITS)} A data set of your own: file.py:name.")
-    batch = examples(task, "test" if name == "test" else "train")
-    if batch is None:
+    batch_or_none = examples(task, "test" if name == "test" else "train")
+    if batch_or_none is None:
         raise Unsuitable(
             f"task {type(task).__name__}: data('{name}') has no examples, and the learning coefficient is"
             f" defined by them; return a Batch(inputs, targets) from it."
         )
-    return batch
+    return batch_or_none
 
 
 def described(name: str, examples: int) -> str:
@@ -36,16 +53,70 @@ def described(name: str, examples: int) -> str:
 
 
 def own_data_set(name: str) -> Batch:
-    """What the user's function returns, checked."""
-    made = load_function(name)()
-    if not (isinstance(made, tuple) and len(made) == 2 and all(hasattr(part, "shape") for part in made)):
+    """What the user's function returns: two tensors of finite numbers, as long as each other."""
+    function = load_function(name)
+    try:
+        parameters = inspect.signature(function)
+    except (TypeError, ValueError):  # of what is written in C nothing is known
+        parameters = inspect.Signature()
+    try:
+        parameters.bind()
+    except TypeError:
         raise DeviError(
-            f"{name}() returned a {type(made).__name__}; expected a devi.Batch(inputs, targets) of two tensors."
-        )
-    batch = Batch(*made)
-    if not len(batch.targets) or len(batch.inputs) != len(batch.targets):
-        raise DeviError(
-            f"{name}() returned {len(batch.inputs)} inputs and {len(batch.targets)} targets; expected as many of"
-            f" one as of the other, and at least one."
-        )
+            f"data set {name}: it is called without arguments and takes {parameters}; {EXPECTED}."
+        ) from None
+    call = f"{name.rpartition(':')[2]}()"
+    with own_code(function, call):
+        made = function()
+    batch = checked_batch(f"data set {name}: {call}", made)
+    if batch is None or not len(batch.targets):
+        got = "None" if batch is None else "no examples"
+        raise DeviError(f"data set {name}: {call} returned {got}; {EXPECTED}, with at least one example.")
+    for which, values in zip(Batch._fields, batch, strict=True):
+        wrong = (~values.isfinite()).flatten(1).any(1) if values.ndim > 1 else ~values.isfinite()
+        if wrong.any():
+            raise DeviError(
+                f"data set {name}: {int(wrong.sum())} of {len(values)} examples have {which} that are not finite, the"
+                f" first is number {int(wrong.nonzero()[0])}; expected finite numbers. Leave such examples out."
+            )
     return batch
+
+
+def _check_like(batch: Batch, like: Batch | None, name: str) -> None:
+    """Sequences may be of another length than the task's; targets alone of another shape would be spread out by torch,
+    and give a loss of something else."""
+    if like is None:
+        return
+    is_same = batch.inputs.shape[1:] == like.inputs.shape[1:]
+    if is_same and batch.targets.shape[1:] != like.targets.shape[1:]:
+        raise DeviError(f"data set {name}: {_shown(batch)}; expected the shapes of data('train'): {_shown(like)}.")
+
+
+def _check_fits(batch: Batch, task: Task, model: nn.Module, name: str) -> None:
+    real = next((value for value in model.parameters() if value.is_floating_point()), torch.empty(0))
+    few = floats_as(Batch(*(part[:TRIED] for part in batch)).to(real.device), real.dtype)
+    like = examples(task, "train")
+    expected = "" if like is None else f" Those of data('train') are {_shown(like)}."
+    try:
+        with torch.no_grad():
+            losses = task.loss(model.eval()(few.inputs), few.targets)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise DeviError(
+            f"data set {name}: {_shown(batch)} do not go through the task's model and loss"
+            f" ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}); expected examples like"
+            f" those that it was trained on.{expected}"
+        ) from error
+    if not isinstance(losses, Tensor) or losses.shape != few.targets.shape[:1]:
+        raise DeviError(
+            f"data set {name}: {_shown(batch)} do not give one value of the loss for each example; expected examples"
+            f" like those that the model was trained on.{expected}"
+        )
+
+
+def _shown(batch: Batch) -> str:
+    return ", ".join(
+        f"{which} {tuple(values.shape)} {str(values.dtype).removeprefix('torch.')}"
+        for which, values in zip(Batch._fields, batch, strict=True)
+    )

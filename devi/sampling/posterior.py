@@ -59,11 +59,11 @@ class Posterior:
         self.task, self.sample_on, self.restriction = run.task, sample_on, restriction
         self.replicas: Replicas | None = None
         self.compiled: dict[tuple[int, int, int], Gradient] = {}  # by the number of replicas, examples and threads
-        data = data_set(run.task, sample_on)
         self.device, self.dtype = torch.device(device), dtype
+        self.model = with_floats_as(run.model_at(0).to(self.device), dtype).eval()
+        data = data_set(run.task, sample_on, self.model)
         self.data = floats_as(data.to(self.device), dtype)
         self.examples = len(data.targets)
-        self.model = with_floats_as(run.model_at(0).to(self.device), dtype).eval()
         sampled = {name: value for name, value in self.model.named_parameters() if value.requires_grad}
         if not sampled:
             raise Unsuitable("the model has no parameter with requires_grad=True, so there is nothing to sample.")
@@ -243,7 +243,7 @@ class Posterior:
 
     def data_set(self, name: str) -> Batch:
         """Other examples, as this device and precision need them."""
-        return floats_as(data_set(self.task, name).to(self.device), self.dtype)
+        return floats_as(data_set(self.task, name, self.model).to(self.device), self.dtype)
 
     def _no_gradient(self, flat: Tensor, data: Batch | None = None) -> Tensor:
         examples = data or self.data

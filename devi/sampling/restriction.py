@@ -5,11 +5,13 @@
     attn.in_proj_weight[0:8,32:40]     entries 0 to 7 and 32 to 39
     blocks.0.query[2]+blocks.0.key[2]  both together
 
-A bracket at the very end always means entries of the first axis; anywhere else it is one of fnmatch's.
+A bracket at the very end always means entries of the first axis; anywhere else it is one of fnmatch's. A comma joins
+such entries. What could be meant as a second axis (W[:,0], W[0:2,0:2]) is refused: it would select another set.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from fnmatch import fnmatchcase
 
@@ -17,7 +19,8 @@ from torch import nn
 
 from devi.errors import DeviError, unknown_name
 
-ENTRIES = re.compile(r"(.+)\[([-\d:,\s]+)\]")
+ENTRIES = re.compile(r"(.+)\[([-\d:,.\s]+)\]")
+HAS_BOTH_ENDS = re.compile(r"\s*-?\d+\s*(:\s*-?\d+\s*)?")  # what a comma may join: 2 or 0:8, neither : nor 2: nor ...
 
 
 def restricted(model: nn.Module, restriction: str) -> dict[str, list[int] | None]:
@@ -71,23 +74,40 @@ def _rows(entries: str | None, name: str, shape: tuple[int, ...], restriction: s
     count = shape[0] if shape else 1
     if entries is None:
         return list(range(count))
-    rows: list[int] = []
-    for piece in entries.split(","):
-        ends = piece.strip().split(":")
-        try:
-            numbers = [int(end) if end else None for end in ends]
-        except ValueError:
-            numbers = []
-        if len(numbers) == 2 and shape:
-            taken = list(range(count))[numbers[0] : numbers[1]]
-        elif len(numbers) == 1 and numbers[0] is not None and shape and -count <= numbers[0] < count:
-            taken = [numbers[0] % count]
-        else:
-            taken = []
-        if not taken:
-            raise DeviError(
-                f"--restrict '{restriction}': '{piece}' selects nothing of {name}, of shape {shape};"
-                f" expected entries of its first axis, 0 to {count - 1}: {name}[0] or {name}[0:{count}]."
-            )
-        rows += taken
-    return rows
+    pieces = entries.split(",")
+    if len(pieces) > 1 and not all(HAS_BOTH_ENDS.fullmatch(piece) for piece in pieces):
+        raise _several_axes(entries, name, shape, restriction)
+    taken = [_taken(piece, name, shape, restriction) for piece in pieces]
+    if any(set(one) & set(other) for one, other in itertools.combinations(taken, 2)):
+        raise _several_axes(entries, name, shape, restriction)
+    return list(itertools.chain(*taken))
+
+
+def _taken(piece: str, name: str, shape: tuple[int, ...], restriction: str) -> list[int]:
+    """The entries that '2' or '0:8' means; never none."""
+    count = shape[0] if shape else 1
+    try:
+        numbers = [int(end) if end.strip() else None for end in piece.split(":")]
+    except ValueError:
+        numbers = []
+    taken: list[int] = []
+    if len(numbers) == 2 and shape:
+        taken = list(range(count))[numbers[0] : numbers[1]]
+    elif len(numbers) == 1 and numbers[0] is not None and shape and -count <= numbers[0] < count:
+        taken = [numbers[0] % count]
+    if not taken:
+        raise DeviError(
+            f"--restrict '{restriction}': '{piece}' selects nothing of {name}, of shape {shape};"
+            f" expected entries of its first axis, 0 to {count - 1}: {name}[0] or {name}[0:{count}]."
+        )
+    return taken
+
+
+def _several_axes(entries: str, name: str, shape: tuple[int, ...], restriction: str) -> DeviError:
+    last = max(shape[0] - 1, 0) if shape else 0
+    example = f"{name}[0,{last}] or {name}[0:1,{last}]" if last else f"{name}[0]"
+    return DeviError(
+        f"--restrict '{restriction}': [{entries}] could mean several axes of {name}, of shape {shape}; expected entries"
+        f" of its first axis alone, 0 to {last}. Several of them: numbers and ranges with both ends, none of them"
+        f" twice, with commas between: {example}."
+    )

@@ -7,10 +7,10 @@ import shlex
 
 import pytest
 
-from devi.cli.calibrate import analyze_command, chosen, sampler_settings, tried
+from devi.cli.calibrate import OPTIONS, analyze_command, chosen, sampler_settings, tried
 from devi.cli.main import run
 from devi.errors import DeviError
-from devi.sampling.settings import Settings
+from devi.sampling.settings import Settings, check_settings
 
 SETTINGS = Settings(
     "sgld", step_size=1e-3, n_beta=100.0, localization=2.0, burn_in=10, draws=20, most_draws=20, chains=4,
@@ -75,7 +75,11 @@ def test_a_setting_that_is_none_or_no_number_is_named():
     assert sampler_settings(["llc.n_beta=50", "chains=2"]) == {"n_beta": 50.0, "chains": 2}
     with pytest.raises(DeviError, match="no sampler setting is called 'n_bet'. Did you mean 'n_beta'?"):
         sampler_settings(["n_bet=50"])
-    with pytest.raises(DeviError, match="'many' is no number. Try: --set chains=100"):
+    with pytest.raises(DeviError, match="'small' is no finite number. Try: --set step_size=0.001; or leave it out"):
+        sampler_settings(["step_size=small"])
+    with pytest.raises(DeviError, match="'nan' is no finite number. Try: --set chains=4"):
+        sampler_settings(["chains=nan"])
+    with pytest.raises(DeviError, match="'many' is no finite number. Try: --set chains=4"):
         sampler_settings(["chains=many"])
     with pytest.raises(DeviError, match="chains counts something. Try: --set chains=2"):
         sampler_settings(["chains=2.5"])
@@ -115,3 +119,13 @@ def test_json_holds_a_row_for_each_setting_and_checkpoint_of_the_sweep(here, cap
 def test_the_help_ends_with_an_example(capsys):
     assert run(["calibrate", "--help"]) == 0
     assert re.search(r"Example: devi calibrate checkpoints/superposition-seed0", capsys.readouterr().out)
+
+
+def test_what_a_message_suggests_for_a_setting_is_accepted():
+    for name, value in OPTIONS.items():
+        check_settings(sampler_settings([f"{name}={value}"]))
+
+
+def test_a_seed_that_is_none_is_refused_before_the_run_is_opened(capsys):
+    assert run(["calibrate", "nowhere", "--seed", "-1"]) == 1
+    assert "'seed' = -1 is not valid: Input should be greater than or equal to 0" in capsys.readouterr().err

@@ -250,3 +250,14 @@ def test_what_is_declared_of_a_metric_that_is_not_in_the_growing_file_yet_waits_
     growing(here / "log.jsonl", [json.dumps(row) + "\n" for row in rows])
     assert command(["detect", "log.jsonl", "--follow", "--patience", "0", "--material", "val=0.1"]) == 0
     assert "a changed: a 0 → 1" in capsys.readouterr().out
+
+
+def test_a_declaration_that_the_curves_contradict_is_told_and_one_that_cannot_be_is_refused(here, curves, capsys):
+    wrong = ["--monotone", "test_accuracy=down", "--bounds", "test_accuracy=0,0.5", "--exogenous", "99999999:x"]
+    assert command(["detect", "curves.csv", *wrong]) == 0
+    told = capsys.readouterr().err
+    assert "devi: test_accuracy is declared to go down only, and goes from" in told
+    assert "devi: test_accuracy is declared to stay within 0 and 0.5, and is 1." in told
+    assert "devi: x at step 99,999,999 lies after the last row, step 10,000" in told
+    assert command(["detect", "curves.csv", "--follow", "--patience", "-1"]) == 1
+    assert "--patience -1 is no time to wait; expected seconds, 0 or more: --patience 60" in capsys.readouterr().err

@@ -40,6 +40,7 @@ def test_the_document_names_its_schema_and_counts_the_verdicts():
         (["--case", "quadratic d=7"], 1, "Did you mean 'quadratic d=5'?"),
         (["--sampler", "slgd", "--case", "cusp"], 1, "Did you mean 'sgld'?"),
         (["--seed", "x"], 2, "valid integer"),
+        (["--seed", "-1"], 1, "'seed' = -1 is not valid: Input should be greater than or equal to 0"),
     ],
 )
 def test_a_wrong_argument_gets_one_message_before_anything_is_estimated(capsys, arguments, code, message):

@@ -189,9 +189,27 @@ def test_strict_gives_3_when_an_estimate_is_flagged(here):
         (["train", "superposition", "--config", "absent.toml"], 1, "Expected a TOML file"),
         (["analyze", "absent"], 1, "absent"),
         (["analyze", "."], 1, "checkpoints"),
-        (["analyze"], 2, "Missing argument"),
-        (["train", "superposition", "--steps", "x"], 2, "valid integer"),
-        (["fly"], 2, "No such command"),
+        (["analyze"], 2, "Missing argument 'RUN...'. Try: devi analyze --help"),
+        (["analyze", "--task"], 2, "Option '--task' requires an argument. Try: devi analyze --help"),
+        (["analyze", "a", "--outt"], 2, "(Possible options: --out). Try: devi analyze --help"),
+        (
+            ["train", "superposition", "--steps", "x"],
+            2,
+            "Invalid value for '--steps': 'x'. Input should be a valid integer. Try: devi train --help",
+        ),
+        (["fly"], 2, "No such command 'fly'. Try: devi --help"),
+        (["train", "superposition", "--config", "nosuch.toml"], 1, "nosuch.toml: No such file or directory. Expected"),
+        (
+            ["train", "superposition", "--set", "scheduler=LambdaL"],
+            1,
+            "Known: ConstantLR, CosineAnnealingLR, CosineAnnealingWarmRestarts, CyclicLR, ExponentialLR, LinearLR,"
+            " MultiStepLR, OneCycleLR, PolynomialLR, ReduceLROnPlateau, StepLR.\n",
+        ),
+        (
+            ["metrics", f"{ROOT}/examples/line.py:Line"],
+            1,
+            f"line.py:Line' is a task, not a metric. Where a task is meant: --task {ROOT}/examples/line.py:Line",
+        ),
     ],
 )
 def test_a_wrong_argument_gets_one_message_without_a_traceback(here, capsys, arguments, code, message):
@@ -213,7 +231,7 @@ def test_wrong_arguments_of_analyze_leave_the_run_and_the_place_alone(here, caps
         ("--set", "tickets.kept=1"): "Did you mean 'kept_fraction'?",
         ("--chains", "0"): "chains",
         ("--step-size", "-1"): "step_size",
-        ("--task", "modular_addition"): "was made with the task 'superposition'",
+        ("--task", "modular_addition"): "was made with superposition, not ModularAddition",
         ("--operating-point", "lax"): "strict",
         ("--workers", "0"): "workers must be 1 or more",
     }
@@ -315,3 +333,30 @@ def test_an_interrupted_run_is_kept_and_goes_on_bit_for_bit(here, how, code):
     assert whole.steps.tolist() == cut.steps.tolist()
     for name, values in whole.parameters().items():
         assert (values == cut.parameters()[name]).all()
+
+
+@pytest.mark.slow
+def test_what_devi_warns_of_is_a_line_without_its_source_and_told_once(here):
+    (here / "branching.py").write_text(
+        "from devi.tasks.superposition import Superposition\nimport torch\n"
+        "class Net(torch.nn.Linear):\n    def forward(self, x):\n"
+        "        y = super().forward(x)\n        return y if y.sum() > 0 else 2 * y\n"
+        "class Branching(Superposition):\n    def model(self): return Net(self.features, self.features)\n"
+        "    def replicas(self): return None\n    def metrics(self): return ('llc',)\n"
+    )
+    assert run(["train", "branching.py:Branching", "--steps", "2", "--checkpoints", "every:1"]) == 0
+    command = [sys.executable, "-m", "devi.cli.main", "analyze", "checkpoints/branching-seed0", *QUICK]
+    done = subprocess.run(
+        [*command, "--task", "branching.py:Branching", "--chains", "1", "--step-size", "1e-4", "--compile"],
+        capture_output=True, text=True, cwd=here, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True,
+    )  # fmt: skip
+    lines = done.stderr.splitlines()
+    assert sum("devi: Net cannot be batched over replicas by torch.vmap" in line for line in lines) == 1
+    assert sum("devi: Net is sampled one replica after another, and so is not compiled." in line for line in lines) == 1
+    assert not any("Warning" in line or ".py:" in line for line in lines)
+
+
+def test_a_run_read_with_another_task_says_which_it_was_made_with(here, capsys):
+    run(["train", "superposition", *SMALL])
+    assert run(["analyze", "checkpoints/superposition-seed0", "--task", f"{ROOT}/examples/line.py:Line"]) == 1
+    assert "checkpoints/superposition-seed0 was made with superposition, not Line: " in capsys.readouterr().err

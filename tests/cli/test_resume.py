@@ -51,7 +51,8 @@ def test_kills_at_random_moments_change_no_bit(tmp_path, words):
     (tmp_path / "dropout.py").write_text(DROPOUT)
 
     def command(out):
-        return [sys.executable, "-m", "devi.cli.main", "train", *words, "--out", out, "--resume"]
+        resume = ["--resume"] if (tmp_path / out).exists() else []
+        return [sys.executable, "-m", "devi.cli.main", "train", *words, "--out", out, *resume]
 
     def run(out):
         subprocess.run(command(out), cwd=tmp_path, check=True, capture_output=True)

@@ -3,6 +3,7 @@ import torch
 
 from devi.errors import DeviError
 from devi.known.regression import Regression
+from devi.metrics.learning_coefficient import LearningCoefficient
 from devi.sampling.data_sets import data_set, described
 from devi.sampling.posterior import Posterior
 from devi.tasks.superposition import Superposition
@@ -16,6 +17,33 @@ def far():
 
 def several():
     return [1, 2, 3]
+
+def boom():
+    raise ValueError("no such corpus")
+
+def of_task(task):
+    return task.data("test")
+
+def nothing():
+    return None
+
+def empty():
+    return Batch(torch.ones(0, 3), torch.ones(0))
+
+def arrays():
+    return Batch(torch.ones(7, 3).numpy(), torch.ones(7).numpy())
+
+def gaps():
+    return Batch(torch.ones(7, 3), torch.tensor([1.0, 1.0, float("nan"), 1.0, 1.0, 1.0, float("inf")]))
+
+def wide():
+    return Batch(torch.ones(7, 4), torch.ones(7))
+
+def column():
+    return Batch(torch.ones(7, 3), torch.ones(7, 1))
+
+def precise():
+    return Batch(torch.ones(7, 3, dtype=torch.float64), torch.ones(7, dtype=torch.float64))
 
 def uneven():
     return Batch(torch.ones(7, 3), torch.ones(6))
@@ -50,9 +78,28 @@ def test_a_data_set_that_is_none_says_what_was_expected(own):
         "tset": r"no split is called 'tset'. Did you mean 'test'\? Known: test, train. A data set of your own: file.py",
         "test": r"task Regression: data\('test'\) has no examples",
         f"{own}:farr": "no function in .* is called 'farr'. Did you mean 'far'",
-        f"{own}:several": r"several\(\) returned a list; expected a devi.Batch",
-        f"{own}:uneven": r"uneven\(\) returned 7 inputs and 6 targets",
+        f"{own}:several": r"several\(\) returned a list; expected Batch\(inputs, targets\)",
+        f"{own}:uneven": r"uneven\(\) returned \(Tensor \(7, 3\), Tensor \(6,\)\); expected Batch",
+        f"{own}:boom": r"function boom: boom\(\) failed with ValueError: no such corpus \(own.py, line 12\)",
+        f"{own}:of_task": r"called without arguments and takes \(task\); expected a function without arguments that",
+        f"{own}:nothing": r"nothing\(\) returned None; expected a function without arguments .* at least one example",
+        f"{own}:empty": r"empty\(\) returned no examples; expected",
+        f"{own}:arrays": r"arrays\(\) returned \(ndarray \(7, 3\), ndarray \(7,\)\).* torch.from_numpy",
+        f"{own}:gaps": r"2 of 7 examples have targets that are not finite, the first is number 2",
+        f"{own}:column": r"targets \(7, 1\) float32; expected the shapes of data\('train'\): .*, targets \(\d+,\)",
         "nowhere.py:far": "nowhere.py: there is no such file",
     }.items():
         with pytest.raises(DeviError, match=message):
             data_set(task, name)
+
+
+def test_examples_that_the_model_cannot_take_are_refused_before_anything_is_sampled(own):
+    run = Regression(3).run()
+    message = r"wide: inputs \(7, 4\) float32, .* do not go through .*RuntimeError: .* Those of data\('train'\) are"
+    with pytest.raises(DeviError, match=message):
+        Posterior(run, sample_on=f"{own}:wide")
+    with pytest.raises(DeviError, match=message):
+        LearningCoefficient(observe=f"{own}:wide").resolved(run)
+    with pytest.raises(DeviError, match=message):
+        Posterior(run).data_set(f"{own}:wide")
+    assert Posterior(run, sample_on=f"{own}:precise").data.inputs.dtype == torch.float32  # taken as the sampler counts

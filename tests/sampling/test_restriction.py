@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from devi.errors import DeviError
@@ -72,6 +74,30 @@ def test_a_tied_parameter_is_found_by_each_of_its_names():
 def test_a_restriction_that_selects_nothing_says_what_there_is(restriction, message):
     with pytest.raises(DeviError, match=message):
         restricted(Blocks(), restriction)
+
+
+NUMBERS = st.integers(-5, 5)
+ENDS = st.one_of(st.just(""), NUMBERS.map(str))
+PIECES = st.one_of(NUMBERS.map(str), st.tuples(ENDS, ENDS).map(":".join), st.just("..."))
+
+
+@given(st.lists(PIECES, min_size=1, max_size=3))
+@settings(max_examples=500, deadline=None)
+def test_what_is_accepted_is_what_numpy_takes_of_the_first_axis(pieces):
+    rows = np.arange(4)
+    try:
+        found = restricted(Blocks(), f"blocks.0.weight[{','.join(pieces)}]")["blocks.0.weight"]
+    except DeviError:
+        return
+    taken = np.concatenate([np.atleast_1d(eval(f"rows[{piece}]", {"rows": rows})) for piece in pieces])
+    assert (list(range(4)) if found is None else found) == sorted(taken)
+    assert len(pieces) == 1 or not any(piece.startswith(":") or piece.endswith(":") for piece in pieces)
+
+
+@pytest.mark.parametrize("entries", [":,0", ":,9", "0,:", "1:,0", "0:2,0:2", "1,1", "...,0", "0,", ":,:", " : , 0"])
+def test_what_looks_like_a_second_axis_is_refused_with_how_to_type_several_entries(entries):
+    with pytest.raises(DeviError, match=r"could mean several axes of embed, of shape \(3, 2\); .* embed\[0,2\] or"):
+        restricted(Blocks(), f"embed[{entries}]")
 
 
 def test_a_frozen_parameter_cannot_be_sampled():

@@ -1,0 +1,68 @@
+"""Contradicted: where the values of a metric are plainly not what was declared of it, as sentences.
+
+Such a declaration hides changes: a rise of what only falls is taken for no event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import xarray as xr
+
+from devi.transitions.declared import DIRECTIONS
+from devi.transitions.noise import roughness
+from devi.transitions.words import step_text
+
+CLEAR = 8.0  # standard deviations of the noise: the extremes of a million points of white noise lie within 5
+MOST_AGAINST = 0.5  # of the whole range of values: a move of that size the other way is no noise around a course
+
+
+def contradictions(trajectories: xr.Dataset, exogenous: Mapping[int, str]) -> Iterator[str]:
+    """Of bounds and directions that a variable's attributes declare, and of interventions after the last step."""
+    steps = trajectories["step"].values
+    for name, variable in trajectories.data_vars.items():
+        if variable.dims != ("step",):
+            continue
+        y = variable.values.astype(float)
+        is_finite = np.isfinite(y)
+        x, y = steps[is_finite], y[is_finite]
+        if len(y) < 3:
+            continue
+        clear = CLEAR * roughness(np.arange(len(y), dtype=float), y)
+        yield from _beyond(str(name), variable.attrs.get("bounds"), x, y, clear)
+        yield from _against(str(name), variable.attrs.get("monotone"), x, y, clear)
+    for step, label in exogenous.items():
+        if len(steps) and step > steps[-1]:
+            yield (
+                f"{label} at step {step:,} lies after the last row, step {steps[-1]:,.10g}, so that nothing can"
+                " coincide with it."
+            )
+
+
+def _beyond(name: str, bounds: object, x: np.ndarray, y: np.ndarray, clear: float) -> Iterator[str]:
+    if not isinstance(bounds, tuple | list | np.ndarray) or len(bounds) != 2:
+        return
+    low, high = map(float, bounds)
+    beyond = np.maximum(low - y, y - high)
+    place = int(np.argmax(beyond))
+    if beyond[place] > clear + 1e-6 * float(np.ptp(y)):
+        yield (
+            f"{name} is declared to stay within {low:g} and {high:g}, and is {y[place]:.4g} at step"
+            f" {step_text(x[place], x)}: changes near such bounds may be missed. Are they right?"
+        )
+
+
+def _against(name: str, direction: object, x: np.ndarray, y: np.ndarray, clear: float) -> Iterator[str]:
+    sign = DIRECTIONS.get(str(direction or ""), 0)
+    if sign == 0:
+        return
+    best = np.maximum.accumulate(sign * y)  # the furthest that it had gone in its direction
+    end = int(np.argmax(best - sign * y))
+    start = int(np.argmax(sign * y[: end + 1]))
+    back = abs(y[end] - y[start])
+    if back > max(clear, MOST_AGAINST * float(np.ptp(y))):
+        yield (
+            f"{name} is declared to go {direction} only, and goes from {y[start]:.4g} at step {step_text(x[start], x)}"
+            f" to {y[end]:.4g} at step {step_text(x[end], x)}, which counts as no event. Is the direction right?"
+        )
