@@ -87,9 +87,13 @@ def unexplored(posterior: Posterior, row: int, found: Curvatures, n_beta: float,
     What they add to λ, a quarter each if they are of fourth order, chains cannot find; a direction that is flat for
     good, or whose rise they meet, does not count.
     """
-    flat = found.directions[:, ~found.are_quadratic & (found.near > -found.floor)].T.to(posterior.dtype)
+    flat = found.directions[:, ~found.are_quadratic & (found.near > -found.floor)].T
     if localization <= 0 or len(flat) == 0:
         return 0
+    # Turned at random: along the axis of a crossing the loss is flat, and a little beside it rises very far away.
+    generator = torch.Generator().manual_seed(0)
+    mixing = torch.linalg.qr(torch.randn(len(flat), len(flat), generator=generator, dtype=flat.dtype))[0]
+    flat = (mixing.to(flat.device) @ flat).to(posterior.dtype)
     distances = [side * REACH / math.sqrt(localization) * 2.0**look for look in range(LOOKS) for side in (1, -1)]
     far = torch.tensor(distances, dtype=posterior.dtype, device=posterior.device)
     moves = (far[:, None, None] * flat).flatten(0, 1)  # (distance · direction, parameter)

@@ -94,6 +94,11 @@ def test_what_is_flat_for_good_and_a_valley_that_bends_within_reach_are_explored
     assert hidden(ring, 1.0) == 0
 
 
+def test_the_axes_of_a_crossing_are_explored_though_the_loss_is_flat_along_them():
+    task = LinearNetwork((8, 2, 3), 1)
+    assert hidden(at(task, task.most_singular()), 1.29) == 0
+
+
 # What it is for
 
 
