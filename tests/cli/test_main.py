@@ -93,7 +93,7 @@ def test_a_task_serves_the_runs_of_a_mixed_folder_that_need_it_and_the_index_kee
     # Given alone, a run is read with the task that is named, whatever it was made with.
     capsys.readouterr()
     assert run(["analyze", "checkpoints/superposition-seed0", "--task", line, *QUICK]) == 1
-    assert "was made with the task 'superposition'" in capsys.readouterr().err
+    assert "was made with superposition, not Line" in capsys.readouterr().err
 
 
 def test_a_metrics_setting_is_reached_with_set_and_with_a_file(here, capsys):
