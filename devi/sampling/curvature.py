@@ -1,8 +1,8 @@
 """Curvature: the whole Hessian of L at a checkpoint, where there are few enough parameters, and what it says of λ.
 
-Near a minimum where the Hessian has rank r the loss is, in other coordinates, a sum of r squares and a function of
-the other d − r directions alone (the splitting lemma: Gromoll & Meyer 1969), and λ of such a sum is the sum of its
-parts' (Watanabe 2009, remark 7.2): r/2 and something that is not below 0. So λ ≥ r/2, whatever a sampler finds.
+Near a minimum where the Hessian has rank r the loss is, in other coordinates, a sum of r squares and a function of the
+other d − r directions alone (the splitting lemma: Gromoll & Meyer 1969). The integral of exp(−nβ·L) over both is then
+a product, so that their λ add up: r/2 and something that is not below 0. So λ ≥ r/2, whatever a sampler finds.
 """
 
 from __future__ import annotations

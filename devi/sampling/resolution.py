@@ -80,9 +80,11 @@ def fallen_short(walk: PilotWalk, known: Sequence[Curvatures], found: dict[str, 
     pilots, pull = walk.pilots, walk.settings[0].localization
     told = dict(found)
     for row, (step, one) in enumerate(zip(found, known, strict=True)):
+        if found[step] != 0:
+            continue
         hidden = 0.25 * unexplored(pilots.posterior, row, one, pilots.n_beta, pull)
         share = max(one.least / estimate[row] - 1 - MOVE_ERRORS * error[row], hidden / estimate[row])
-        if found[step] == 0 and share > MOST_HIDDEN:
+        if share > MOST_HIDDEN:
             told[step] = round(float(share), 3)
     return told
 

@@ -23,7 +23,7 @@ from devi.transitions.fit import Component, State, solve
 from devi.transitions.grid import Grid
 from devi.transitions.nulls import NullFit, NullSearch, null_price
 
-LARGEST_SHARE = 1.35  # of the range: a larger change is a cancellation, but for one against a falling trend
+LARGEST_SHARE = 1.35  # of the range: a larger change is a cancellation; one against a trend may exceed it by less
 FEWEST_SEEN = 8.0  # points that a curve counts for however correlated its noise
 MOST_ADDED = 2.0  # the same of a kink, whose rise a later one may end
 CANCELS = 20.0  # what such a cancellation costs

@@ -21,7 +21,8 @@ MOST_OFF = 1.0  # decades
 # The bootstrap knows the noise, but not that shape and null were chosen by the same data: without this the 90% interval
 # of the midpoint held it in 84 to 86% of the matches on two sets of seeds of benchmarks/transitions.py.
 WIDER = 1.3
-# A width trades with what the null may do beside it, more than a centre does.
+# A width trades with what the null may do beside it, more than a centre does. The 90% intervals of onset and end then
+# hold those of sigmoids and ramps in 86 to 88% (benchmarks/transitions.py).
 WIDER_AT_ENDS = 1.7
 FEWEST_BESIDE = 4  # checkpoints on each side, below which a change is reported but cannot be resolved
 

@@ -29,7 +29,7 @@ def without_outliers(y: np.ndarray) -> np.ndarray:
     out = distance > np.maximum(5 * spread, 1e-2 * np.ptp(middle))
     # Two neighbours beyond the same side are a change, or a spike with a recovery: those are modelled, not removed.
     lonely = out & ~np.concatenate([[False], out[:-1]]) & ~np.concatenate([out[1:], [False]])
-    # So near an end the window is cut so short that a change beside it decides the median.
+    # Near an end the window is cut short, and a change beside the point decides its median.
     lonely[[0, 1, 2, -3, -2, -1]] = False
     if lonely.sum() > max(FEW * len(y), 1):
         return y

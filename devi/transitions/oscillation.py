@@ -50,9 +50,8 @@ class Waves:
         return {m for m in moving if self.cheapest(m) + bundle.shared_price <= changes[m]}
 
     def cheapest(self, m: int) -> float:
-        return min(
-            (self.cost(m, *wave) for wave in _best(self.gains(m))), default=np.inf
-        )  # a short run repeats nothing
+        waves = _best(self.gains(m))  # none in too short a run, which repeats nothing
+        return min((self.cost(m, *wave) for wave in waves), default=np.inf)
 
     def gains(self, m: int) -> np.ndarray:
         """What each frequency lowers chi² of curve m by, beside the best nulls, (family of decays, frequency)."""
