@@ -35,7 +35,8 @@ START_SECONDS, TRAINING_SECONDS = 2.0, 1.5  # kills fall this long after the pro
 
 
 def command(words: tuple[str, ...], out: Path) -> list[str]:
-    return [sys.executable, "-m", "devi.cli.main", "train", *words, "--out", str(out), "--resume"]
+    is_begun = out.is_dir() and any(out.iterdir())
+    return [sys.executable, "-m", "devi.cli.main", "train", *words, "--out", str(out), *["--resume"] * is_begun]
 
 
 def killed_run(words: tuple[str, ...], out: Path, count: int, generator: random.Random) -> tuple[int, int]:

@@ -36,12 +36,18 @@ class SlotKeeper:
         self._written_step = -1
         self._next_snapshot = self._next_slot = 0.0
 
-    def keep_if_due(self, step: int, model: nn.Module) -> None:
-        """Copy the state, and have it written, unless that was done so recently that it would slow training down."""
+    def keep_if_due(self, step: int, model: nn.Module) -> float:
+        """Copy the state, and have it written, unless that was done so recently that it would slow training down.
+
+        Returns the time (monotonic) when it will be due.
+        """
         now = time.monotonic()
         is_due = now >= self._next_slot and not self._store.is_syncing
-        if not is_due and now < self._next_snapshot:
-            return
+        if is_due or now >= self._next_snapshot:
+            self._keep_copy(step, model, now, is_due)
+        return min(self._next_slot, self._next_snapshot)
+
+    def _keep_copy(self, step: int, model: nn.Module, now: float, is_due: bool) -> None:
         self._tell_misfit()
         shot = self._taken(step, model)
         if shot.size > MOST_COPY_BYTES:

@@ -18,8 +18,8 @@ _INDEX = struct.Struct("<q")
 class RecordBuffer:
     """salt | index | record in one piece of memory, so that a record costs one hash and one write.
 
-    set_numbers   (step, *scalars): put them into their fields
-    seal          (index): write the digest of the record as number `index` of its segment
+    set_numbers   (index, step, *scalars): put them into their fields; `seal` sets the index once more
+    hashed        what the digest is of, all but itself; `digest` is where it goes
     """
 
     def __init__(self, layout: Layout, salt: bytes) -> None:
@@ -27,34 +27,22 @@ class RecordBuffer:
         # 8 spare bytes in front put the record itself at a multiple of 16.
         array = np.zeros(8 + 16 + 8 + size, np.uint8)
         self._memory = memory = array.data
-        self.bytes = memory[32:]
+        self.bytes, self.hashed, self.digest = memory[32:], memory[8:-DIGEST_BYTES], memory[-DIGEST_BYTES:]
         self.record = array[32:].view(layout.dtype)[0]
         fields: Any = layout.dtype.fields
         self.places = [_place(self.bytes, fields[t.field]) for t in layout.tensors if t.field is not None]
         self.set_numbers: Callable[..., None] = partial(
-            struct.Struct(f"<q{len(layout.scalars)}d").pack_into, memory, 32
+            struct.Struct(f"<qq{len(layout.scalars)}d").pack_into, memory, 24
         )
-        self.seal = _sealing(memory)
         self.set_salt(salt)
 
     def set_salt(self, salt: bytes) -> None:
         self._memory[8:24] = salt
 
-
-def _sealing(memory: memoryview) -> Callable[[int], None]:
-    # a closure: just after a training step each name that is looked up elsewhere costs 0.5 µs
-    pack, digest, hashed, place = (
-        _INDEX.pack_into,
-        xxhash.xxh3_128_digest,
-        memory[8:-DIGEST_BYTES],
-        memory[-DIGEST_BYTES:],
-    )
-
-    def seal(index: int) -> None:
-        pack(memory, 24, index)
-        place[:] = digest(hashed)
-
-    return seal
+    def seal(self, index: int) -> None:
+        """Write the digest of the record as number `index` of its segment."""
+        _INDEX.pack_into(self._memory, 24, index)
+        self.digest[:] = xxhash.xxh3_128_digest(self.hashed)
 
 
 class Place(NamedTuple):

@@ -12,6 +12,7 @@ import mmap
 import os
 import weakref
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 from devi.checkpoints.userblock import write_all
 
@@ -39,6 +40,8 @@ class Room:
         self._made = self._asked = start  # zeros are written up to here; and will be up to there
         self._ahead = min(max(AHEAD_RECORDS * size, LEAST_AHEAD), MOST_AHEAD)
         self._is_cut = False
+        self._easy = 0  # records up to here are copied, and nothing else is to be done
+        self._file_size = partial(os.lseek, descriptor, 0, os.SEEK_END)  # the quickest way to it
         self._pool: ThreadPoolExecutor | None = None
         self._future: Future[None] | None = None
         self._process = os.getpid()
@@ -48,21 +51,35 @@ class Room:
 
     def put(self, record: memoryview, at: int) -> None:
         """Put a record at byte `at`, right behind the one before. Raises OSError if there is no room on the disk."""
-        if self._map is None or self._is_cut:
-            self._write(record, at)
-            return
         end = at + len(record)
-        if end > self._made:
-            self._wait(end)
+        if end <= self._easy:
+            self._copy(record, at, end)
+        elif self._map is None or self._is_cut:
+            self._write(record, at)
+        else:
+            if end > self._made:
+                self._wait(end)
+            self._copy(record, at, end)
+            self._ask_if_due(end)
+
+    def _ask_if_due(self, end: int) -> None:
+        """Have more room made, with so little left behind byte `end`; and know until where none need be."""
+        if self._is_cut:
+            return
+        self._easy = self._made
+        if self._pool is not None:
+            if self._asked - end < self._ahead // 2:
+                self._ask(end)
+            self._easy = min(self._made, self._asked - self._ahead // 2)
+
+    def _copy(self, record: memoryview, at: int, end: int) -> None:
         # To touch a mapped page that is no longer in the file would kill the process, and training with it: so it is
         # looked for right before. What is cut between the look and the copy, a microsecond, still does.
-        if os.lseek(self._descriptor, 0, os.SEEK_END) < end:  # the quickest way to the size
-            self._is_cut = True  # by somebody else: what is left is found out when it is read
+        if self._file_size() < end:
+            self._is_cut, self._easy = True, 0  # by somebody else: what is left is found out when it is read
             self._write(record, at)
             return
-        self._map[at:end] = record
-        if self._asked - end < self._ahead // 2 and self._pool is not None:
-            self._ask(end)
+        self._map[at:end] = record  # type: ignore[index]
 
     def begin(self) -> None:
         """Make room for the first records. Raises OSError."""

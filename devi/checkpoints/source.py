@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from operator import getitem, index, is_
+from collections.abc import Iterator, Mapping, Sequence
+from operator import index
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,10 +14,6 @@ from torch import Tensor, nn
 from devi.checkpoints.record import RecordBuffer, bytes_of
 from devi.checkpoints.tensors import layout_of, to_stored, unwrapped
 from devi.errors import DeviError, shown
-
-_dtype_of: Any = Tensor.dtype.__get__  # type: ignore[attr-defined]
-_MISFITS = (KeyError, TypeError, ValueError, RuntimeError, OverflowError, struct.error)
-Copy = Callable[[nn.Module, int, Mapping[str, Any]], bool]
 
 
 class Source:
@@ -40,8 +35,6 @@ class Source:
         self._same += [(owner, key, owner[key]) for owner, key in others]
         empty = [(owner, key) for owner, key in others if owner[key] is not None and owner[key].numel() == 0]
         self._empty = [(owner, key, owner[key].dtype, owner[key].shape) for owner, key in empty]
-        self._copy: Copy | None = None
-        self._buffer: RecordBuffer | None = None
 
     def is_still(self, model: nn.Module) -> bool:
         """Whether this is the same model, with the same modules, and parameters and buffers of the same names; those
@@ -54,20 +47,16 @@ class Source:
             and all(owner.get(key) is not None for owner, key in self._places)
         )
 
-    def copy_as_before(self, buffer: RecordBuffer, model: nn.Module, step: int, scalars: Mapping[str, Any]) -> bool:
-        """Copy numbers and tensors to their fields, if all of them are still where they were; whether they were."""
-        return self._copy is not None and buffer is self._buffer and self._copy(model, step, scalars)
-
-    def copy_to(self, buffer: RecordBuffer, step: int, scalars: Mapping[str, Any], path: Path) -> None:
-        """Look where everything is, and copy it. Raises DeviError for other names, for what is no number, and for a
-        changed dtype or shape."""
+    def copy_to(self, buffer: RecordBuffer, step: int, scalars: Mapping[str, Any], path: Path) -> Still | None:
+        """Look where everything is, and copy it; what a look at the next record is compared with, None if it must be
+        looked for again. Raises DeviError for other names, for what is no number, and for a changed dtype or shape."""
         names = self.layout.scalars
         if scalars.keys() != set(names):
             raise DeviError(
                 f"{path}: got scalars {sorted(scalars)}; the first checkpoint fixed them as {sorted(names)}."
                 " Give the same ones each time, float('nan') where there is no value."
             )
-        buffer.set_numbers(step, *[_checked_number(name, scalars[name], path) for name in names])
+        buffer.set_numbers(0, step, *[_checked_number(name, scalars[name], path) for name in names])
         tensors = [owner[key] for owner, key in self._places]
         for (name, dtype, shape), tensor in zip(self._forms, tensors, strict=True):
             if tensor.dtype != dtype or tensor.shape != shape:
@@ -81,62 +70,26 @@ class Source:
         copies = [(place.bytes, bytes_of(found)) for place, found in zip(buffer.places, values, strict=True)]
         for place_bytes, content in copies:
             place_bytes[:] = content
-        self.release()
-        if all(map(_is_plain, tensors, values)):
-            self._copy, self._buffer = self._as_now(buffer, copies), buffer
-
-    def _as_now(self, buffer: RecordBuffer, copies: list[tuple[memoryview, memoryview]]) -> Copy:
-        """What copies the next record, as long as the model keeps its tensors' values in this memory.
-
-        Just after a training step none of this is in the caches, and whatever is looked up costs 0.5 µs: so all of it
-        stands in one closure, and lists are gone through by C. The copies keep the memory alive: no other tensor can
-        come to stand there unnoticed.
-        """
-        model, dicts, lengths = self._model, self._dicts, self._lengths
-        names, set_numbers, get, is_same = self.layout.scalars, buffer.set_numbers, getitem, is_
+        if not all(map(_is_plain, tensors, values)):
+            return None
         looked_at = [*self._places, *((owner, key) for owner, key, _, _ in self._empty)]
         owners, keys = [owner for owner, _ in looked_at], [key for _, key in looked_at]
-        tensors = list(map(getitem, owners, keys))
-        families, own_names = [family for family, _, _ in self._same], [name for _, name, _ in self._same]
-        things = [thing for _, _, thing in self._same]
-        pointer_of, shape_of, stride_of, dtype_of = Tensor.data_ptr, Tensor.size, Tensor.stride, _dtype_of
-        pointers, shapes = list(map(pointer_of, tensors)), list(map(shape_of, tensors))
-        strides, dtypes = list(map(stride_of, tensors)), list(map(dtype_of, tensors))
+        return Still(self._model, self._dicts, list(map(dict, self._dicts)), names, owners, keys, copies)
 
-        def copy(now: nn.Module, step: int, scalars: Mapping[str, Any]) -> bool:
-            try:
-                if (
-                    now is not model
-                    or tuple(scalars) != names
-                    or list(map(len, dicts)) != lengths
-                    or not all(map(is_same, map(get, families, own_names), things))
-                ):
-                    return False
-                found = list(map(get, owners, keys))  # which of them stand here now is no matter, but where
-                if (
-                    list(map(pointer_of, found)) != pointers
-                    or list(map(shape_of, found)) != shapes
-                    or list(map(stride_of, found)) != strides
-                    or list(map(dtype_of, found)) != dtypes
-                ):
-                    return False
-                numbers: Collection[Any] = scalars.values()
-                for number in numbers:
-                    if type(number) is not float:
-                        numbers = list(map(_number, numbers))
-                        break
-                set_numbers(step, *numbers)
-            except _MISFITS:  # a tensor is gone, None or without memory of its own; a number is none: copy_to says so
-                return False
-            for place, content in copies:
-                place[:] = content
-            return True
 
-        return copy
+class Still(NamedTuple):
+    """A model as it was recorded, in place: as long as all of this is so, copying these bytes is to record it.
 
-    def release(self) -> None:
-        """Let go of the tensors' memory; the next record looks at them anew."""
-        self._copy = self._buffer = None
+    The copies keep the memory alive: no other tensor can come to stand there unnoticed.
+    """
+
+    model: nn.Module
+    dicts: list[dict[str, Any]]  # of all its modules: modules, parameters, buffers
+    contents: list[dict[str, Any]]  # of these
+    scalars: tuple[str, ...]
+    owners: list[dict[str, Any]]  # of each tensor that is recorded or empty, and its key there
+    keys: list[str]
+    copies: list[tuple[memoryview, memoryview]]  # (place in the record, the tensor's values)
 
 
 def _is_plain(tensor: Tensor, values: np.ndarray) -> bool:
@@ -165,13 +118,14 @@ def checked_step(step: Any, path: Path) -> int:
     return number
 
 
-def _number(value: Any) -> float:
+def number(value: Any) -> float:
+    """A scalar as Python's number, if it is one."""
     return value.item() if isinstance(value, Tensor) else float(value)
 
 
 def _checked_number(name: str, value: Any, path: Path) -> float:
     try:
-        return float(_number(value))
+        return float(number(value))
     except (TypeError, ValueError, RuntimeError, OverflowError):
         raise DeviError(
             f"{path}: scalar '{name}' is {shown(repr(value))}, expected one real number, or float('nan') where there"

@@ -44,15 +44,15 @@ class Store:
         self._expected = expected
         self._stored: dict[int, _Place] = {}
         self._number = -1  # of the newest segment
-        self._segment: OpenSegment | None = None  # that takes the next record, if it exists
-        self._used = 0  # records in it
-        self._turn = 0  # with so many of them something is to be done: the next segment begun, or this one made durable
+        self.segment: OpenSegment | None = None  # that takes the next record, if it exists
+        self.used = 0  # records in it
+        self.turn = 0  # with so many of them something is to be done: the next segment begun, or this one made durable
+        self.is_mid_record = False  # the next one may be on the disk, and is not counted
         self._ahead = Ahead()
-        self._is_writing = False
-        self._count = 0  # records of the whole run
+        self._before = 0  # records of the run in the segments before
         self._syncer = Syncer()
-        self._next_sync = 0.0
-        self._unsynced = False  # records of this segment
+        self.next_sync = 0.0
+        self.is_unsynced = False  # some record of this segment
         self._is_name_unsynced = False  # of this segment, in the folder
 
     @property
@@ -91,14 +91,14 @@ class Store:
             for index, step in zip(found.places.tolist(), found.steps.tolist(), strict=True):
                 self._stored[step] = _Place(path, header.data_offset + index * size)
                 self.last_step = step
-            self._count = len(self._stored)
             self._number, newest = number, (path, header)
-            self._used = int(found.places[-1]) + 1 if len(found.places) else 0
+            self.used = int(found.places[-1]) + 1 if len(found.places) else 0
+            self._before = len(self._stored) - self.used
         if newest is not None:
             path, header = newest
             self.buffer = RecordBuffer(header.layout, header.salt)
             if not header.is_closed:
-                self._take_up(opened(path, header, self._used))
+                self._take_up(opened(path, header, self.used))
 
     def _check_belongs(self, header: Header, number: int, path: Path) -> None:
         if header.number != number:
@@ -131,45 +131,43 @@ class Store:
 
     def append(self, step: int) -> None:
         """Commit the record of `step`, which is in `buffer`: one hash, one copy or write (or several, digest last)."""
-        if self._is_writing:
+        if self.is_mid_record:
             self._count_uncounted()
             if self.last_step == step:
                 return
-        segment, buffer = self._segment, self.buffer
-        if segment is None or self._used == segment.header.records:
+        segment, buffer = self.segment, self.buffer
+        if segment is None or self.used == segment.header.records:
             segment = self._open_next()
-        buffer.seal(self._used)
-        self._is_writing = True
-        segment.room.put(buffer.bytes, segment.header.data_offset + self._used * len(buffer.bytes))
-        self._used, self.last_step, self._unsynced, self._is_writing = self._used + 1, step, True, False
-        self._count += 1
-        if self._used >= self._turn or time.monotonic() >= self._next_sync:
-            self._look_after(segment.header.records)
+        buffer.seal(self.used)
+        self.is_mid_record = True
+        segment.room.put(buffer.bytes, segment.header.data_offset + self.used * len(buffer.bytes))
+        self.used, self.last_step, self.is_unsynced, self.is_mid_record = self.used + 1, step, True, False
+        self.look_after()
 
     def _count_uncounted(self) -> None:
         """After a Ctrl-C in the middle of a record: it may be whole, and a reader may have seen it."""
-        assert self._segment is not None
-        path, header, descriptor, _ = self._segment
-        found = scan(descriptor, header, path.name, start=self._used, after_step=self.last_step, is_complete=False)
+        assert self.segment is not None
+        path, header, descriptor, _ = self.segment
+        found = scan(descriptor, header, path.name, start=self.used, after_step=self.last_step, is_complete=False)
         for place, step in zip(found.places.tolist(), found.steps.tolist(), strict=True):
-            self._used, self.last_step, self._unsynced, self._count = place + 1, step, True, self._count + 1
-        self._is_writing = False
+            self.used, self.last_step, self.is_unsynced = place + 1, step, True
+        self.is_mid_record = False
 
     def _open_next(self) -> OpenSegment:
         """Begin to fill the next segment: the one that was made ahead, or a new one."""
-        if self._segment is not None:
-            if self._unsynced:  # a Ctrl-C came between its last record and that
+        if self.segment is not None:
+            if self.is_unsynced:  # a Ctrl-C came between its last record and that
                 self.sync_then()
-            self._ahead.let_go(self._segment)
-            self._segment = None
+            self._ahead.let_go(self.segment)
+            self.segment = None
         path = self.folder / segment_name(self._number + 1)
         segment = self._ahead.take(path)
         self._is_name_unsynced = segment is not None
         if segment is None:
-            segment = opened(path, self._make(path, self._number + 1, self._count))
-        self._number, self._used = self._number + 1, 0
+            segment = opened(path, self._make(path, self._number + 1, self._before + self.used))
+        self._number, self.used, self._before = self._number + 1, 0, self._before + self.used
         self.buffer.set_salt(segment.header.salt)
-        self._next_sync = time.monotonic() + SYNC_SECONDS
+        self.next_sync = time.monotonic() + SYNC_SECONDS
         self._take_up(segment)
         return segment
 
@@ -182,25 +180,31 @@ class Store:
         return write_segment(path, number, records, self.layout, self.metadata)
 
     def _take_up(self, segment: OpenSegment) -> None:
-        self._segment, records = segment, segment.header.records
-        self._turn = min(max(records // 2, self._used + 1), records)
+        self.segment, records = segment, segment.header.records
+        self.turn = min(max(records // 2, self.used + 1), records)
 
-    def _look_after(self, records: int) -> None:
-        """Make durable meanwhile what is written, and the next segment: halfway, so that it is ready when it is due.
+    def look_after(self) -> float:
+        """Make durable meanwhile what is written, and the next segment, halfway, so that it is ready when it is due.
 
-        A full segment is made durable for certain, else only if the disk keeps up.
+        A full segment is made durable for certain, else only if the disk keeps up. Returns the time (monotonic) when
+        there is something to do again, if that is not before: with `turn` records.
         """
-        is_full, is_due = self._used == records, time.monotonic() >= self._next_sync
+        is_due = time.monotonic() >= self.next_sync
+        if self.segment is None or (self.used < self.turn and not is_due):
+            return self.next_sync
+        records = self.segment.header.records
+        is_full = self.used == records and self.is_unsynced
         if is_full or (is_due and not self._syncer.is_busy):
             self.sync_then()
         elif is_due:
-            self._next_sync = time.monotonic() + SYNC_SECONDS
-        if self._turn <= self._used < records:
-            self._turn = records
-            number, count = self._number + 1, self._count + records - self._used
+            self.next_sync = time.monotonic() + SYNC_SECONDS
+        if self.turn <= self.used < records:
+            self.turn = records
+            number, count = self._number + 1, self._before + records
             if self._expected is None or count < self._expected:
                 hidden = self.folder / f".{segment_name(number)}.{os.getpid()}.next.tmp"
                 self._ahead.begin(hidden, lambda path: self._make(path, number, count))
+        return self.next_sync
 
     def sync(self) -> None:
         """Wait until every committed record is durable. Raises OSError."""
@@ -214,23 +218,23 @@ class Store:
     def sync_then(self, *work: Callable[[], object]) -> None:
         """Make every committed record durable, then do `work`, in a thread. Raises what went wrong there before."""
         name = [partial(sync_folder, self.folder)] if self._is_name_unsynced else []
-        descriptor = self._segment.descriptor if self._segment is not None and self._unsynced else None
+        descriptor = self.segment.descriptor if self.segment is not None and self.is_unsynced else None
         self._syncer.begin(descriptor, *name, *work)
-        self._unsynced = self._is_name_unsynced = False
-        self._next_sync = time.monotonic() + SYNC_SECONDS
+        self.is_unsynced = self._is_name_unsynced = False
+        self.next_sync = time.monotonic() + SYNC_SECONDS
 
     def close(self) -> None:
         """Write the last segment anew with exactly its records. Raises OSError; the old segment then stands."""
         try:
-            if self._is_writing:
+            if self.is_mid_record:
                 self._count_uncounted()
             self.sync()
-            if self._segment is not None and self._used:
-                path, header, descriptor, _ = self._segment
+            if self.segment is not None and self.used:
+                path, header, descriptor, _ = self.segment
                 exact = (descriptor, header)
-                write_segment(path, self._number, self._used, header.layout, header.metadata, copied=exact)
+                write_segment(path, self._number, self.used, header.layout, header.metadata, copied=exact)
         finally:
-            segment, self._segment = self._segment, None
+            segment, self.segment = self.segment, None
             try:
                 if segment is not None:
                     segment.close()

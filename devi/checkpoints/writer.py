@@ -21,6 +21,7 @@ from devi.checkpoints.resume import apply, newest_slot
 from devi.checkpoints.segment import SEGMENT_BYTES
 from devi.checkpoints.source import Source, checked_step
 from devi.checkpoints.state import get_state
+from devi.checkpoints.steady import Steady, steady
 from devi.checkpoints.store import Store
 from devi.checkpoints.tensors import unwrapped
 from devi.errors import DeviError
@@ -68,6 +69,7 @@ class Recorder:
         self._previous = -1  # the last step recorded here
         self._resume, self._restored = resume, False
         self._source: Source | None = None
+        self._steady: Steady | None = None  # None: the next record goes the long way
         self._has_told_bits_differ = self._is_closed = False
         with self._told_in_words():
             check_usable(self.path, resume)
@@ -97,32 +99,21 @@ class Recorder:
 
         A step that is stored already (after a resume) must give the stored bytes.
         """
-        source, store = self._source, self._store
-        step = step if type(step) is int else checked_step(step, self.path)
-        if step <= self._previous:
-            where = f"{self.path}: step {checked_step(step, self.path)}"
-            raise DeviError(f"{where} was recorded after step {self._previous}. Steps must increase.")
-        if source is None or not source.copy_as_before(store.buffer, model, step, scalars):
-            if source is None or not source.is_still(model):
-                source = self._bind(model, tuple(scalars))
-            source.copy_to(store.buffer, checked_step(step, self.path), scalars, self.path)
+        steady = self._steady
+        if type(step) is not int:
+            step = checked_step(step, self.path)
         try:
-            if store.last_step is None or step > store.last_step:
-                store.append(step)
-            else:
-                self._compare(step)
-            if self._keeper is not None:
-                self._keeper.keep_if_due(step, source.inner)
+            if steady is None or not steady(step, model, scalars):
+                self._record(checked_step(step, self.path), model, scalars)
         except OSError as error:
-            raise refusal(self.path, store.last_step, error) from None
+            raise refusal(self.path, self._store.last_step, error) from None
         self._previous = step
 
     record = __call__
 
     def release(self) -> None:
         """Let go of the last model's memory, for a caller that puts other tensors into it before it records again."""
-        if self._source is not None:
-            self._source.release()
+        self._steady = None
 
     def restore(self, model: nn.Module, *, end: int | None = None) -> int | None:
         """Load the newest intact resume slot into the model, the `state` objects and all random generators.
@@ -171,7 +162,7 @@ class Recorder:
         """Write the last state that was copied and the last segment at its exact size, and let the run go."""
         if self._is_closed:
             return
-        self._is_closed, self._source = True, None
+        self._is_closed, self._source, self._steady = True, None, None
         try:
             with self._told_in_words():
                 try:
@@ -194,6 +185,24 @@ class Recorder:
             if error is None:
                 raise
             self._notice(str(problem))  # what broke the loop is what the user must see
+
+    def _record(self, step: int, model: nn.Module, scalars: Mapping[str, Any]) -> None:
+        """The long way, which looks at everything anew; after it the short one is open again."""
+        source, store = self._source, self._store
+        if step <= self._previous:
+            raise DeviError(f"{self.path}: step {step} was recorded after step {self._previous}. Steps must increase.")
+        self._steady = None
+        if source is None or not source.is_still(model):
+            source = self._bind(model, tuple(scalars))
+        still = source.copy_to(store.buffer, step, scalars, self.path)
+        attend = partial(_attend, store, self._keeper, source.inner)
+        if store.last_step is None or step > store.last_step:
+            store.append(step)
+            if still is not None:
+                self._steady = steady(still, store, attend)
+        else:
+            self._compare(step)
+        attend(step)
 
     def _bind(self, model: nn.Module, scalars: tuple[str, ...]) -> Source:
         """Fix where each field comes from; at the first record, the layout."""
@@ -248,6 +257,12 @@ class Recorder:
         except OSError as error:
             store = getattr(self, "_store", None)
             raise refusal(self.path, None if store is None else store.last_step, error) from None
+
+
+def _attend(store: Store, keeper: SlotKeeper | None, model: nn.Module, step: int) -> float:
+    """Do what is due between two records; the time (monotonic) when something will be next."""
+    store_due = store.look_after()
+    return store_due if keeper is None else min(store_due, keeper.keep_if_due(step, model))
 
 
 def _tell(notices: list[str], show: Callable[[str], None] | None, text: str) -> None:

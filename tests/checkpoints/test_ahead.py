@@ -156,15 +156,15 @@ def test_what_a_killed_process_made_ahead_is_cleared_away_when_the_run_goes_on(t
 
 def test_a_turn_that_an_interrupt_skipped_is_taken_at_the_next_record(tmp_path, monkeypatch):
     synced = []
-    real = store_module.Store._look_after
+    real = store_module.Store.look_after
 
-    def interrupted(store, records):
-        if store._used == 2 and store._number == 0 and not synced:
+    def interrupted(store):
+        if store.used == 2 and store._number == 0 and not synced:
             synced.append("skipped")
             raise KeyboardInterrupt
-        real(store, records)
+        return real(store)
 
-    monkeypatch.setattr(store_module.Store, "_look_after", interrupted)
+    monkeypatch.setattr(store_module.Store, "look_after", interrupted)
     with Recorder(tmp_path / "run", state={}, notice=quiet, segment_bytes=4 * RECORD) as record:
         model = nn.Linear(4, 2, bias=False)
         for step in range(6):

@@ -45,6 +45,31 @@ def test_the_values_recorded_are_those_the_model_has_now(tmp_path, change):
     np.testing.assert_array_equal(weights[2], now)
 
 
+def test_a_number_that_gives_way_to_an_equal_one_is_recorded_from_where_it_stands_now(tmp_path):
+    model = nn.PReLU(init=0.5)  # one number: that it was replaced cannot be told by comparing values
+    with Recorder(tmp_path / "run", notice=quiet) as record:
+        for step in range(3):
+            record(step, model)
+        model.weight = nn.Parameter(torch.full((1,), 0.5))
+        record(3, model)
+        with torch.no_grad():
+            model.weight.fill_(0.25)
+        record(4, model)
+    np.testing.assert_array_equal(open_run(tmp_path / "run").parameters()["weight"][:, 0], [0.5, 0.5, 0.5, 0.5, 0.25])
+
+
+def test_a_buffer_that_is_not_saved_may_be_another_at_each_step(tmp_path):
+    model = nn.Linear(2, 2, bias=False)
+    model.register_buffer("cache", torch.zeros(3), persistent=False)
+    with Recorder(tmp_path / "run", notice=quiet) as record:
+        for step in range(4):
+            model.cache = torch.full((3 + step,), float(step))
+            with torch.no_grad():
+                model.weight.fill_(step)
+            record(step, model)
+    np.testing.assert_array_equal(open_run(tmp_path / "run").parameters()["weight"][:, 0, 0], [0, 1, 2, 3])
+
+
 def test_the_memory_of_an_old_value_is_not_taken_for_the_new_one(tmp_path):
     model = nn.Linear(3, 3)
     with Recorder(tmp_path / "run", notice=quiet) as record:
