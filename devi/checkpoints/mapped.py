@@ -19,11 +19,15 @@ from devi.errors import DeviError
 
 
 class Segment:
-    """One open segment. Raises BlockError or OSError if its description cannot be read."""
+    """One open segment. Raises BlockError or OSError if its description cannot be read.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.descriptor = open_regular(path)
+    path   as the user gave it, for words
+    here   where it is, whatever directory is the current one when it is opened again
+    """
+
+    def __init__(self, path: Path, here: Path | None = None) -> None:
+        self.path, self.here = path, path.absolute() if here is None else here
+        self.descriptor = open_regular(self.here)
         weakref.finalize(self, os.close, self.descriptor)
         self._mapped: np.ndarray | None = None
         self.header, self.findings = read_header(self.descriptor, path.name)
@@ -81,13 +85,13 @@ class Segment:
             memory, offset = memory[count:], offset + count
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, (self.path, self.header.salt)
+        return _reopened, (self.path, self.here, self.header.salt)
 
 
-def _reopened(path: Path, salt: bytes) -> Segment:
+def _reopened(path: Path, here: Path, salt: bytes) -> Segment:
     """For a worker process: the same segment, or DeviError."""
     try:
-        segment = Segment(path)
+        segment = Segment(path, here)
     except (BlockError, OSError) as error:
         raise DeviError(f"{path} cannot be opened again: {error}. See: devi verify {path.parent}") from None
     if segment.header.salt != salt:

@@ -99,7 +99,7 @@ class Run:
     @property
     def is_repaired(self) -> bool:
         """Whether this is what `devi repair` made of a damaged run."""
-        return (self.path / REPAIR_NOTE).exists()
+        return (self._records.here / REPAIR_NOTE).exists()
 
     @property
     def is_checked(self) -> bool:
@@ -130,7 +130,7 @@ class Run:
     @property
     def writer(self) -> Holder | None:
         """Who writes the run now."""
-        return living_holder(self.path)
+        return living_holder(self._records.here)
 
     @property
     def task(self) -> Task:

@@ -32,7 +32,7 @@ class Records:
     """One row a record, in order of steps. A record's values are handed out only after its digest was found right."""
 
     def __init__(self, folder: Path, is_live: bool) -> None:
-        self.folder = folder
+        self.folder, self.here = folder, folder.absolute()  # as given, for words; who reads may change directory
         self.segments: list[Segment] = []
         self.segment = np.zeros(0, np.int64)  # (T,) which segment
         self.place = np.zeros(0, np.int64)  # (T,) where in it
@@ -144,7 +144,7 @@ class Records:
         Raises DeviError if another run has taken the place of this one.
         """
         self.is_live, before = is_live, len(self.steps)
-        paths = segment_paths(self.folder)
+        paths = segment_paths(self.here)
         last = self.segments[-1]
         self._replace_if_written_anew(last)
         last = self.segments[-1]
@@ -158,9 +158,9 @@ class Records:
     def _replace_if_written_anew(self, last: Segment) -> None:
         """A clean close puts another file, with the same records, in the place of the last one."""
         try:
-            stat = last.path.stat()
+            stat = last.here.stat()
             if (stat.st_dev, stat.st_ino) != last.identity:
-                new = Segment(last.path)
+                new = Segment(last.path, last.here)
                 if new.header.salt != last.header.salt or not _is_same_run(new.header, last.header):
                     raise BlockError("another run has taken its place")
                 self.segments[-1] = new

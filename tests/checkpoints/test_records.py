@@ -183,3 +183,17 @@ def test_a_run_that_is_replaced_by_another_is_told(path, model):
             record(step, model)
     with pytest.raises(DeviError, match="another run has taken its place"):
         run.refresh()
+
+
+def test_a_run_opened_by_a_relative_path_is_found_from_another_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = nn.Linear(2, 2)
+    with Recorder("run", state={}, notice=lambda text: None) as record:
+        record(0, model)
+        run = open_run("run")
+        monkeypatch.chdir("/")
+        record(1, model)
+        assert run.is_live
+        assert run.refresh() == 1
+    assert run.refresh() == 0  # of the file that took the place of the first when the run was closed
+    assert pickle.loads(pickle.dumps(run)).parameters(1)["weight"].shape == (2, 2)
