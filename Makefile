@@ -27,7 +27,7 @@ check: $(VENV)/installed-test
 bench: $(VENV)/installed-test
 	cd benchmarks && for script in "startup.py" "sampling_speed.py --rounds 2" "checkpoint_cost.py --rounds 1" \
 		"analyze_cost.py --rounds 1" "transformer_training.py" "transformer_forward.py" "train_seeds.py --rounds 3" \
-		"sampling_profile.py" "roofline.py"; do \
+		"sampling_profile.py" "sampling_limit.py" "roofline.py"; do \
 		echo "== $$script"; ../$(BIN)/python -W ignore $$script || exit 1; done
 
 format: $(VENV)/installed-test

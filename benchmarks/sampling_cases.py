@@ -26,7 +26,7 @@ class Row(NamedTuple):
     step_size: float
     localization: float
     timed: int  # devi's draws in a timed round; fewer than `draws` weigh what is done once more, against devi
-    peer_draws: int  # of one chain in a timed round: each costs the same
+    peer_draws: int  # of one chain in a timed round: each costs the same; enough that it takes a second
     compared: int  # draws of which the mean loss is compared
     goal: float
 
@@ -42,9 +42,9 @@ ROWS = {
     "superposition 6→2, batch 100": Row(SUPERPOSITION, 0.3, 100, 200, 100, 1e-4, 10.0, 200, 400, 200, 350),
     "superposition 6→2, full 1000": Row(SUPERPOSITION, 0.3, 100, 200, 1000, 1e-4, 10.0, 200, 400, 100, 250),
     "MLP p=53, batch 128": Row(MLP, 1e-2, 100, 200, 128, 1e-5, 100.0, 200, 200, 200, 25),
-    "MLP p=53, full 1123": Row(MLP, 1e-2, 100, 200, 1123, 1e-5, 100.0, 60, 40, 100, 25),
-    "transformer p=113, batch 256": Row(TRANSFORMER, 1e-3, 25, 100, 256, 1e-6, 100.0, 40, 20, 40, 3),
-    "transformer p=113, full 3830": Row(TRANSFORMER, 1e-3, 25, 100, 3830, 1e-6, 100.0, 10, 4, 10, 3.5),
+    "MLP p=53, full 1123": Row(MLP, 1e-2, 100, 200, 1123, 1e-5, 100.0, 60, 200, 100, 25),
+    "transformer p=113, batch 256": Row(TRANSFORMER, 1e-3, 25, 100, 256, 1e-6, 100.0, 40, 100, 40, 3),
+    "transformer p=113, full 3830": Row(TRANSFORMER, 1e-3, 25, 100, 3830, 1e-6, 100.0, 10, 20, 10, 3.5),
 }
 
 

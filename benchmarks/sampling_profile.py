@@ -44,7 +44,8 @@ def microseconds(action: Callable[[], object], replicas: int) -> list[float]:
     return found
 
 
-def measured(name: str, row: Row, folder: Path) -> list[str]:
+def chunk_of(row: Row, folder: Path) -> tuple[Posterior, Chunk]:
+    """One group of replicas as `Walkers` makes them, after its first step."""
     run = run_of(row, folder)
     run = run.block(0, min(len(run), 64))
     posterior = Posterior(run)
@@ -55,6 +56,13 @@ def measured(name: str, row: Row, folder: Path) -> list[str]:
     keys = [(0, number) for number in range(replicas)]
     chunk = Chunk(posterior, kernel_named("sgld"), rows, keys, plan, None)
     chunk.advance(posterior, 1, lambda share: None)
+    return posterior, chunk
+
+
+def measured(name: str, row: Row, folder: Path) -> list[str]:
+    posterior, chunk = chunk_of(row, folder)
+    replicas = len(chunk.center)
+    keys = [(0, number) for number in range(replicas)]
     some = torch.randperm(posterior.examples, generator=torch.Generator().manual_seed(0))[: row.batch_size]
     data = posterior.data if chunk.is_full else posterior.minibatch(some)
     noise = Noise(0, keys, posterior.dimension, posterior.centers)

@@ -1,14 +1,15 @@
 """devi's sampling beside devinterp 1.3.2 and 2.0.1.
 
-    python benchmarks/sampling_speed.py [--rounds N] [--row NAME]… [--peer-threads N] [--write]
+    python benchmarks/sampling_speed.py [--rounds N] [--row NAME]… [--write]
 
 SGLD at fixed settings, the same for all. devi samples all checkpoints at once, 4 chains each; a peer is given one
 checkpoint and one chain, because each costs the same there, and the time of a step is that of a long chain less that
 of a short one: copying the model, making the loader and its first pass are not counted, in the peers' favour. All
-three take turns, each peer in a process of its own. A ratio is (peer's time of a step) / (devi's time of a step and
-chain), both of wall clock, devi's with everything it does and all cores. Peers have one thread unless --peer-threads
-says otherwise: with two, and another process on the machine, they were 10 times slower. Nobody calibrates: settings
-are given. The longest rows are timed on fewer draws than they say, with all that devi does once per checkpoint.
+three take turns, each peer in a process of its own, a new one for each row: how fast torch is in one depends on what it
+did before. A ratio is (peer's time of a step) / (devi's time of a step and chain), both of wall clock, devi's with
+everything it does and all cores. A peer has as many threads as are quicker, one or all cores, found before the rounds
+(on a machine that does something else all cores can be 10 times slower). Nobody calibrates: settings are given. The
+longest rows are timed on fewer draws than they say, with all that devi does once per checkpoint.
 
 All run the module as devi ships it; for the transformer also as its papers write it, every position computed. Where
 `--compile` has something to compile, devi also takes its turn with it, compilation not counted (compile_gain.py).
@@ -42,7 +43,7 @@ from devi.sampling.settings import Settings
 
 SHORT = 20  # draws: more than a pass over the data in any row
 HEADER = (
-    "work", "devi, µs per step and chain", "devinterp 1.3.2", "devinterp 2.0.1", "× 1.3.2", "× 2.0.1",
+    "work", "devi, µs per step and chain", "devinterp 1.3.2", "devinterp 2.0.1", "their threads", "× 1.3.2", "× 2.0.1",
     "× 1.3.2, plain module", "× 1.3.2, --compile", "goal", "LLC: devi, 1.3.2, 2.0.1",
 )  # fmt: skip
 
@@ -50,8 +51,8 @@ HEADER = (
 class Peer:
     """A process that runs one version of devinterp."""
 
-    def __init__(self, folder: Path, threads: int, *before: Path) -> None:
-        self.threads = threads
+    def __init__(self, folder: Path, *before: Path) -> None:
+        self.threads = 1
         paths = [*(str(path) for path in before), str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")]
         self.child = subprocess.Popen(
             [sys.executable, str(HERE / "sampling_peer_child.py"), str(folder)], stdin=subprocess.PIPE,
@@ -76,6 +77,14 @@ class Peer:
         """Seconds of one step."""
         short = self.asked(row, SHORT, plain=plain)["seconds"]
         return (self.asked(row, SHORT + draws, plain=plain)["seconds"] - short) / draws
+
+    def choose_threads(self, row: str, draws: int) -> None:
+        """One, or all cores, whichever is quicker."""
+        taken = {}
+        for threads in (1, os.cpu_count() or 1):
+            self.threads = threads
+            taken[threads] = min(self.step(row, draws) for _ in range(2))
+        self.threads = min(taken, key=taken.__getitem__)
 
     def close(self) -> None:
         assert self.child.stdin is not None
@@ -108,8 +117,9 @@ def spread(values: list[float], digits: int = 0) -> str:
     return f"{middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
 
 
-def measured(name: str, peers: list[Peer], folder: Path, rounds: int) -> list[str]:
+def measured(name: str, folder: Path, rounds: int) -> list[str]:
     row = ROWS[name]
+    peers = [Peer(folder, old_version()), Peer(folder)]
     run = run_of(row, folder)
     _, llc = sampled(row, run, 0, row.compared)  # also warms up
     of_chains = [llc[row.checkpoints // 2]]
@@ -121,6 +131,8 @@ def measured(name: str, peers: list[Peer], folder: Path, rounds: int) -> list[st
         # 4 chains estimate an error poorly: t with 6 degrees of freedom is beyond 5 once in 400
         if abs(chains.mean() - of_chains[0].mean()) > 5 * np.hypot(error, errors[0]):
             print(f"{name}: learning coefficients differ: {', '.join(map(shown, of_chains))}", file=sys.stderr)
+    for peer in peers:
+        peer.choose_threads(name, row.peer_draws)
     has_plain = "transformer" in name
     may_compile = not getattr(row.task.replicas(), "outruns_compiled", False)
     # devi, 1.3.2, 2.0.1, 1.3.2 with the plain module, devi compiled
@@ -133,11 +145,14 @@ def measured(name: str, peers: list[Peer], folder: Path, rounds: int) -> list[st
             times[3].append(peers[0].step(name, row.peer_draws, plain=True))
         if may_compile:
             times[4].append(sampled(row, run, number, row.timed, compile=True)[0])
+    for peer in peers:
+        peer.close()
     devi, *others, compiled = [np.array(each) for each in times]
     ratios = [spread(list(each / devi), 1) if len(each) else "-" for each in others]
     ratios.append(spread(list(others[0] / compiled), 1) if len(compiled) else "-")
     return [
-        name, *(spread(list(1e6 * each)) for each in (devi, *others[:2])), *ratios, f"{row.goal:g}",
+        name, *(spread(list(1e6 * each)) for each in (devi, *others[:2])),
+        ", ".join(str(peer.threads) for peer in peers), *ratios, f"{row.goal:g}",
         ", ".join(map(shown, of_chains)),
     ]  # fmt: skip
 
@@ -146,21 +161,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--row", choices=list(ROWS), action="append")
-    parser.add_argument("--peer-threads", type=int, default=1)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         for row in ROWS.values():
             run_of(row, folder)
-        peers = [Peer(folder, options.peer_threads, old_version()), Peer(folder, options.peer_threads)]
         print(*HEADER, sep=" | ", flush=True)
         rows = []
         for name in options.row or ROWS:
-            rows.append(measured(name, peers, folder, options.rounds))
+            rows.append(measured(name, folder, options.rounds))
             print(*rows[-1], sep=" | ", flush=True)
-        for peer in peers:
-            peer.close()
     if options.write:
         load = os.getloadavg()[0]
         put_table(
