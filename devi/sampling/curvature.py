@@ -1,8 +1,11 @@
-"""Curvature: the whole Hessian of L at a checkpoint, where there are few enough parameters, and what it says of λ.
+"""Curvature: the Hessian of L at a checkpoint, and what it says of λ.
 
 Near a minimum where the Hessian has rank r the loss is, in other coordinates, a sum of r squares and a function of the
 other d − r directions alone (the splitting lemma: Gromoll & Meyer 1969). The integral of exp(−nβ·L) over both is then
 a product, so that their λ add up: r/2 and something that is not below 0. So λ ≥ r/2, whatever a sampler finds.
+
+Of few parameters the whole Hessian is taken. Of more, Lanczos' method is begun from random directions: its vectors
+stand for as many eigenvalues as their share of the start says (stochastic Lanczos quadrature: Ubaru, Chen & Saad 2017).
 """
 
 from __future__ import annotations
@@ -16,6 +19,13 @@ from torch import Tensor
 from devi.sampling.posterior import Posterior
 
 FEW_PARAMETERS = 200  # up to here the whole Hessian at the pilot checkpoints is cheap
+MOST_PARAMETERS = 100_000  # and up to here some products with it
+STEPS = 24  # of Lanczos' method
+STARTS, MANY = 4, 1_000  # times, for a random direction in few dimensions tells little; of so many parameters once
+# Of a Ritz value, its vector's residual: of one that is in part flat the rest then holds four fifths.
+PURE = 0.5
+NO_NEW_DIRECTION = 1e-5  # of the largest curvature: what is left of a product is rounding
+ERRORS = 3.0  # of the rank as random directions tell it
 NEAR, FAR = 1e-2, 2e-2  # how far away the gradients stand of which it is the difference
 SMALLEST_CURVATURE = 1e-3  # of the largest: where one is smaller, no step suits all directions
 ANHARMONIC = 2.0  # times a curvature seen from twice as far: w⁴ has 4
@@ -28,14 +38,18 @@ LOOKS = 8  # further away, each twice as far as the one before
 class Curvatures(NamedTuple):
     """Of L at one checkpoint: eigenvalues of the Hessian, smallest first, and their directions (parameter, eigenvalue).
 
-    far    the same, seen from twice as far
-    floor  a smaller eigenvalue may be rounding
+    far     the same, seen from twice as far
+    floor   a smaller eigenvalue may be rounding
+    counts  how many of the d directions each stands for, (eigenvalue,)
+    starts  random directions that say so; 0 where all eigenvalues are known
     """
 
     near: Tensor
     far: Tensor
     directions: Tensor
     floor: float
+    counts: Tensor
+    starts: int = 0
 
     @property
     def are_quadratic(self) -> Tensor:
@@ -46,19 +60,34 @@ class Curvatures(NamedTuple):
     @property
     def least(self) -> float:
         """What λ is at least: half of the Hessian's rank. 0 where the checkpoint is no minimum."""
-        return 0.0 if self.near[0] < -self.floor else 0.5 * float(self.are_quadratic.sum())
+        if self.near[0] < -self.floor:
+            return 0.0
+        rank, d = float(self.counts[self.are_quadratic].sum()), len(self.directions)
+        # The share of a random direction in a space of that dimension is distributed as Beta(rank/2, (d − rank)/2).
+        error = math.sqrt(2 * rank * max(d - rank, 0.0) / ((d + 2) * self.starts)) if self.starts else 0.0
+        return max(0.5 * (rank - ERRORS * error), 0.0)
 
     @property
     def is_regular(self) -> bool:
         """Whether one step suits all directions, and none is of higher order."""
+        if self.starts:
+            return False  # what the smallest curvature is was not seen
         return bool(self.near[0] > SMALLEST_CURVATURE * self.near[-1] and self.far[0] < ANHARMONIC * self.near[0])
 
 
 def curvatures(posterior: Posterior) -> list[Curvatures]:
-    """At every checkpoint of a posterior of at most FEW_PARAMETERS; none of a larger one."""
-    if posterior.dimension > FEW_PARAMETERS:
+    """At every checkpoint of a posterior of at most MOST_PARAMETERS; none of a larger one."""
+    if posterior.dimension > MOST_PARAMETERS:
         return []
-    return [_at(posterior, row) for row in range(len(posterior.centers))]
+    at = _whole if posterior.dimension <= FEW_PARAMETERS else _sampled
+    return [at(posterior, row) for row in range(len(posterior.centers))]
+
+
+def gradients_of(dimension: int) -> int:
+    """What the curvatures of one checkpoint cost."""
+    if dimension > MOST_PARAMETERS:
+        return 0
+    return 4 * (dimension if dimension <= FEW_PARAMETERS else STEPS * _starts(dimension))
 
 
 class Regular(NamedTuple):
@@ -81,43 +110,101 @@ def regular_localization(found: list[Curvatures], n_beta: float, share: float) -
     return Regular(min(pulls), min(n_beta * float(one.near[0]) for one in found))
 
 
-def unexplored(posterior: Posterior, row: int, found: Curvatures, n_beta: float, localization: float) -> int:
+def unexplored(posterior: Posterior, row: int, found: Curvatures, n_beta: float, localization: float) -> float:
     """Directions without curvature in which nβ·L rises by more than 1, but farther from w* than γ lets chains go.
 
     What they add to λ, a quarter each if they are of fourth order, chains cannot find; a direction that is flat for
     good, or whose rise they meet, does not count.
     """
-    flat = found.directions[:, ~found.are_quadratic & (found.near > -found.floor)].T
+    is_flat = ~found.are_quadratic & (found.near > -found.floor) & (found.counts > 0)
+    flat, counts = found.directions[:, is_flat].T, found.counts[is_flat]
     if localization <= 0 or len(flat) == 0:
-        return 0
-    # Turned at random: along the axis of a crossing the loss is flat, and a little beside it rises very far away.
-    generator = torch.Generator().manual_seed(0)
-    mixing = torch.linalg.qr(torch.randn(len(flat), len(flat), generator=generator, dtype=flat.dtype))[0]
-    flat = (mixing.to(flat.device) @ flat).to(posterior.dtype)
+        return 0.0
+    if not found.starts:
+        # Turned at random: along the axis of a crossing the loss is flat, and a little beside it rises very far away.
+        generator = torch.Generator().manual_seed(0)
+        mixing = torch.linalg.qr(torch.randn(len(flat), len(flat), generator=generator, dtype=flat.dtype))[0]
+        flat = mixing.to(flat.device) @ flat
+    flat = flat.to(posterior.dtype)
     distances = [side * REACH / math.sqrt(localization) * 2.0**look for look in range(LOOKS) for side in (1, -1)]
     far = torch.tensor(distances, dtype=posterior.dtype, device=posterior.device)
     moves = (far[:, None, None] * flat).flatten(0, 1)  # (distance · direction, parameter)
     rise = n_beta * (_losses(posterior, row, moves) - posterior.base_loss[row].cpu()).view(len(far), len(flat))
     has_risen = rise > 1  # what is no number does not compare
-    return int((has_risen.any(dim=0) & ~has_risen[:2].any(dim=0)).sum())
+    return float(counts.cpu()[has_risen.any(dim=0) & ~has_risen[:2].any(dim=0)].sum())
 
 
-def _at(posterior: Posterior, row: int) -> Curvatures:
+def _whole(posterior: Posterior, row: int) -> Curvatures:
     near, far = _hessian(posterior, row, NEAR), _hessian(posterior, row, FAR)
     values, directions = torch.linalg.eigh((near + near.T) / 2)
     rounding = float(torch.linalg.matrix_norm((near - near.T) / 2, 2))
     floor = max(ROUNDING * rounding, LEAST_ROUNDING * float(values.abs().max()))
-    return Curvatures(values, torch.linalg.eigvalsh((far + far.T) / 2), directions, floor)
+    return Curvatures(values, torch.linalg.eigvalsh((far + far.T) / 2), directions, floor, torch.ones_like(values))
+
+
+def _sampled(posterior: Posterior, row: int) -> Curvatures:
+    """Ritz values of Lanczos' method from random directions; those that are no eigenvalue, nor 0, stand for nothing."""
+    generator = torch.Generator().manual_seed(0)
+    starts = _starts(posterior.dimension)
+    found = [_lanczos(posterior, row, generator) for _ in range(starts)]
+    near, far, directions, counts, residuals = (torch.cat(each, dim=-1) for each in list(zip(*found, strict=True))[:5])
+    floor = max(LEAST_ROUNDING * float(near.abs().max()), ROUNDING * max(each[5] for each in found))
+    is_mixed = (near > floor) & (residuals > PURE * near)
+    counts = torch.where(is_mixed, 0.0, counts / starts)
+    order = near.argsort()
+    return Curvatures(near[order], far[order], directions[:, order], floor, counts[order], starts)
+
+
+def _starts(dimension: int) -> int:
+    return STARTS if dimension < MANY else 1
+
+
+def _lanczos(
+    posterior: Posterior, row: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, float]:
+    """(near, far, directions, counts, residuals) of each Ritz value, float64, and by how much products were not
+    symmetric."""
+    start = torch.randn(posterior.dimension, generator=generator, dtype=torch.float64).to(posterior.device)
+    basis, rounding = [start / start.norm()], 0.0
+    diagonal: list[float] = []
+    beside: list[float] = []
+    while True:
+        product = _products(posterior, row, basis[-1][None], NEAR)[0]
+        diagonal.append(float(product @ basis[-1]))
+        if beside:
+            rounding = max(rounding, abs(float(product @ basis[-2]) - beside[-1]))
+        known = torch.stack(basis)
+        for _ in range(2):  # once leaves rounding, which grows
+            product = product - known.T @ (known @ product)
+        beside.append(float(product.norm()))
+        largest = max(map(abs, diagonal))
+        if len(basis) == min(STEPS, posterior.dimension) or beside[-1] <= NO_NEW_DIRECTION * largest:
+            break
+        basis.append(product / beside[-1])
+    off = torch.tensor(beside[:-1], dtype=torch.float64)
+    tridiagonal = torch.diag(torch.tensor(diagonal, dtype=torch.float64)) + torch.diag(off, 1) + torch.diag(off, -1)
+    values, vectors = torch.linalg.eigh(tridiagonal)
+    directions = (vectors.T.to(known.device) @ known).contiguous()  # (value, parameter)
+    far = (_products(posterior, row, directions, FAR) * directions).sum(dim=1)
+    counts, residuals = posterior.dimension * vectors[0].square(), beside[-1] * vectors[-1].abs()
+    return values, far.cpu(), directions.T.cpu(), counts, residuals, rounding
 
 
 def _hessian(posterior: Posterior, row: int, reach: float) -> Tensor:
-    """By differences of gradients that far away, (parameter, parameter) float64."""
-    moves = reach * torch.eye(posterior.dimension, dtype=posterior.dtype, device=posterior.device)
-    rows = torch.full((posterior.dimension,), row, device=posterior.device)
-    fixed, center = posterior.fixed_at(rows), posterior.centers[row]
-    ahead = posterior.loss_and_gradient(center + moves, fixed, posterior.data)[1]
-    behind = posterior.loss_and_gradient(center - moves, fixed, posterior.data)[1]
-    return ((ahead - behind) / (2 * reach)).double()
+    """(parameter, parameter) float64."""
+    return _products(posterior, row, torch.eye(posterior.dimension, device=posterior.device), reach)
+
+
+def _products(posterior: Posterior, row: int, directions: Tensor, reach: float) -> Tensor:
+    """The Hessian times unit directions (direction, parameter) by differences of gradients that far away, float64."""
+    found, center = [], posterior.centers[row]
+    for some in directions.split(posterior.replicas_at_once(posterior.examples)):
+        moves = reach * some.to(posterior.dtype)
+        fixed = posterior.fixed_at(torch.full((len(some),), row, device=posterior.device))
+        ahead = posterior.loss_and_gradient(center + moves, fixed, posterior.data)[1].clone()
+        behind = posterior.loss_and_gradient(center - moves, fixed, posterior.data)[1]
+        found.append(((ahead - behind) / (2 * reach)).double())
+    return torch.cat(found)
 
 
 def _losses(posterior: Posterior, row: int, moves: Tensor) -> Tensor:

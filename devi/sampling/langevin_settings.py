@@ -23,7 +23,7 @@ import numpy as np
 from devi.sampling.budget import FEWEST_STEPS as SHORTEST
 from devi.sampling.budget import MOST_CALIBRATING, Clock
 from devi.sampling.choice import FEW_REPLICAS, FEWEST_STEPS, WORK, Choice, Trial, work
-from devi.sampling.curvature import FEW_PARAMETERS, curvatures, regular_localization
+from devi.sampling.curvature import curvatures, gradients_of, regular_localization
 from devi.sampling.diagnostics import rhat_and_ess
 from devi.sampling.pilots import PILOT_CHAINS, Pilot, Pilots
 from devi.sampling.posterior import Posterior
@@ -126,7 +126,7 @@ def _in_time(pilots: Pilots, choice: Choice, clock: Clock, replicas: int) -> tup
     """
     posterior, free = pilots.posterior, "step_size" not in choice
     seconds = pilots.timed(len(CANDIDATES), most=clock.left() / 10)
-    each = (ROUND if free else 0) + (4 * posterior.dimension if posterior.dimension <= FEW_PARAMETERS else 0)
+    each = (ROUND if free else 0) + gradients_of(posterior.dimension)
     least = choice.get("burn_in", 0) + SHORTEST
     clock.check(seconds, calibration=each + SHORTEST_REHEARSAL * REHEARSED, sampling=replicas * least)
     if each:
