@@ -125,7 +125,7 @@ def unexplored(posterior: Posterior, row: int, found: Curvatures, n_beta: float,
         generator = torch.Generator().manual_seed(0)
         mixing = torch.linalg.qr(torch.randn(len(flat), len(flat), generator=generator, dtype=flat.dtype))[0]
         flat = mixing.to(flat.device) @ flat
-    flat = flat.to(posterior.dtype)
+    flat = flat.to(posterior.device, posterior.dtype)
     distances = [side * REACH / math.sqrt(localization) * 2.0**look for look in range(LOOKS) for side in (1, -1)]
     far = torch.tensor(distances, dtype=posterior.dtype, device=posterior.device)
     moves = (far[:, None, None] * flat).flatten(0, 1)  # (distance · direction, parameter)
