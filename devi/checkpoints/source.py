@@ -74,7 +74,11 @@ class Source:
             return None
         looked_at = [*self._places, *((owner, key) for owner, key, _, _ in self._empty)]
         owners, keys = [owner for owner, _ in looked_at], [key for _, key in looked_at]
-        return Still(self._model, self._dicts, list(map(dict, self._dicts)), names, owners, keys, copies)
+        modules = list(self._model.modules())
+        families = [module._modules for module in modules]
+        children = [(family, name, child) for family in families for name, child in family.items()]
+        dicts = [each for module in modules for each in (module._parameters, module._buffers)]
+        return Still(self._model, families, children, dicts, list(map(dict, dicts)), names, owners, keys, copies)
 
 
 class Still(NamedTuple):
@@ -84,7 +88,9 @@ class Still(NamedTuple):
     """
 
     model: nn.Module
-    dicts: list[dict[str, Any]]  # of all its modules: modules, parameters, buffers
+    families: list[dict[str, nn.Module | None]]  # of all its modules
+    children: list[tuple[dict[str, nn.Module | None], str, nn.Module | None]]  # their family, name and themselves
+    dicts: list[dict[str, Any]]  # of all its modules: parameters, buffers
     contents: list[dict[str, Any]]  # of these
     scalars: tuple[str, ...]
     owners: list[dict[str, Any]]  # of each tensor that is recorded or empty, and its key there

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Callable, Collection, Mapping
-from operator import getitem
+from operator import getitem, is_
 from typing import Any
 
 import xxhash
@@ -28,7 +28,7 @@ def steady(still: Still, store: Store, attend: Callable[[int], float]) -> Steady
 
     attend   (step): do what is due, and return the time (monotonic) when something will be next
     """
-    model, dicts, contents, names, owners, keys, copies = still
+    model, families, children, dicts, contents, names, owners, keys, copies = still
     buffer, segment, get = store.buffer, store.segment, getitem
     assert segment is not None
     put, start, records = segment.room.put, segment.header.data_offset, segment.header.records
@@ -36,6 +36,9 @@ def steady(still: Still, store: Store, attend: Callable[[int], float]) -> Steady
     size, digest, now, due = len(content), xxhash.xxh3_128_digest, time.monotonic, 0.0
     pointer_of, shape_of, stride_of = Tensor.data_ptr, Tensor.size, Tensor.stride
     dtype_of: Any = Tensor.dtype.__get__  # type: ignore[attr-defined]
+    sizes, is_same = list(map(len, families)), is_
+    kin, own_names = [family for family, _, _ in children], [name for _, name, _ in children]
+    modules = [module for _, _, module in children]
     tensors = list(map(get, owners, keys))
     pointers, shapes = list(map(pointer_of, tensors)), list(map(shape_of, tensors))
     strides, dtypes = list(map(stride_of, tensors)), list(map(dtype_of, tensors))
@@ -51,7 +54,9 @@ def steady(still: Still, store: Store, attend: Callable[[int], float]) -> Steady
                 or store.segment is not segment
                 or used == records
                 or store.is_mid_record
-                or dicts != contents  # the same things; numbers of one element are compared by value, and below
+                or list(map(len, families)) != sizes
+                or not all(map(is_same, map(get, kin, own_names), modules))
+                or dicts != contents  # the same tensors; those of one element are compared by value, and below
             ):
                 return False
             found = list(map(get, owners, keys))  # which of them stand here now is no matter, but where

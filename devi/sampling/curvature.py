@@ -110,32 +110,38 @@ def regular_localization(found: list[Curvatures], n_beta: float, share: float) -
     return Regular(min(pulls), min(n_beta * float(one.near[0]) for one in found))
 
 
-def unexplored(posterior: Posterior, row: int, found: Curvatures, n_beta: float, localization: float) -> float:
+def unexplored(posterior: Posterior, row: int, found: Curvatures, n_beta: float, localization: float) -> int:
     """Directions without curvature in which nβ·L rises by more than 1, but farther from w* than γ lets chains go.
 
     What they add to λ, a quarter each if they are of fourth order, chains cannot find; a direction that is flat for
-    good, or whose rise they meet, does not count.
+    good, or whose rise they meet, does not count. 0 where not all eigenvalues are known: a direction that stands for
+    many would rise with any of them.
     """
-    is_flat = ~found.are_quadratic & (found.near > -found.floor) & (found.counts > 0)
-    flat, counts = found.directions[:, is_flat].T, found.counts[is_flat]
-    if localization <= 0 or len(flat) == 0:
-        return 0.0
-    if not found.starts:
-        # Turned at random: along the axis of a crossing the loss is flat, and a little beside it rises very far away.
-        generator = torch.Generator().manual_seed(0)
-        mixing = torch.linalg.qr(torch.randn(len(flat), len(flat), generator=generator, dtype=flat.dtype))[0]
-        flat = mixing.to(flat.device) @ flat
-    flat = flat.to(posterior.device, posterior.dtype)
+    flat = found.directions[:, ~found.are_quadratic & (found.near > -found.floor)].T
+    if localization <= 0 or len(flat) == 0 or found.starts:
+        return 0
+    # Turned at random: along the axis of a crossing the loss is flat, and a little beside it rises very far away.
+    generator = torch.Generator().manual_seed(0)
+    mixing = torch.linalg.qr(torch.randn(len(flat), len(flat), generator=generator, dtype=flat.dtype))[0]
+    flat = (mixing.to(flat.device) @ flat).to(posterior.dtype)
     distances = [side * REACH / math.sqrt(localization) * 2.0**look for look in range(LOOKS) for side in (1, -1)]
     far = torch.tensor(distances, dtype=posterior.dtype, device=posterior.device)
     moves = (far[:, None, None] * flat).flatten(0, 1)  # (distance · direction, parameter)
     rise = n_beta * (_losses(posterior, row, moves) - posterior.base_loss[row].cpu()).view(len(far), len(flat))
     has_risen = rise > 1  # what is no number does not compare
-    return float(counts.cpu()[has_risen.any(dim=0) & ~has_risen[:2].any(dim=0)].sum())
+    return int((has_risen.any(dim=0) & ~has_risen[:2].any(dim=0)).sum())
+
+
+def _nothing(dimension: int) -> Curvatures:
+    """Where the loss is no number near the checkpoint: what says nothing."""
+    none = torch.zeros(1, dtype=torch.float64)
+    return Curvatures(none, none, torch.zeros(dimension, 1, dtype=torch.float64), math.inf, none, starts=1)
 
 
 def _whole(posterior: Posterior, row: int) -> Curvatures:
     near, far = _hessian(posterior, row, NEAR), _hessian(posterior, row, FAR)
+    if not (near.isfinite().all() and far.isfinite().all()):
+        return _nothing(posterior.dimension)
     values, directions = torch.linalg.eigh((near + near.T) / 2)
     rounding = float(torch.linalg.matrix_norm((near - near.T) / 2, 2))
     floor = max(ROUNDING * rounding, LEAST_ROUNDING * float(values.abs().max()))
@@ -146,7 +152,9 @@ def _sampled(posterior: Posterior, row: int) -> Curvatures:
     """Ritz values of Lanczos' method from random directions; those that are no eigenvalue, nor 0, stand for nothing."""
     generator = torch.Generator().manual_seed(0)
     starts = _starts(posterior.dimension)
-    found = [_lanczos(posterior, row, generator) for _ in range(starts)]
+    found = [one for _ in range(starts) if (one := _lanczos(posterior, row, generator)) is not None]
+    if len(found) < starts:
+        return _nothing(posterior.dimension)
     near, far, directions, counts, residuals = (torch.cat(each, dim=-1) for each in list(zip(*found, strict=True))[:5])
     floor = max(LEAST_ROUNDING * float(near.abs().max()), ROUNDING * max(each[5] for each in found))
     is_mixed = (near > floor) & (residuals > PURE * near)
@@ -161,15 +169,17 @@ def _starts(dimension: int) -> int:
 
 def _lanczos(
     posterior: Posterior, row: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, float]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, float] | None:
     """(near, far, directions, counts, residuals) of each Ritz value, float64, and by how much products were not
-    symmetric."""
+    symmetric; None where one is no number."""
     start = torch.randn(posterior.dimension, generator=generator, dtype=torch.float64).to(posterior.device)
     basis, rounding = [start / start.norm()], 0.0
     diagonal: list[float] = []
     beside: list[float] = []
     while True:
         product = _products(posterior, row, basis[-1][None], NEAR)[0]
+        if not product.isfinite().all():
+            return None
         diagonal.append(float(product @ basis[-1]))
         if beside:
             rounding = max(rounding, abs(float(product @ basis[-2]) - beside[-1]))
@@ -186,6 +196,8 @@ def _lanczos(
     values, vectors = torch.linalg.eigh(tridiagonal)
     directions = (vectors.T.to(known.device) @ known).contiguous()  # (value, parameter)
     far = (_products(posterior, row, directions, FAR) * directions).sum(dim=1)
+    if not far.isfinite().all():
+        return None
     counts, residuals = posterior.dimension * vectors[0].square(), beside[-1] * vectors[-1].abs()
     return values, far.cpu(), directions.T.cpu(), counts, residuals, rounding
 

@@ -58,6 +58,23 @@ def test_a_number_that_gives_way_to_an_equal_one_is_recorded_from_where_it_stand
     np.testing.assert_array_equal(open_run(tmp_path / "run").parameters()["weight"][:, 0], [0.5, 0.5, 0.5, 0.5, 0.25])
 
 
+def test_a_module_that_gives_way_to_one_that_calls_itself_equal_is_recorded(tmp_path):
+    class Alike(nn.Linear):
+        def __eq__(self, other):
+            return isinstance(other, Alike)
+
+        __hash__ = nn.Module.__hash__
+
+    model = nn.Sequential(Alike(2, 2, bias=False))
+    with Recorder(tmp_path / "run", notice=quiet) as record:
+        for step in range(3):
+            record(step, model)
+        model[0] = Alike(2, 2, bias=False)
+        nn.init.constant_(model[0].weight, 7)
+        record(3, model)
+    np.testing.assert_array_equal(open_run(tmp_path / "run").parameters(3)["0.weight"], np.full((2, 2), 7))
+
+
 def test_a_buffer_that_is_not_saved_may_be_another_at_each_step(tmp_path):
     model = nn.Linear(2, 2, bias=False)
     model.register_buffer("cache", torch.zeros(3), persistent=False)
