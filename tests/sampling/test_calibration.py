@@ -8,6 +8,7 @@ from devi.errors import DeviError
 from devi.known.memory_run import MemoryRun
 from devi.known.monomials import Monomials
 from devi.known.regression import Regression
+from devi.metrics.learning_coefficient import LearningCoefficient
 from devi.sampling import adjusted_settings, langevin_settings
 from devi.sampling.budget import Clock
 from devi.sampling.calibration import calibrate
@@ -136,3 +137,13 @@ def test_a_direction_of_higher_order_does_not_count_as_curved(powers):
     assert regular_localization(curvatures(Posterior(Monomials(powers).run())), 100.0, 0.002) is None
     curved = regular_localization(curvatures(Posterior(Monomials((2,) * len(powers)).run())), 100.0, 0.002)
     assert curved == pytest.approx((0.2, 100.0), rel=1e-3)
+
+
+@pytest.mark.parametrize("sampler", ["sgld", "hmc"])
+def test_a_run_that_diverged_at_its_end_is_calibrated_on_what_came_before(sampler):
+    task = Monomials((2,) * 10, examples=200)
+    weights = np.zeros((12, 10), np.float32)
+    weights[9:] = np.nan
+    found = LearningCoefficient(sampler=sampler).over(MemoryRun(task, {"w": weights}))
+    np.testing.assert_allclose(found["llc"][:9], 5, rtol=0.05)
+    assert found["llc_flags"].values.tolist() == [""] * 9 + ["non_finite"] * 3
