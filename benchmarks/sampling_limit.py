@@ -4,10 +4,10 @@ Every operation of torch in one step of a group of replicas is caught with the t
 by itself, over and over, so that its operands are in the cache and nothing else is: what it takes then is the least it
 takes here. The whole step is timed beside it, on one thread as sampling runs (a group of replicas a thread).
 
-products        matrix products;  at the peak: as many multiplications and additions at the rate of the fastest product
-                of this shape's kind on one thread, which is the least that any program takes for them
+products        matrix products;  at the peak: as many multiplications and additions at the rate of the fastest square
+                product on one thread
 softmax, GELU   exponentials and the like, which a processor has no instruction for
-rest            gathering, adding, noise: passes over memory
+rest            gathering, adding, noise: passes over memory; views, which pass over none, count as nothing
 between         the step less all of these: Python, torch's dispatch, operands that have left the cache
 """
 
@@ -29,7 +29,7 @@ from tables import put_table
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-ROUNDS, SECONDS = 5, 0.2
+ROUNDS, STEPPED, CALLED = 5, 0.2, 1e-3  # seconds of a round: of steps, of one call
 PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "addbmm", "mv", "dot")
 CURVED = ("exp", "log", "softmax", "gelu", "tanh", "erf", "sigmoid", "sqrt", "rsqrt", "logsumexp")
 HEADER = (
@@ -54,9 +54,9 @@ class Caught(TorchDispatchMode):
         own, own_named = tree_map(_copied, (args, kwargs or {}))  # before it works in place on one of them
         made = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
-        if not (isinstance(made, torch.Tensor) and _is_view(made, args)):
+        if not func.is_view:
             operations = 0.0
-            if name.rstrip("_") in PRODUCTS:
+            if name.strip("_") in PRODUCTS:
                 factors = [each for each in args if isinstance(each, torch.Tensor)][-2:]
                 operations = 2.0 * factors[0].numel() * factors[1].shape[-1]
             written = [each for each in tree_leaves((own if name.endswith("_") else (), own_named)) if _is_own(each)]
@@ -81,15 +81,6 @@ def _is_own(thing: Any) -> bool:
     return isinstance(thing, torch.Tensor) and 0 not in thing.stride()
 
 
-def _is_view(made: torch.Tensor, args: Any) -> bool:
-    """Whether nothing was computed: another look at the same memory, and not an operation in place."""
-    given = [each for each in args if isinstance(each, torch.Tensor)]
-    return any(
-        made is not each and made._is_view() and made._base is (each._base if each._is_view() else each)
-        for each in given
-    )
-
-
 def rate(sizes: tuple[int, ...] = (128, 256, 512, 1024)) -> float:
     """Operations/s of the fastest float32 product, one thread."""
     found = []
@@ -107,30 +98,15 @@ def alone(call: Call, anew: Call) -> float:
         anew()
         call()
 
-    return max(least(both) - least(anew), 0.0)
+    return max(min(seconds(both, CALLED)) - min(seconds(anew, CALLED)), 0.0)
 
 
-def least(call: Call) -> float:
-    """Seconds of a call at its quickest, many times in a row."""
-    call()
-    began = time.perf_counter()
-    call()
-    times = max(1, int(1e-3 / max(time.perf_counter() - began, 1e-7)))
-    found = []
-    for _ in range(ROUNDS):
-        began = time.perf_counter()
-        for _ in range(times):
-            call()
-        found.append((time.perf_counter() - began) / times)
-    return min(found)
-
-
-def stepped(action: Call) -> list[float]:
-    """Seconds of a step, in several rounds."""
+def seconds(action: Call, each: float) -> list[float]:
+    """What `action` takes, in several rounds of about `each` seconds."""
     action()
     began = time.perf_counter()
     action()
-    times = max(1, int(SECONDS / (time.perf_counter() - began)))
+    times = max(1, int(each / max(time.perf_counter() - began, 1e-7)))
     found = []
     for _ in range(ROUNDS):
         began = time.perf_counter()
@@ -143,17 +119,15 @@ def stepped(action: Call) -> list[float]:
 def measured(name: str, row: Row, folder: Path, top: float) -> list[str]:
     posterior, chunk = chunk_of(row, folder)
     replicas = len(chunk.center)
-    step = float(np.median(stepped(lambda: chunk._step(posterior))))
+    step = float(np.median(seconds(lambda: chunk._step(posterior), STEPPED)))
     with torch.no_grad(), Caught() as caught:
         chunk._step(posterior)
     taken = {"products": 0.0, "curved": 0.0, "rest": 0.0}
     operations = 0.0
     with torch.no_grad():
         for called, call, anew, count in caught.calls:
-            plain = called.strip("_").removesuffix("_")
-            kind = "products" if plain in PRODUCTS else "rest"
-            if any(word in plain for word in CURVED):
-                kind = "curved"
+            is_curved = any(word in called for word in CURVED)
+            kind = "products" if called.strip("_") in PRODUCTS else "curved" if is_curved else "rest"
             taken[kind] += alone(call, anew)
             operations += count
     products, curved, rest = taken.values()

@@ -26,13 +26,14 @@ class Source:
         fields = [tensor for tensor in self.layout.tensors if tensor.field is not None]
         self._forms = [(t.name, getattr(torch, t.dtype), t.shape) for t in fields]
         modules = list(model.modules())
-        self._dicts = [each for module in modules for each in (module._modules, module._parameters, module._buffers)]
-        self._lengths = list(map(len, self._dicts))
+        self._families = [module._modules for module in modules]
+        self._dicts = [each for module in modules for each in (module._parameters, module._buffers)]
+        self._lengths = [*map(len, self._families), *map(len, self._dicts)]
         # What has no field, because it is None, tied to another or empty, must stay so: it would go unrecorded.
         stored = {(id(owner), key) for owner, key in places}
         others = [place for place in _persistent(self.inner) if (id(place[0]), place[1]) not in stored]
-        self._same = [(module._modules, name, child) for module in modules for name, child in module._modules.items()]
-        self._same += [(owner, key, owner[key]) for owner, key in others]
+        self._children = [(family, name, child) for family in self._families for name, child in family.items()]
+        self._same = [(owner, key, owner[key]) for owner, key in others]
         empty = [(owner, key) for owner, key in others if owner[key] is not None and owner[key].numel() == 0]
         self._empty = [(owner, key, owner[key].dtype, owner[key].shape) for owner, key in empty]
 
@@ -41,8 +42,8 @@ class Source:
         that are None, empty or tied to others still are."""
         return (
             model is self._model
-            and list(map(len, self._dicts)) == self._lengths
-            and all(family.get(name) is thing for family, name, thing in self._same)
+            and [*map(len, self._families), *map(len, self._dicts)] == self._lengths
+            and all(family.get(name) is thing for family, name, thing in (*self._children, *self._same))
             and all((owner[key].dtype, owner[key].shape) == (dtype, shape) for owner, key, dtype, shape in self._empty)
             and all(owner.get(key) is not None for owner, key in self._places)
         )
@@ -74,11 +75,8 @@ class Source:
             return None
         looked_at = [*self._places, *((owner, key) for owner, key, _, _ in self._empty)]
         owners, keys = [owner for owner, _ in looked_at], [key for _, key in looked_at]
-        modules = list(self._model.modules())
-        families = [module._modules for module in modules]
-        children = [(family, name, child) for family in families for name, child in family.items()]
-        dicts = [each for module in modules for each in (module._parameters, module._buffers)]
-        return Still(self._model, families, children, dicts, list(map(dict, dicts)), names, owners, keys, copies)
+        contents = list(map(dict, self._dicts))
+        return Still(self._model, self._families, self._children, self._dicts, contents, names, owners, keys, copies)
 
 
 class Still(NamedTuple):

@@ -99,11 +99,11 @@ class Recorder:
 
         A step that is stored already (after a resume) must give the stored bytes.
         """
-        steady = self._steady
+        as_before = self._steady
         if type(step) is not int:
             step = checked_step(step, self.path)
         try:
-            if steady is None or not steady(step, model, scalars):
+            if as_before is None or not as_before(step, model, scalars):
                 self._record(checked_step(step, self.path), model, scalars)
         except OSError as error:
             raise refusal(self.path, self._store.last_step, error) from None

@@ -57,9 +57,10 @@ def calibrate(
     clock = Clock(budget, parts)
     kernel = kernel_named(sampler)
     check_settings(given)
-    places, posterior = _pilots(
-        run, lambda some: Posterior(some, device=device, dtype=dtype, restriction=restriction, sample_on=sample_on)
-    )
+    places = np.unique(np.linspace(0, len(run) - 1, PILOT_CHECKPOINTS).round().astype(int))
+    posterior = Posterior(run.select(places), device=device, dtype=dtype, restriction=restriction, sample_on=sample_on)
+    rows = _numbers(posterior)
+    places, posterior = places[rows], posterior.at(torch.from_numpy(rows).to(posterior.device))
     choice = Choice(given)
     n = posterior.examples
     choice("n_beta", lambda: (n / max(math.log(n), 1.0), f"n / log n with n = {described(sample_on, n)}"))
@@ -69,19 +70,18 @@ def calibrate(
     return settings
 
 
-def _pilots(run: Run, posterior_of: Callable[[Run], Posterior]) -> tuple[np.ndarray, Posterior]:
-    """Evenly spaced checkpoints, without those whose loss or gradient is no number: training may have diverged there,
-    and settings that suit all would be none. All of them if none is left."""
-    places = np.unique(np.linspace(0, len(run) - 1, PILOT_CHECKPOINTS).round().astype(int))
-    posterior = posterior_of(run.select(places))
-    is_number = np.array([_is_number(posterior, row) for row in range(len(places))])
-    if is_number.all() or not is_number.any():
-        return places, posterior
-    return places[is_number], posterior_of(run.select(places[is_number]))
+def _numbers(posterior: Posterior) -> np.ndarray:
+    """Rows of the checkpoints whose loss and gradient are numbers; all where none are.
+
+    Training may have diverged at the others, and settings that suit all would be none.
+    """
+    rows = np.arange(len(posterior.centers))
+    is_number = np.array([_is_number(posterior, row) for row in rows.tolist()])
+    return rows[is_number] if is_number.any() else rows
 
 
 def _is_number(posterior: Posterior, row: int) -> bool:
-    """Whether loss and gradient at that checkpoint are; one alone, for they are large where models are."""
+    # one alone, for gradients are large where models are
     fixed = posterior.fixed_at(torch.tensor([row], device=posterior.device))
     loss, gradient = posterior.loss_and_gradient(posterior.centers[row][None], fixed, posterior.data)
     return bool(loss.isfinite().all() and gradient.isfinite().all())

@@ -11,6 +11,7 @@ stand for as many eigenvalues as their share of the start says (stochastic Lancz
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -38,18 +39,14 @@ LOOKS = 8  # further away, each twice as far as the one before
 class Curvatures(NamedTuple):
     """Of L at one checkpoint: eigenvalues of the Hessian, smallest first, and their directions (parameter, eigenvalue).
 
-    far     the same, seen from twice as far
-    floor   a smaller eigenvalue may be rounding
-    counts  how many of the d directions each stands for, (eigenvalue,)
-    starts  random directions that say so; 0 where all eigenvalues are known
+    far    the same, seen from twice as far
+    floor  a smaller eigenvalue may be rounding
     """
 
     near: Tensor
     far: Tensor
     directions: Tensor
     floor: float
-    counts: Tensor
-    starts: int = 0
 
     @property
     def are_quadratic(self) -> Tensor:
@@ -60,22 +57,33 @@ class Curvatures(NamedTuple):
     @property
     def least(self) -> float:
         """What λ is at least: half of the Hessian's rank. 0 where the checkpoint is no minimum."""
-        if self.near[0] < -self.floor:
-            return 0.0
-        rank, d = float(self.counts[self.are_quadratic].sum()), len(self.directions)
-        # The share of a random direction in a space of that dimension is distributed as Beta(rank/2, (d − rank)/2).
-        error = math.sqrt(2 * rank * max(d - rank, 0.0) / ((d + 2) * self.starts)) if self.starts else 0.0
-        return max(0.5 * (rank - ERRORS * error), 0.0)
+        return 0.0 if self.near[0] < -self.floor else 0.5 * float(self.are_quadratic.sum())
 
     @property
     def is_regular(self) -> bool:
         """Whether one step suits all directions, and none is of higher order."""
-        if self.starts:
-            return False  # what the smallest curvature is was not seen
         return bool(self.near[0] > SMALLEST_CURVATURE * self.near[-1] and self.far[0] < ANHARMONIC * self.near[0])
 
 
-def curvatures(posterior: Posterior) -> list[Curvatures]:
+class Rank(NamedTuple):
+    """Of the Hessian of a larger model, or where the loss is no number: as some random directions tell it.
+
+    rank  0 where the checkpoint is no minimum
+    """
+
+    rank: float = 0.0
+    dimension: int = 0
+    starts: int = 1
+
+    @property
+    def least(self) -> float:
+        """What λ is at least, but for ERRORS of the rank's errors."""
+        # The share of a random direction in a space of that dimension is distributed as Beta(rank/2, (d − rank)/2).
+        missing, d = max(self.dimension - self.rank, 0.0), self.dimension
+        return max(0.5 * (self.rank - ERRORS * math.sqrt(2 * self.rank * missing / ((d + 2) * self.starts))), 0.0)
+
+
+def curvatures(posterior: Posterior) -> list[Curvatures | Rank]:
     """At every checkpoint of a posterior of at most MOST_PARAMETERS; none of a larger one."""
     if posterior.dimension > MOST_PARAMETERS:
         return []
@@ -97,28 +105,31 @@ class Regular(NamedTuple):
     softest: float
 
 
-def regular_localization(found: list[Curvatures], n_beta: float, share: float) -> Regular | None:
+def regular_localization(found: Sequence[Curvatures | Rank], n_beta: float, share: float) -> Regular | None:
     """The γ that holds `share` of the d directions, where none is flat at any checkpoint; None if some is.
 
     For a quadratic Σ γ/(nβ·λ_i + γ)/d is the share, with λ_i the eigenvalues of the Hessian of L at w*: half of
     d·share is what its estimate loses.
     """
-    if not found or not all(one.is_regular for one in found):
+    regular = [one for one in found if isinstance(one, Curvatures) and one.is_regular]
+    if not found or len(regular) < len(found):
         return None
     # share ≈ γ·mean(1/(nβ·λ)), to first order in γ
-    pulls = [share * n_beta / float((1 / one.near).mean()) for one in found]
-    return Regular(min(pulls), min(n_beta * float(one.near[0]) for one in found))
+    pulls = [share * n_beta / float((1 / one.near).mean()) for one in regular]
+    return Regular(min(pulls), min(n_beta * float(one.near[0]) for one in regular))
 
 
-def unexplored(posterior: Posterior, row: int, found: Curvatures, n_beta: float, localization: float) -> int:
+def unexplored(posterior: Posterior, row: int, found: Curvatures | Rank, n_beta: float, localization: float) -> int:
     """Directions without curvature in which nβ·L rises by more than 1, but farther from w* than γ lets chains go.
 
     What they add to λ, a quarter each if they are of fourth order, chains cannot find; a direction that is flat for
-    good, or whose rise they meet, does not count. 0 where not all eigenvalues are known: a direction that stands for
-    many would rise with any of them.
+    good, or whose rise they meet, does not count. 0 where only the rank is known: a random direction stands for many,
+    and would rise with any of them.
     """
+    if isinstance(found, Rank):
+        return 0
     flat = found.directions[:, ~found.are_quadratic & (found.near > -found.floor)].T
-    if localization <= 0 or len(flat) == 0 or found.starts:
+    if localization <= 0 or len(flat) == 0:
         return 0
     # Turned at random: along the axis of a crossing the loss is flat, and a little beside it rises very far away.
     generator = torch.Generator().manual_seed(0)
@@ -132,46 +143,51 @@ def unexplored(posterior: Posterior, row: int, found: Curvatures, n_beta: float,
     return int((has_risen.any(dim=0) & ~has_risen[:2].any(dim=0)).sum())
 
 
-def _nothing(dimension: int) -> Curvatures:
-    """Where the loss is no number near the checkpoint: what says nothing."""
-    none = torch.zeros(1, dtype=torch.float64)
-    return Curvatures(none, none, torch.zeros(dimension, 1, dtype=torch.float64), math.inf, none, starts=1)
-
-
-def _whole(posterior: Posterior, row: int) -> Curvatures:
+def _whole(posterior: Posterior, row: int) -> Curvatures | Rank:
     near, far = _hessian(posterior, row, NEAR), _hessian(posterior, row, FAR)
     if not (near.isfinite().all() and far.isfinite().all()):
-        return _nothing(posterior.dimension)
+        return Rank()
     values, directions = torch.linalg.eigh((near + near.T) / 2)
     rounding = float(torch.linalg.matrix_norm((near - near.T) / 2, 2))
     floor = max(ROUNDING * rounding, LEAST_ROUNDING * float(values.abs().max()))
-    return Curvatures(values, torch.linalg.eigvalsh((far + far.T) / 2), directions, floor, torch.ones_like(values))
+    return Curvatures(values, torch.linalg.eigvalsh((far + far.T) / 2), directions, floor)
 
 
-def _sampled(posterior: Posterior, row: int) -> Curvatures:
-    """Ritz values of Lanczos' method from random directions; those that are no eigenvalue, nor 0, stand for nothing."""
+def _sampled(posterior: Posterior, row: int) -> Rank:
+    """By the Ritz values of Lanczos' method; those that are no eigenvalue stand for nothing."""
     generator = torch.Generator().manual_seed(0)
     starts = _starts(posterior.dimension)
     found = [one for _ in range(starts) if (one := _lanczos(posterior, row, generator)) is not None]
     if len(found) < starts:
-        return _nothing(posterior.dimension)
-    near, far, directions, counts, residuals = (torch.cat(each, dim=-1) for each in list(zip(*found, strict=True))[:5])
-    floor = max(LEAST_ROUNDING * float(near.abs().max()), ROUNDING * max(each[5] for each in found))
-    is_mixed = (near > floor) & (residuals > PURE * near)
-    counts = torch.where(is_mixed, 0.0, counts / starts)
-    order = near.argsort()
-    return Curvatures(near[order], far[order], directions[:, order], floor, counts[order], starts)
+        return Rank()
+    near, far, counts, residuals = (torch.cat([getattr(one, name) for one in found]) for name in Ritz._fields[:4])
+    floor = max(LEAST_ROUNDING * float(near.abs().max()), ROUNDING * max(one.rounding for one in found))
+    if near.min() < -floor:
+        return Rank()
+    is_counted = (near > floor) & (far < ANHARMONIC * near) & (residuals <= PURE * near)
+    return Rank(float(counts[is_counted].sum()) / starts, posterior.dimension, starts)
 
 
 def _starts(dimension: int) -> int:
     return STARTS if dimension < MANY else 1
 
 
-def _lanczos(
-    posterior: Posterior, row: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, float] | None:
-    """(near, far, directions, counts, residuals) of each Ritz value, float64, and by how much products were not
-    symmetric; None where one is no number."""
+class Ritz(NamedTuple):
+    """What Lanczos' method gives from one random direction, each (value,) float64.
+
+    near, far  the curvature, and seen from twice as far;  counts  how many of the d directions each stands for
+    residuals  of their vectors;  rounding  by how much products with the Hessian were not symmetric
+    """
+
+    near: Tensor
+    far: Tensor
+    counts: Tensor
+    residuals: Tensor
+    rounding: float
+
+
+def _lanczos(posterior: Posterior, row: int, generator: torch.Generator) -> Ritz | None:
+    """None where the loss is no number near the checkpoint."""
     start = torch.randn(posterior.dimension, generator=generator, dtype=torch.float64).to(posterior.device)
     basis, rounding = [start / start.norm()], 0.0
     diagonal: list[float] = []
@@ -199,7 +215,7 @@ def _lanczos(
     if not far.isfinite().all():
         return None
     counts, residuals = posterior.dimension * vectors[0].square(), beside[-1] * vectors[-1].abs()
-    return values, far.cpu(), directions.T.cpu(), counts, residuals, rounding
+    return Ritz(values, far.cpu(), counts, residuals, rounding)
 
 
 def _hessian(posterior: Posterior, row: int, reach: float) -> Tensor:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from devi.sampling.curvature import Curvatures, unexplored
+from devi.sampling.curvature import Curvatures, Rank, unexplored
 from devi.sampling.diagnostics import rhat_and_ess, standard_error
 from devi.sampling.pilots import PilotWalk, Variant
 
@@ -65,7 +65,7 @@ def moves(walk: PilotWalk, *, most_draws: int, is_late: Callable[[], bool] = lam
     return largest(walk.pilots.steps, shares)
 
 
-def fallen_short(walk: PilotWalk, known: Sequence[Curvatures], found: dict[str, float]) -> dict[str, float]:
+def fallen_short(walk: PilotWalk, known: Sequence[Curvatures | Rank], found: dict[str, float]) -> dict[str, float]:
     """What `moves` found, and where that is nothing by how much of the estimate λ must be larger, or may be.
 
     λ is at least half of the Hessian's rank; and a quarter larger for each direction in which the loss rises beyond
