@@ -188,7 +188,8 @@ def llc_sentence(trajectories: xr.Dataset) -> str:
         )
     elif remarked:
         text = (
-            f"All {count} LLC estimates passed their own diagnostics; {remarked} carry a remark ({remarks}),"
+            f"The chains of all {count} LLC estimates are sound; {remarked} of the estimates"
+            f" {'carries' if remarked == 1 else 'carry'} a remark on what the number means ({remarks}),"
             " explained below."
         )
     elif flags is None:

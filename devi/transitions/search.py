@@ -19,7 +19,7 @@ from devi.transitions.bundle import (
     solved,
 )
 from devi.transitions.fit import Component, Shape
-from devi.transitions.nulls import null_price
+from devi.transitions.nulls import null_price, orthonormal
 from devi.transitions.refinement import refined, with_components
 
 READABLE = 15.0  # times the noise: the range of curves whose speed is worth reading
@@ -101,7 +101,7 @@ def _gains(bundle: Bundle, fit: Shared, m: int, terms: int) -> np.ndarray:
     columns, search = columns_of(bundle, fit, m), bundle.searches[m]
     nulls = nulls_of(bundle, fit, m, keep=BETWEEN, terms=terms)
     shapes = sorted({shape for null in nulls for shape in null.columns})
-    q = np.linalg.qr(columns)[0].T
+    q = orthonormal(columns).T
     rows = np.concatenate([search.rows[shapes], search.y[None]])
     rows -= (rows @ q.T) @ q
     seen = (np.concatenate([q, rows]) * weight) @ atoms.T  # once for all nulls: the atoms are many

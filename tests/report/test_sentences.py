@@ -213,8 +213,8 @@ def test_llc_sentence_says_how_many_estimates_can_be_trusted(trajectories):
     trajectories["llc_flags"].attrs["information"] = "headroom,unresolved"
     trajectories["llc_flags"][:] = "headroom,unresolved"
     assert llc_sentence(trajectories) == (
-        "All 8 LLC estimates passed their own diagnostics; 8 carry a remark (headroom 8, unresolved 8),"
-        " explained below."
+        "The chains of all 8 LLC estimates are sound; 8 of the estimates carry a remark on what the number means"
+        " (headroom 8, unresolved 8), explained below."
     )
     trajectories["llc_flags"][2] = "headroom,rhat"
     assert llc_sentence(trajectories) == (
