@@ -16,6 +16,7 @@ from devi.transitions.fit import WIDEST, Component, Shape, dates_of, gap_at
 from devi.transitions.grid import grid_of
 from devi.transitions.oscillation import Waves
 from devi.transitions.search import starts
+from devi.transitions.shown import Course
 
 MOST_OFF = 1.0  # decades
 # The bootstrap knows the noise, but not that shape and null were chosen by the same data: without this the 90% interval
@@ -114,11 +115,14 @@ def _changes(found: Weighed, m: int, curve: Curve, replicas: tuple[np.ndarray, n
     evidence = [found.evidence[k][m] for k in own]
     autocorrelation = inflation_of(fit.states[m].residual)[1]
     changes = []
-    for group in _rises(curve.x, parts, amplitudes):
+    course = Course.of(found.bundle.curves[m], found.fitted(m), parts, amplitudes)
+    shown = [j for j in range(len(own)) if course.shows(parts[j], amplitudes[j])]
+    for group in _rises(curve.x, parts, amplitudes, shown):
         some, sizes = [parts[j] for j in group], amplitudes[group]
         amplitude = _observed(curve, some, sizes)
+        dates = course.dated(some[0].shape, dates_of(curve.x, some, sizes), amplitude)
         # What is still going on when the run ends has no later date than that.
-        onset, centre, end = np.clip(dates_of(curve.x, some, sizes), curve.x[0], curve.x[-1]).tolist()
+        onset, centre, end = np.clip(dates, curve.x[0], curve.x[-1]).tolist()
         main = max(group, key=lambda j: abs(amplitudes[j]))
         changes.append(
             Change(
@@ -148,13 +152,13 @@ def _observed(curve: Curve, parts: list[Component], amplitudes: np.ndarray) -> f
     return float(sum(a * np.diff(part.column(ends))[0] for a, part in zip(amplitudes, parts, strict=True)))
 
 
-def _rises(x: np.ndarray, parts: list[Component], amplitudes: np.ndarray) -> list[list[int]]:
-    """Sigmoids and ramps of one sign that follow without a pause are one change: growth and saturation of one mode.
+def _rises(x: np.ndarray, parts: list[Component], amplitudes: np.ndarray, some: list[int]) -> list[list[int]]:
+    """Some of the parts, grouped: those of one sign that follow without a pause, growth and saturation of one mode.
 
     Without a pause: one's midpoint lies in the other's span, or between the two centres (of sigmoids) the speed stays
-    above half that of the slower one. Others stand alone.
+    above half that of the slower one. Kinks and spikes stand alone.
     """
-    order = sorted(range(len(parts)), key=lambda k: parts[k].centre)
+    order = sorted(some, key=lambda k: parts[k].centre)
     groups: list[list[int]] = []
     for k in order:
         last = groups[-1] if groups else []
@@ -186,7 +190,9 @@ def _off(curve: Curve, one: Component, deviations: np.ndarray) -> np.ndarray:
 
     deviations  of centre and log width, (2, replicate)
     """
-    centre = deviations[0]
+    # Where no checkpoint sees the change go on, one Gauss-Newton step may lead anywhere; it stays where it was seen.
+    reach = max(one.width, gap_at(curve.x, one.centre))
+    centre = np.clip(deviations[0], -reach, reach)
     half = one.width / 2 * np.expm1(np.clip(deviations[1], -2.0, 2.0))
     wider = np.array([WIDER_AT_ENDS, WIDER, WIDER_AT_ENDS])
     low, high = wider * np.quantile([centre - half, centre, centre + half], [0.05, 0.95], axis=1)

@@ -23,6 +23,7 @@ from devi.transitions.nulls import null_price, orthonormal
 from devi.transitions.refinement import refined, with_components
 
 READABLE = 15.0  # times the noise: the range of curves whose speed is worth reading
+SMOOTHINGS = (0.03, 0.06, 0.12)  # decades: what is noise to broad steps are narrow ones to another curve
 FEWEST_STEPS = 3  # peaks of the speed: fewer are found one by one
 MOST = 10  # components of a bundle, spikes included
 PATIENCE = 1  # components that may be added without paying: two kinks can pay where one does not
@@ -51,21 +52,30 @@ def _staircase(bundle: Bundle) -> list[Shared]:
         return []
     x = np.linspace(bundle.x[0], bundle.x[-1], 400)
     decade = min(1.0, float(x[-1] - x[0]))  # or the whole run, if that is shorter
-    kernel = 0.03 * decade / (x[1] - x[0])
+    every = frozenset(range(len(bundle.curves)))
+    tried = (_peaks(bundle, x, smoothing, decade) for smoothing in SMOOTHINGS)
+    fits = [
+        with_components(bundle, empty(bundle, terms=0), some, every, terms=0)
+        for some in tried
+        if len(some) >= FEWEST_STEPS
+    ]
+    return [regrouped(bundle, refined(bundle, fit, 15)) for fit in fits]
+
+
+def _peaks(bundle: Bundle, x: np.ndarray, smoothing: float, decade: float) -> list[Component]:
+    """A sigmoid at each peak of the speed of all curves together, along the even x."""
+    kernel = smoothing * decade / (x[1] - x[0])
     speed = sum(
         np.abs(gaussian_filter1d(np.interp(x, curve.x, curve.y), kernel, order=1)) / curve.reach
         for curve in bundle.curves
     )
     peaks, found = find_peaks(np.concatenate([[0], speed, [0]]), prominence=0.1 * np.max(speed), width=1)
-    if len(peaks) < FEWEST_STEPS:
+    if not len(peaks):
         return []
     order = np.argsort(found["prominences"])[::-1][:MOST]
     widths = np.clip(found["widths"][order] * (x[1] - x[0]), 0.05 * decade, 0.5 * decade)
     places = x[np.clip(peaks[order] - 1, 0, len(x) - 1)]
-    steps = [Component("sigmoid", float(c), float(w)) for c, w in zip(places, widths, strict=True)]
-    every = frozenset(range(len(bundle.curves)))
-    fit = with_components(bundle, empty(bundle, terms=0), steps, every, terms=0)
-    return [regrouped(bundle, refined(bundle, fit, 15))]
+    return [Component("sigmoid", float(c), float(w)) for c, w in zip(places, widths, strict=True)]
 
 
 def _grown(bundle: Bundle, terms: int, shapes: tuple[Shape, ...]) -> Shared:

@@ -52,6 +52,20 @@ def test_a_jump_is_anywhere_between_its_checkpoints():
     assert high / low == pytest.approx(gap**0.9, rel=0.01)
 
 
+@pytest.mark.parametrize("count", [30, 60])
+def test_a_jump_between_few_noisy_checkpoints_is_not_dated_to_anywhere(count):
+    """No checkpoint sees it go on: the bootstrap's one step led over the whole run."""
+    steps = np.unique(np.round(np.geomspace(1, 100_000, count)))
+    place = len(steps) // 2
+    for seed in range(5):
+        noise = 0.01 * np.random.default_rng(seed).normal(size=len(steps))
+        (one,) = find_transitions(run(steps, a=noise - 0.5 * (np.arange(len(steps)) >= place)))
+        low, high = one.intervals["midpoint"]
+        before, after = steps[place - 1 : place + 1]
+        assert low < np.sqrt(before * after) < high
+        assert high / low <= (after / before) ** 3
+
+
 @pytest.mark.slow
 def test_at_least_nine_of_ten_intervals_hold_the_planted_midpoint():
     """60 runs of two noisy curves of a shape that is known: WIDER makes 96.8% of 90%; fewer than 53 held: 0.3%."""

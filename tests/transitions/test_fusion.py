@@ -122,6 +122,19 @@ def test_a_staircase_of_five_modes_keeps_its_five_dates(noise):
     assert [one.midpoint for one in found] == pytest.approx(dates, rel=0.02)
 
 
+def test_broad_steps_that_nearly_touch_are_all_found():
+    """Each takes half of the way to the next: until 2026-11-22 three of these four runs lost two steps or more.
+
+    Evenly spaced they would be a log-periodic wiggle on a log trend, which is none.
+    """
+    dates = (1.0, 2.0, 3.2)
+    stairs = sum(sigmoid(10**date, 0.55) for date in dates)
+    for seed in range(4):
+        noise = 0.015 * np.random.default_rng(seed).normal(size=len(X))
+        found = find_transitions(run(a=noise - stairs))
+        np.testing.assert_allclose(np.log10([one.midpoint for one in found]), dates, atol=0.05)
+
+
 def test_two_features_that_enter_at_different_dates_stay_two_transitions():
     first, second = sigmoid(300, 0.25), sigmoid(360, 0.25)
     found = find_transitions(run(feature_norm=np.stack([first, second], axis=1), weight_norm=first + second))
