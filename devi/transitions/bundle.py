@@ -11,7 +11,8 @@ what `curve_cost` asks of amplitudes that cancel.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
@@ -21,6 +22,7 @@ import numpy as np
 from devi.transitions.curves import Curve
 from devi.transitions.fit import Component, State, solve
 from devi.transitions.grid import Grid
+from devi.transitions.noise import local_noise, shared_noise
 from devi.transitions.nulls import NullFit, NullSearch, null_price
 
 LARGEST_SHARE = 1.35  # of the range: a larger change is a cancellation; one against a trend may exceed it by less
@@ -101,6 +103,29 @@ class Bundle:
         curve = self.curves[m]
         return float(np.log(max(len(curve.x) / curve.inflation, FEWEST_SEEN)))
 
+    @cached_property
+    def repeated(self) -> np.ndarray:
+        """(M, M): how much of two curves' noise is the same, 0 to 1, as that of losses on one batch.
+
+        Noise below what was assumed (the floor under smooth curves) counts that much less.
+        """
+        raw = [curve.sigma / np.sqrt(curve.inflation) for curve in self.curves]
+        felt = [
+            min(1.0, float(np.median(local_noise(curve.x, curve.y)) / np.median(sigma)))
+            for curve, sigma in zip(self.curves, raw, strict=True)
+        ]
+        repeated = np.eye(len(self.curves))
+        for i, j in itertools.combinations(range(len(self.curves)), 2):
+            if self.group_of[i] == self.group_of[j]:
+                shared = shared_noise(self.curves[i].x, self.curves[i].y, self.curves[j].y)
+                repeated[i, j] = repeated[j, i] = shared * felt[i] * felt[j]
+        return repeated
+
+    def own_share(self, members: Collection[int]) -> float:
+        """How much of the summed evidence of these curves is no repetition of the others': 1 / M of M copies."""
+        some = sorted(members)
+        return len(some) / float(self.repeated[np.ix_(some, some)].sum())
+
     @property
     def correction(self) -> float:
         """What a change must have beyond the evidence because one among so many columns was bound to look so, nats."""
@@ -119,6 +144,13 @@ def dates(one: Component) -> int:
 def cost(bundle: Bundle, fit: Shared) -> float:
     total = sum(dates(one) for one in fit.components) * bundle.shared_price
     return total + sum(curve_cost(bundle, fit, m) for m in range(len(bundle.curves)))
+
+
+def sober_cost(bundle: Bundle, fit: Shared) -> float:
+    """The same, where what the noise of several curves repeats counts once: many copies make any wiggle pay."""
+    every = range(len(bundle.curves))
+    shared = sum(dates(one) for one in fit.components) * bundle.shared_price
+    return shared + bundle.own_share(every) * (cost(bundle, fit) - shared)
 
 
 def curve_cost(bundle: Bundle, fit: Shared, m: int) -> float:

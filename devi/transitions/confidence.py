@@ -20,12 +20,12 @@ def evidence_of(event: Event) -> dict[str, float]:
     changes = event.changes
     lead = event.lead
     best = max(change.log_bayes_factor for change in changes)
-    total = sum(change.log_bayes_factor for change in changes)
+    total = sum(change.own_share * change.log_bayes_factor for change in changes)
     return {
         "log_best_evidence": float(np.log1p(max(best, 0.0))),
         "log_total_evidence": float(np.log1p(max(total, 0.0))),
         "log_share": float(np.log10(min(max(change.share for change in changes), 1.5))),
-        "curves": float(np.log2(len(changes))),
+        "curves": float(np.log2(sum(change.own_share for change in changes))),
         "width": lead.width,
         "autocorrelation": lead.autocorrelation,
         "few_beside": float(lead.beside < FEWEST_BESIDE),

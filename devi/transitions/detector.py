@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from devi.transitions.bundle import Bundle, Shared, cost, settled
+from devi.transitions.bundle import Bundle, Shared, cost, empty, settled, sober_cost
 from devi.transitions.curves import Curve
 from devi.transitions.dating import dated, replicated
 from devi.transitions.elimination import Weighed, eliminated, inflation_of, narrowed, reweighed
@@ -36,6 +36,7 @@ class Change:
     share         |amplitude| over the metric's range
     off           5% and 95% quantiles of how far onset, centre and end may be off, (3, 2), decades
     beside        checkpoints on the poorer side of the change
+    own_share     of its evidence, what is no repetition of others': curves may share their noise
     fitted        the best fit of the curve, (n,), and `without` the best one that lacks this change
     """
 
@@ -50,6 +51,7 @@ class Change:
     off: np.ndarray
     autocorrelation: float
     beside: int
+    own_share: float
     fitted: np.ndarray
     without: np.ndarray
 
@@ -85,7 +87,7 @@ def changes_of(curves: Sequence[Curve], *, least_evidence: float, seed: int = 0)
 def _found(bundle: Bundle, least_evidence: float) -> Weighed:
     """The cheapest of the starts after exchange and elimination, all with the noise that the best of them left."""
     fits = [exchanged(bundle, start) for start in starts(bundle)]
-    bundle = reweighed(bundle, min(fits, key=lambda fit: cost(bundle, fit)))
+    bundle = reweighed(bundle, min([*fits, empty(bundle)], key=lambda fit: sober_cost(bundle, fit)))
     waves = Waves(bundle)
     results: list[Weighed] = []
     for fit in {_outline(fit): fit for fit in fits}.values():
@@ -137,6 +139,7 @@ def _changes(found: Weighed, m: int, curve: Curve, replicas: tuple[np.ndarray, n
                 off=_off(curve, parts[main], deviations[2 * main : 2 * main + 2]),
                 autocorrelation=autocorrelation,
                 beside=min(int(np.sum(curve.x < onset)), int(np.sum(curve.x > end))),
+                own_share=found.bundle.own_share(fit.members[own[main]]),
                 fitted=curve.middle + curve.spread * found.fitted(m),
                 without=curve.middle + curve.spread * found.fitted(m, without=own[main]),
             )

@@ -50,7 +50,10 @@ def eliminated(bundle: Bundle, fit: Shared, least_evidence: float) -> Weighed:
             common = sum(value for m, value in lost.items() if m not in fit.members[k])
             common -= dates(one) * bundle.shared_price
             evidence.append({m: 0.5 * (lost[m] + common / len(fit.members[k])) for m in sorted(fit.members[k])})
-        verdict = [sum(each.values()) - _unfit(bundle, fit, k) for k, each in enumerate(evidence)]
+        verdict = [
+            bundle.own_share(members) * sum(each.values()) - _unfit(bundle, fit, k)
+            for k, (each, members) in enumerate(zip(evidence, fit.members, strict=True))
+        ]
         worst = int(np.argmin(verdict))
         if verdict[worst] >= least_evidence:
             return Weighed(bundle, fit, evidence, rivals)

@@ -6,6 +6,8 @@ import numpy as np
 
 FEW = 0.05  # of the points: what is more frequent than that is noise, and no outlier
 MOST_CORRELATED = 0.8  # beyond that noise cannot be told from change
+LAGS = (1, 3, 7)  # checkpoints
+CHANCE = 4.0  # standard deviations of the agreement of independent noise, of independent points
 LARGEST_GUESS = 4.0  # of the inflation; the residuals of a fit know better
 
 
@@ -36,10 +38,14 @@ def without_outliers(y: np.ndarray) -> np.ndarray:
     return np.where(lonely, middle, y)
 
 
-def _chord(x: np.ndarray, y: np.ndarray, lag: int) -> np.ndarray:
-    """|y_i - chord of y_{i-lag} and y_{i+lag}| over its standard deviation for white unit noise, (n - 2 lag,)."""
+def _bent(x: np.ndarray, y: np.ndarray, lag: int) -> np.ndarray:
+    """y_i - chord of y_{i-lag} and y_{i+lag} over its standard deviation for white unit noise, (n - 2 lag,)."""
     b = (x[lag:-lag] - x[: -2 * lag]) / (x[2 * lag :] - x[: -2 * lag])
-    return np.abs(y[lag:-lag] - (1 - b) * y[: -2 * lag] - b * y[2 * lag :]) / np.sqrt(1 + b**2 + (1 - b) ** 2)
+    return (y[lag:-lag] - (1 - b) * y[: -2 * lag] - b * y[2 * lag :]) / np.sqrt(1 + b**2 + (1 - b) ** 2)
+
+
+def _chord(x: np.ndarray, y: np.ndarray, lag: int) -> np.ndarray:
+    return np.abs(_bent(x, y, lag))
 
 
 def local_noise(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -69,8 +75,23 @@ def roughness(x: np.ndarray, y: np.ndarray) -> float:
 
     Half of the points decide: a change that takes fewer of them than that does not count.
     """
-    lags = [lag for lag in (1, 3, 7) if 2 * lag < len(x)]
+    lags = [lag for lag in LAGS if 2 * lag < len(x)]
     return 1.4826 * max(float(np.median(_chord(x, y, lag))) for lag in lags)
+
+
+def shared_noise(x: np.ndarray, one: np.ndarray, other: np.ndarray) -> float:
+    """Correlation, without its sign, of the noise of two curves on the checkpoints x; 0 where it may be chance.
+
+    By how often both leave the chord of their neighbours to the same side (the quadrant correlation: Blomqvist 1950,
+    Ann. Math. Stat. 21:593), so that a change of both, which is large at a few points, says little.
+    """
+    found = [0.0]
+    for lag in LAGS:  # what is slow in the noise is shared more, or less, than what is not
+        if 2 * lag < len(x):
+            agreed = abs(float(np.mean(np.sign(_bent(x, one, lag)) * np.sign(_bent(x, other, lag)))))
+            if agreed > CHANCE * np.sqrt(lag / len(x)):
+                found.append(agreed)
+    return float(np.sin(np.pi / 2 * max(found)))
 
 
 def inflation(x: np.ndarray, y: np.ndarray, sigma: np.ndarray) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from devi.transitions.noise import grain, local_noise, running_median, without_outliers
+from devi.transitions.noise import grain, local_noise, running_median, shared_noise, without_outliers
 from tests.transitions.planted import X, jump
 
 
@@ -39,3 +39,14 @@ def test_noise_that_moves_few_points_is_seen():
 )
 def test_the_grain_is_what_values_were_rounded_to_unless_they_count(values, unit):
     assert grain(np.array(values * 3, float)) == pytest.approx(unit)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_noise_that_two_curves_share_is_told_from_a_change_that_they_share(sign):
+    random = np.random.default_rng(0)
+    common, one, other = random.normal(size=(3, len(X)))
+    change = 50 * jump(400)
+    assert shared_noise(X, change + one, sign * change + other) == 0
+    most = shared_noise(X, change + 2 * common + one, sign * (change + 2 * common + other))
+    assert most == pytest.approx(0.8, abs=0.15)  # its standard deviation is about 0.06
+    assert shared_noise(X, common, sign * common) == pytest.approx(1)
