@@ -16,8 +16,10 @@ from scipy.linalg.lapack import dposv
 
 from devi.transitions.nulls import TEN_TO_NINETY, bend, sigmoid
 
+SHORT_SPIKE = 0.1  # decades: one that may begin anywhere
+SEEN_OUT = 3.0  # widths of a longer one, all but exp(-3) of it, lie within the run
 WIDEST = 1.0  # decades, the definition of a transition
-LONGEST_SPIKE = 0.1  # decades; a slower recovery is a change of its own
+LONGEST_SPIKE = 0.25  # decades, after which exp(-1) of it is left: it has come back within half a decade
 SHARPEST = 0.4  # of the gap between checkpoints: a sigmoid this narrow cannot be told from a jump
 
 Shape = Literal["sigmoid", "ramp", "kink", "spike"]
@@ -64,6 +66,11 @@ def gap_at(x: np.ndarray, centre: float) -> float:
     return float(x[right] - x[right - 1])
 
 
+def longest_spike(x: np.ndarray, centre: float) -> float:
+    """What has not come back when the run ends is no spike."""
+    return min(LONGEST_SPIKE, max((float(x[-1]) - centre) / SEEN_OUT, SHORT_SPIKE))
+
+
 class State(NamedTuple):
     """The linear part of one curve, solved. rows (p, n) in units of the noise; inverse (p, p) of its normal matrix."""
 
@@ -102,7 +109,7 @@ def moved(x: np.ndarray, components: tuple[Component, ...], step: np.ndarray) ->
         centre = one.centre + min(max(float(step[2 * k]), -0.15), 0.15)
         centre = min(max(centre, float(x[0])), float(x[-1]))
         gap = gap_at(x, centre)
-        widest = max(LONGEST_SPIKE if one.shape == "spike" else WIDEST, gap)
+        widest = max(longest_spike(x, centre) if one.shape == "spike" else WIDEST, gap)
         width = one.width * math.exp(min(max(float(step[2 * k + 1]), -0.7), 0.7))
         result.append(Component(one.shape, centre, min(max(width, SHARPEST * gap), widest)))
     return tuple(result)

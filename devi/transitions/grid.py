@@ -7,7 +7,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from devi.transitions.fit import LONGEST_SPIKE, Component
+from devi.transitions.fit import Component, longest_spike
 from devi.transitions.nulls import Library, relaxations
 
 WIDTHS = (0.05, 0.1, 0.18, 0.3, 0.5, 0.75, 0.95)  # decades
@@ -44,7 +44,7 @@ def kinds_of(raw: bytes) -> tuple[Component, ...]:
         kinds.append(Component("sigmoid", float(x[i] + x[i - 1]) / 2, 0.5 * float(x[i] - x[i - 1])))
     for i in range(1, len(x) - 1):
         gap = float(x[i + 1] - x[i])
-        sizes = [k * gap for k in (0.5, 2.0, 5.0) if k < 1 or k * gap <= LONGEST_SPIKE]
+        sizes = [k * gap for k in (0.5, 2.0, 5.0) if k < 1 or k * gap <= longest_spike(x, float(x[i]))]
         kinds += [Component("spike", float(x[i]), size) for size in sizes]
     kinds += [Component("kink", float(c), SHARP) for c in np.arange(x[0] + 0.1, x[-1] - 0.1, 0.05)]
     seen = np.array([np.sum((x > k.centre - 0.8 * k.width) & (x < k.centre + 0.8 * k.width)) for k in kinds])

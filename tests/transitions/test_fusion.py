@@ -295,6 +295,17 @@ def test_log_periodic_oscillation_is_no_transition(period):
     assert find_transitions(run(STEPS[::3], a=wiggle, b=0.3 * wiggle - x), operating_point="exploratory") == []
 
 
+@pytest.mark.parametrize("tau", [0.05, 0.1, 0.2, 0.25])
+def test_a_spike_and_its_recovery_are_no_transition(tau):
+    """Up at one checkpoint, back as exp(-decades / tau): 10 to 90% of it take 2.2 tau."""
+    for seed in range(5):
+        random = np.random.default_rng(seed)
+        at = np.flatnonzero(X > random.uniform(1.5, 3.2))[0]  # early enough to come back within the run
+        spike = np.where(STEPS[at] <= STEPS, np.exp(-(X - X[at]) / tau), 0)
+        curve = (1 + STEPS / 20) ** -0.5 + random.uniform(0.3, 1) * spike + 0.005 * random.normal(size=len(X))
+        assert find_transitions(run(a=curve)) == []
+
+
 @pytest.mark.slow
 def test_white_noise_alarms_at_most_once_in_forty_runs():
     """Measured: 0 alarms in 40 runs of two metrics, strict; one is allowed."""
