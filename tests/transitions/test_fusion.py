@@ -300,7 +300,7 @@ def test_a_spike_and_its_recovery_are_no_transition(tau):
     """Up at one checkpoint, back as exp(-decades / tau): 10 to 90% of it take 2.2 tau."""
     for seed in range(5):
         random = np.random.default_rng(seed)
-        at = np.flatnonzero(X > random.uniform(1.5, 3.2))[0]  # early enough to come back within the run
+        at = np.flatnonzero(random.uniform(1.5, 3.2) < X)[0]  # early enough to come back within the run
         spike = np.where(STEPS[at] <= STEPS, np.exp(-(X - X[at]) / tau), 0)
         curve = (1 + STEPS / 20) ** -0.5 + random.uniform(0.3, 1) * spike + 0.005 * random.normal(size=len(X))
         assert find_transitions(run(a=curve)) == []
