@@ -25,6 +25,7 @@ from devi.plugins import load, name_of
 from devi.sampling.diagnostics import FLAG_MEANINGS, INFORMATION
 from devi.sampling.example_losses import encoding
 from devi.task import Task, setting_names, settings_of, with_settings
+from devi.transitions.contradicted import contradictions
 from devi.transitions.fusion import OPERATING_POINTS, detect
 
 Progress = Callable[[str, float], None]  # what is being done, and how much of it, 0 to 1
@@ -135,6 +136,7 @@ def analyze(
         used[name], seconds[name] = settings_of(ready), time.perf_counter() - begun
     results, used, seconds = (_in_order(found, planned) for found in (results, used, seconds))
     trajectories = _merged(results, whole)
+    notices += contradictions(trajectories, exogenous or {})
     begun = time.perf_counter()
     found = detect(
         trajectories, operating_point=operating_point, exogenous=exogenous, progress=partial(tell, "transitions")

@@ -326,6 +326,17 @@ def test_a_metric_that_the_task_names_and_does_not_suit_the_model_says_where_to_
         analyze(train(Named(), tmp_path / "run"))
 
 
+def test_a_declaration_that_the_values_contradict_is_told(run):
+    class Beyond(Metric):
+        bounds = (0.0, 1.0)
+
+        def at(self, model, task):
+            return 3.0
+
+    (notice,) = analyze(run, metrics=[Beyond]).notices
+    assert notice.startswith("beyond is declared to stay within 0 and 1, and is 3 at step 0")
+
+
 def test_two_metrics_of_one_variable_are_refused(run):
     class TrainLoss(Metric):
         name = "mine"

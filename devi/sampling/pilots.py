@@ -19,6 +19,7 @@ from devi.sampling.walk import Walkers
 
 PILOT_CHAINS = 2
 TIMED = 0.1  # seconds that are enough to tell the speed by
+FEWEST_TIMED = 64  # draws, likewise
 
 
 class Variant(NamedTuple):
@@ -58,7 +59,8 @@ class Pilots:
         """Seconds of a gradient, as many settings at once as can be timed in about `most` seconds.
 
         Never in less than TIMED: one alone may take 100 times as long as one of many at once, and a budget that is
-        enough would be refused.
+        enough would be refused. For the same reason not by a few draws, where there is time for more: while another
+        program holds a core, what an advance costs besides its draws was a hundred of them.
         """
         most = max(most, TIMED)
         rows = torch.arange(1, device=self.posterior.device)
@@ -72,11 +74,14 @@ class Pilots:
         for count in (1, settings):
             if 3 * count * len(self.steps) * self.chains * self.seconds_per_gradient > most:
                 break
-            walk, draws = self.start([Variant(0.0, 0.0)] * count, burn_in=0), 1
+            walk, draws, spent = self.start([Variant(0.0, 0.0)] * count, burn_in=0), 1, 0.0
             walk.advance(1)  # untimed, for the same reason
-            self.gradients, self.seconds = 0, 0.0
-            while self.seconds < TIMED:
+            while True:
+                self.gradients, self.seconds = 0, 0.0
                 walk.advance(draws)
+                spent += self.seconds
+                if self.seconds >= TIMED and (draws >= FEWEST_TIMED or 5 * spent > most):  # the next is 4 times as long
+                    break
                 draws *= 4
         return self.seconds_per_gradient
 

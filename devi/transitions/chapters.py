@@ -22,7 +22,9 @@ from devi.transitions.ranks import CIRCUIT, is_context, telling_order
 from devi.transitions.words import METRICS, from_to
 
 MOVES = 0.1  # of a metric's range over the run: less is no news
+FOLLOWS = 0.5  # of what training accuracy gains: what the test set gains with it was not memorized
 SHRINKS = 0.02  # of the weight norm
+ERRORS = 2.0  # of the difference, within which nothing is said to have moved
 TOLD = 2  # metrics in a line
 EDGE = 3  # checkpoints at either end of a stage, of which the median is its level there
 
@@ -35,7 +37,7 @@ def named_stage(trajectories: xr.Dataset, inside: np.ndarray, searched: Sequence
     scalars = [name for name in searched if trajectories[name].ndim == 1]
     ends = {name: pair for name in scalars if (pair := _ends(trajectories[name], places)) is not None}
     name = _of_learning(trajectories, ends) or _of_polygons(trajectories, places)
-    moves = _moves(trajectories, ends)
+    moves = _moves(trajectories, ends, places)
     if name is None:
         return ", ".join(moves) or "nothing moves"
     return f"{name}: {', '.join(moves)}" if moves else name
@@ -56,7 +58,8 @@ def _of_learning(trajectories: xr.Dataset, ends: dict[str, tuple[float, float]])
 
     whole = 100.0 if "test_accuracy" in ends and float(trajectories["test_accuracy"].max()) > 1.5 else 1.0
     stands = gain("test_accuracy") < CLEAR * whole  # and does not follow yet
-    if "test_accuracy" in ends and gain("train_accuracy") >= CLEAR * whole and stands:
+    follows = gain("test_accuracy") >= FOLLOWS * gain("train_accuracy")
+    if "test_accuracy" in ends and gain("train_accuracy") >= CLEAR * whole and stands and not follows:
         return "memorization"
     if "restricted_loss" not in ends:
         return None
@@ -94,14 +97,23 @@ def _of_polygons(trajectories: xr.Dataset, places: np.ndarray) -> str | None:
     return None
 
 
-def _moves(trajectories: xr.Dataset, ends: dict[str, tuple[float, float]]) -> list[str]:
+def _error(trajectories: xr.Dataset, name: str, places: np.ndarray) -> float:
+    """Of the difference between the two levels of a stage; 0 of a metric that has no standard errors."""
+    if f"{name}_se" not in trajectories:
+        return 0.0
+    errors = trajectories[f"{name}_se"].values.astype(float)[places]
+    errors = errors[np.isfinite(errors)]
+    return float(np.hypot(np.median(errors[:EDGE]), np.median(errors[-EDGE:]))) if len(errors) else 0.0
+
+
+def _moves(trajectories: xr.Dataset, ends: dict[str, tuple[float, float]], places: np.ndarray) -> list[str]:
     """'test loss falls 12.4 → 7.72' of the first TOLD metrics that move; context only where nothing else does."""
     rows = []
     for name, (before, after) in ends.items():
         values = trajectories[name].values.astype(float)
         values = values[np.isfinite(values)]
         share = abs(after - before) / max(float(np.ptp(values)), 1e-300)
-        if share >= MOVES:
+        if share >= MOVES and abs(after - before) > ERRORS * _error(trajectories, name, places):
             context = is_context(name, values)
             rows.append((context, telling_order(name, is_context=context), name))
     families: dict[str, str] = {}  # of one loss on several splits only the first

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import xarray as xr
 
-from devi.transitions.declared import DIRECTIONS
+from devi.transitions.declared import declared
 from devi.transitions.noise import roughness
 from devi.transitions.words import step_text
 
 CLEAR = 8.0  # standard deviations of the noise: the extremes of a million points of white noise lie within 5
+REACH = 0.15  # of the rows: what bends within less is noise; a long chord takes the course itself for it
 MOST_AGAINST = 0.5  # of the whole range of values: a move of that size the other way is no noise around a course
 
 
@@ -22,16 +23,17 @@ def contradictions(trajectories: xr.Dataset, exogenous: Mapping[int, str]) -> It
     """Of bounds and directions that a variable's attributes declare, and of interventions after the last step."""
     steps = trajectories["step"].values
     for name, variable in trajectories.data_vars.items():
-        if variable.dims != ("step",):
+        if variable.dims != ("step",) or variable.dtype.kind not in "fiub":
             continue
         y = variable.values.astype(float)
         is_finite = np.isfinite(y)
         x, y = steps[is_finite], y[is_finite]
         if len(y) < 3:
             continue
-        clear = CLEAR * roughness(np.arange(len(y), dtype=float), y)
-        yield from _beyond(str(name), variable.attrs.get("bounds"), x, y, clear)
-        yield from _against(str(name), variable.attrs.get("monotone"), x, y, clear)
+        known = declared(str(name), variable, y)
+        clear = CLEAR * roughness(np.arange(len(y), dtype=float), y, reach=REACH)
+        yield from _beyond(str(name), known.bounds, x, y, clear)
+        yield from _against(str(name), known.monotone, x, y, clear)
     for step, label in exogenous.items():
         if len(steps) and step > steps[-1]:
             yield (
@@ -40,10 +42,8 @@ def contradictions(trajectories: xr.Dataset, exogenous: Mapping[int, str]) -> It
             )
 
 
-def _beyond(name: str, bounds: object, x: np.ndarray, y: np.ndarray, clear: float) -> Iterator[str]:
-    if not isinstance(bounds, tuple | list | np.ndarray) or len(bounds) != 2:
-        return
-    low, high = map(float, bounds)
+def _beyond(name: str, bounds: tuple[float, float], x: np.ndarray, y: np.ndarray, clear: float) -> Iterator[str]:
+    low, high = bounds
     beyond = np.maximum(low - y, y - high)
     place = int(np.argmax(beyond))
     if beyond[place] > clear + 1e-6 * float(np.ptp(y)):
@@ -53,10 +53,10 @@ def _beyond(name: str, bounds: object, x: np.ndarray, y: np.ndarray, clear: floa
         )
 
 
-def _against(name: str, direction: object, x: np.ndarray, y: np.ndarray, clear: float) -> Iterator[str]:
-    sign = DIRECTIONS.get(str(direction or ""), 0)
+def _against(name: str, sign: int, x: np.ndarray, y: np.ndarray, clear: float) -> Iterator[str]:
     if sign == 0:
         return
+    direction = "up" if sign > 0 else "down"
     best = np.maximum.accumulate(sign * y)  # the furthest that it had gone in its direction
     end = int(np.argmax(best - sign * y))
     start = int(np.argmax(sign * y[: end + 1]))

@@ -70,12 +70,13 @@ def grain(y: np.ndarray) -> float:
     return float(np.min(np.diff(levels))) if len(levels) > 3 and np.any(levels != np.round(levels)) else 0.0
 
 
-def roughness(x: np.ndarray, y: np.ndarray) -> float:
+def roughness(x: np.ndarray, y: np.ndarray, *, reach: float = 1.0) -> float:
     """Standard deviation of what is no smooth course, at whichever lag there is most of it: of smoothed noise as well.
 
-    Half of the points decide: a change that takes fewer of them than that does not count.
+    Half of the points decide: a change that takes fewer of them than that does not count. reach: the share of the curve
+    that a chord may span.
     """
-    lags = [lag for lag in LAGS if 2 * lag < len(x)]
+    lags = [lag for lag in LAGS if lag == 1 or 2 * lag < reach * len(x)]
     return 1.4826 * max(float(np.median(_chord(x, y, lag))) for lag in lags)
 
 

@@ -11,7 +11,7 @@ import xarray as xr
 from devi.transitions.chapters import named_stage
 from devi.transitions.plateaus import Plateau, plateaus_of
 from devi.transitions.transition import Stage, Transition
-from devi.transitions.words import METRICS, with_error
+from devi.transitions.words import METRICS, step_text, with_error
 
 
 def stages_of(trajectories: xr.Dataset, transitions: Sequence[Transition], searched: Sequence[str]) -> list[Stage]:
@@ -43,18 +43,24 @@ def stages_of(trajectories: xr.Dataset, transitions: Sequence[Transition], searc
                 if level is not None:
                     metrics[key] = level
         chosen = steps[inside]
-        label = "; ".join([named_stage(trajectories, inside, searched), *_plateaus_within(plateaus, chosen)])
+        label = "; ".join([named_stage(trajectories, inside, searched), *_plateaus_within(plateaus, chosen, steps)])
         stages.append(Stage(float(chosen[0]), float(chosen[-1]), metrics, label))
     return stages
 
 
-def _plateaus_within(plateaus: Sequence[Plateau], chosen: np.ndarray) -> list[str]:
-    """'LLC plateau at 4.3 ± 0.1' for each plateau with its middle on the log axis here."""
+def _plateaus_within(plateaus: Sequence[Plateau], chosen: np.ndarray, steps: np.ndarray) -> list[str]:
+    """'LLC plateau at 4.3 ± 0.1' for each plateau with its middle on the log axis here.
+
+    With its steps where the stage is longer: the curve may move in the rest of it.
+    """
     texts = []
     for one in plateaus:
         middle = float(np.sqrt(one.first * one.last))
         if chosen[0] <= middle <= chosen[-1]:
-            texts.append(f"{METRICS['llc']} plateau at {with_error(one.level, one.error)}")
+            text = f"{METRICS['llc']} plateau at {with_error(one.level, one.error)}"
+            if one.first > chosen[0] or one.last < chosen[-1]:
+                text += f" from step {step_text(one.first, steps)} to {step_text(one.last, steps)}"
+            texts.append(text)
     return texts
 
 

@@ -42,6 +42,15 @@ def test_what_moves_is_told_with_its_levels_first_rank_first():
 def test_learning_the_training_set_alone_is_memorization():
     assert line(modular(train_accuracy=LATER)).startswith("memorization: train accuracy rises")
     assert not line(modular(train_accuracy=LATER, test_accuracy=LATER)).startswith("memorization")
+    follows = modular(train_accuracy=0.6 + 0.3 * LATER / LATER.max(), test_accuracy=0.6 + 0.25 * LATER / LATER.max())
+    assert not line(follows).startswith("memorization")  # the test set gains nearly as much
+
+
+def test_what_moves_within_its_own_errors_does_not_move():
+    errors = {"llc_se": ("step", np.full(len(X), 0.8))}
+    assert line(run(llc=LATER)).startswith("LLC rises")
+    inside = run(llc=LATER).assign(errors)
+    assert named_stage(inside, PART, ["llc"]) == "nothing moves"
 
 
 def test_a_restricted_loss_that_halves_before_test_accuracy_moves_is_circuit_formation():
@@ -85,6 +94,15 @@ def test_stages_of_a_run_tell_where_the_learning_coefficient_stays():
         "nothing moves; LLC plateau at 2.00 ± 0.03",
         "nothing moves; LLC plateau at 5.00 ± 0.02",
     ]
+
+
+def test_a_plateau_in_a_part_of_a_stage_says_which_part():
+    curves = run(llc=2.0 + 3 * sigmoid(700, 1.5))
+    curves["llc_se"] = ("step", np.full(len(X), 0.02))
+    (stage,) = detect(curves).stages
+    assert stage.label.startswith("LLC rises 2.")
+    assert "LLC plateau at 2.0" in stage.label
+    assert " from step 1 to " in stage.label
 
 
 def test_stages_without_a_number_are_told_by_what_has_one():

@@ -34,3 +34,11 @@ def test_values_against_a_declaration_are_named_with_their_steps():
     assert "declared to stay within 0 and 0.5, and is 1 at step 1,990" in bounds
     (late,) = told(RISE, {99_999: "lr/10", 5: "start"})
     assert late.startswith("lr/10 at step 99,999 lies after the last row, step 1,990")
+
+
+def test_a_short_steep_curve_against_its_declaration_is_named_too():
+    """Of 31 rows the course itself bends within a few rows: its bend is no noise."""
+    steps = np.arange(0, 310, 10)
+    rise = 0.59 + 2.4 / (1 + np.exp(-(steps - 100) / 15))
+    data = xr.Dataset({"down": ("step", rise, {"monotone": "down", "bounds": (0, 2.5)})}, {"step": steps})
+    assert len(list(contradictions(data, {}))) == 2
