@@ -74,15 +74,16 @@ class Pilots:
         for count in (1, settings):
             if 3 * count * len(self.steps) * self.chains * self.seconds_per_gradient > most:
                 break
-            walk, draws, spent = self.start([Variant(0.0, 0.0)] * count, burn_in=0), 1, 0.0
+            walk, draws, spent, before = self.start([Variant(0.0, 0.0)] * count, burn_in=0), 1, 0.0, 0.0
             walk.advance(1)  # untimed, for the same reason
             while True:
                 self.gradients, self.seconds = 0, 0.0
                 walk.advance(draws)
                 spent += self.seconds
-                if self.seconds >= TIMED and (draws >= FEWEST_TIMED or 5 * spent > most):  # the next is 4 times as long
+                coming = self.seconds + 4 * max(self.seconds - before, 0.0)  # of 4 times as many draws
+                if self.seconds >= TIMED and (draws >= FEWEST_TIMED or spent + coming > most):
                     break
-                draws *= 4
+                draws, before = 4 * draws, self.seconds
         return self.seconds_per_gradient
 
     @property

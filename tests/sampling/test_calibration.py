@@ -12,7 +12,9 @@ from devi.metrics.learning_coefficient import LearningCoefficient
 from devi.sampling import adjusted_settings, langevin_settings
 from devi.sampling.budget import Clock
 from devi.sampling.calibration import calibrate
-from devi.sampling.pilots import Pilots
+from devi.sampling.pilots import Pilots, PilotWalk
+from devi.sampling.posterior import Posterior
+from devi.sampling.samplers import kernel_named
 from devi.sampling.step_size import at_steepest
 from devi.sampling.walk import Walkers
 from devi.tasks.superposition import Superposition
@@ -93,6 +95,19 @@ def test_progress_ends_at_1():
     calibrate(Monomials().run(), **SHORT, progress=seen.append)
     assert seen[-1] == 1.0
     assert seen == sorted(seen)
+
+
+def test_a_gradient_is_not_timed_by_what_a_busy_machine_adds_to_every_call(monkeypatch):
+    """120 ms a call, 0.1 ms a draw: by one draw of ten replicas a gradient took 12 ms, and enough time was refused."""
+    run = Monomials().run(5)
+    pilots = Pilots(Posterior(run), run.steps, kernel_named("sgld"), 30.0, run.task.examples, 0)
+
+    def advance(walk: PilotWalk, draws: int) -> None:
+        walk.pilots.seconds += 0.12 + 1e-4 * draws
+        walk.pilots.gradients += 10 * draws
+
+    monkeypatch.setattr(PilotWalk, "advance", advance)
+    assert pilots.timed(15, most=1.0) < 0.12 / 10 / 30
 
 
 @pytest.mark.parametrize("sampler", ["sgld", "hmc"])
