@@ -295,6 +295,17 @@ def test_log_periodic_oscillation_is_no_transition(period):
     assert find_transitions(run(STEPS[::3], a=wiggle, b=0.3 * wiggle - x), operating_point="exploratory") == []
 
 
+@pytest.mark.parametrize("periods", [3, 5, 8])
+@pytest.mark.parametrize("size", [0.06, 0.12])
+def test_what_repeats_in_even_steps_is_no_transition(periods, size):
+    """Epochs, cycles of the learning rate: a wave in steps, not in their logarithm."""
+    for seed in range(3):
+        random = np.random.default_rng(seed)
+        slow = (1 + EVEN / 500) ** -random.uniform(0.3, 1)
+        wave = size * np.ptp(slow) * np.sin(2 * np.pi * periods * EVEN / EVEN[-1] + random.uniform(0, 6))
+        assert find_transitions(run(EVEN, a=slow + wave + 0.005 * random.normal(size=len(EVEN)))) == []
+
+
 @pytest.mark.parametrize("tau", [0.05, 0.1, 0.2, 0.25])
 def test_a_spike_and_its_recovery_are_no_transition(tau):
     """Up at one checkpoint, back as exp(-decades / tau): 10 to 90% of it take 2.2 tau."""
