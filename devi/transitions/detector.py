@@ -25,6 +25,7 @@ WIDER = 1.3
 # A width trades with what the null may do beside it, more than a centre does. The 90% intervals of onset and end then
 # hold those of sigmoids and ramps in 86 to 88% (benchmarks/transitions.py).
 WIDER_AT_ENDS = 1.7
+CERTAIN = 5.0  # times the noise: a jump so large lies between these two checkpoints and no others
 FEWEST_BESIDE = 4  # checkpoints on each side, below which a change is reported but cannot be resolved
 
 
@@ -136,7 +137,7 @@ def _changes(found: Weighed, m: int, curve: Curve, replicas: tuple[np.ndarray, n
                 amplitude=amplitude * curve.spread,
                 share=abs(amplitude),
                 log_bayes_factor=float(max(evidence[j] for j in group)) - found.bundle.correction,
-                off=_off(curve, parts[main], deviations[2 * main : 2 * main + 2]),
+                off=_off(curve, parts[main], deviations[2 * main : 2 * main + 2], amplitudes[main]),
                 autocorrelation=autocorrelation,
                 beside=min(int(np.sum(curve.x < onset)), int(np.sum(curve.x > end))),
                 own_share=found.bundle.own_share(fit.members[own[main]]),
@@ -188,17 +189,21 @@ def _pauses(parts: list[Component], amplitudes: np.ndarray, first: int, second: 
     return bool(np.min(speed) < 0.5 * min(speed[0], speed[-1]))
 
 
-def _off(curve: Curve, one: Component, deviations: np.ndarray) -> np.ndarray:
+def _off(curve: Curve, one: Component, deviations: np.ndarray, share: float) -> np.ndarray:
     """Quantiles 5% and 95% of onset, centre and end about their values, (3, 2), decades.
 
     deviations  of centre and log width, (2, replicate)
+    share       the size of the change, of the curve's spread
     """
-    # Where no checkpoint sees the change go on, one Gauss-Newton step may lead anywhere; it stays where it was seen.
-    reach = max(one.width, gap_at(curve.x, one.centre))
+    gap = gap_at(curve.x, one.centre)
+    least = 0.45 * gap  # a change between two checkpoints is anywhere between them
+    # Where no checkpoint sees the change go on, one Gauss-Newton step may lead anywhere; it stays where it was seen, a
+    # jump that no noise could move by a checkpoint between its two.
+    noise = float(np.interp(one.centre, curve.x, curve.sigma)) / curve.spread
+    is_certain = one.width < gap and abs(share) > CERTAIN * noise
+    reach = least / WIDER if is_certain else max(one.width, gap)
     centre = np.clip(deviations[0], -reach, reach)
     half = one.width / 2 * np.expm1(np.clip(deviations[1], -2.0, 2.0))
     wider = np.array([WIDER_AT_ENDS, WIDER, WIDER_AT_ENDS])
     low, high = wider * np.quantile([centre - half, centre, centre + half], [0.05, 0.95], axis=1)
-    # A change between two checkpoints is anywhere between them.
-    least = 0.45 * gap_at(curve.x, one.centre)
     return np.stack([np.clip(low, -MOST_OFF, -least), np.clip(high, least, MOST_OFF)], axis=1)
