@@ -151,7 +151,7 @@ def analyze(
         skipped=found.skipped,
         run=description(run, whole),
         settings={**used, "transitions": {**found.settings, "operating_point": operating_point}},
-        notices=notices,
+        notices=[*notices, *found.notices],
         seconds=seconds,
         evidence=found.evidence,
     )

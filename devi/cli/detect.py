@@ -110,6 +110,8 @@ def detect(
             table.trajectories, operating_point=operating_point, exogenous=outside,
             progress=lambda share: bars.tell(f"{file.name}: transitions", share),
         )  # fmt: skip
+        for notice in found.notices:
+            bars.note(shown(notice, 4000))
     unsearched = [(one.metric, one.reason) for one in found.skipped]
     if len(unsearched) == len(quantities(table)):
         reasons = "; ".join(f"{name}: {reason}" for name, reason in unsearched)
@@ -191,8 +193,10 @@ def drawn(table: Table, found: Detection, plot: Path | None, evidence: Path | No
     from devi.report.canvas import save_as
     from devi.report.evidence_figure import evidence as evidence_of
     from devi.report.figures import everything
+    from devi.transitions.means import averaged
 
-    files = [] if plot is None else [save_as(everything(table.trajectories, found.transitions), plot)]
+    searched, _ = averaged(table.trajectories)  # a million points in a picture are a bar, and in an SVG 100 MB
+    files = [] if plot is None else [save_as(everything(searched, found.transitions), plot)]
     for one in found.transitions if evidence is not None else []:
         files.append(save_as(evidence_of(found.evidence[one.id], one), Path(evidence or ".") / f"{one.id}.png"))
     return files

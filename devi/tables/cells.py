@@ -38,6 +38,10 @@ def number_of(cell: Any) -> float | None:
 
 def column_of(cells: Sequence[Any]) -> Column:
     """(row,) from numbers, (row, column) from lists of one length; a reason for anything else. Rows count from 1."""
+    try:  # most columns hold nothing else, and a million cells take seconds one by one
+        return np.array([float(cell) for cell in cells])
+    except (TypeError, ValueError, OverflowError):
+        pass
     lists = [cell for cell in cells if isinstance(cell, list)]
     if lists:
         if any(isinstance(one, list) for cell in lists for one in cell):

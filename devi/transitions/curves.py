@@ -22,6 +22,7 @@ GRAINS = 1.5  # of what values were rounded to: a smaller change may be that of 
 CLEAR = 40.0  # times its roughness: noise alone, correlated or smoothed, has a range of at most two dozen times that
 SMALL_COLUMN = 0.2  # of the largest column's range: what the changes of a smaller column are measured against
 IMMATERIAL = "its range"  # begins the reason of a metric that stayed where it was
+GRAIN = "grain"  # attribute of means: to what the values of each column were rounded before
 DIAGNOSTICS = "llc_"  # llc_rhat, llc_ess, llc_headroom, …: about the sampler
 
 
@@ -178,7 +179,7 @@ def _columns(
         keep = usable[:, j]
         x, y = np.log10(steps[keep]), without_outliers(table[keep, j])
         se = np.where(np.isfinite(errors[keep, j]), errors[keep, j], 0.0)
-        unit = grain(table[keep, j])
+        unit = variable.attrs[GRAIN][j] if GRAIN in variable.attrs else grain(table[keep, j])
         noise = np.maximum(np.maximum(local_noise(x, y), se), unit / np.sqrt(12))
         is_clear = spreads[j] > CLEAR * max(float(np.median(se)), roughness(x, y))
         scale = _scale(spreads[j], widest, floor if known.is_own else 0.0) if is_clear else widest

@@ -17,6 +17,7 @@ from devi.transitions.detector import FEWEST_BESIDE, Change, changes_of
 from devi.transitions.events import Event, against, events_of
 from devi.transitions.labels import in_telling_order, kind_of, named, spikes_within
 from devi.transitions.levels import moved
+from devi.transitions.means import averaged
 from devi.transitions.stages import stages_of
 from devi.transitions.telling import told_order
 from devi.transitions.transition import Detection, Evidence, Support, Transition
@@ -69,6 +70,7 @@ def detect(
         "seed": seed,
     }
     _check_steps_of(exogenous or {})
+    trajectories, notices = averaged(trajectories)
     curves, skipped = curves_of(trajectories)
     bundles = sorted(bundles_of(curves), key=len, reverse=True)  # those that take longest first
 
@@ -87,7 +89,7 @@ def detect(
     pairs.sort(key=lambda pair: pair[0].midpoint)
     found = [replace(transition, id=f"t{i + 1}") for i, (transition, _) in enumerate(pairs)]
     evidence = {one.id: _evidence(event, trajectories) for one, (_, event) in zip(found, pairs, strict=True)}
-    return Detection(found, stages_of(trajectories, found, searched), skipped, settings, evidence)
+    return Detection(found, stages_of(trajectories, found, searched), skipped, settings, evidence, notices)
 
 
 def _check_steps_of(exogenous: Mapping[int, str]) -> None:

@@ -141,6 +141,7 @@ class Detection:
     """Everything one search gives: the transitions by midpoint, the stages between them, and what was not searched.
 
     evidence  id of a transition -> the curves that support it, the most telling first
+    notices   what was done to the curves before the search, a sentence each
     """
 
     transitions: list[Transition]
@@ -148,3 +149,4 @@ class Detection:
     skipped: list[Skipped]
     settings: dict[str, Any] = field(default_factory=dict)
     evidence: dict[str, tuple[Evidence, ...]] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)

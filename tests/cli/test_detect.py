@@ -111,6 +111,17 @@ def test_a_gap_is_a_notice_and_does_not_spoil_the_json(here, capsys):
     assert "devi: nothing was measured between steps 39 and" in told.err
 
 
+def test_many_rows_are_searched_as_means_and_that_is_told(here, capsys):
+    steps = np.arange(1, 4001)
+    noise = 0.1 * np.random.default_rng(0).normal(size=len(steps))
+    table(here / "long.csv", steps=steps, a=(steps > 1234) + noise)
+    assert command(["detect", "long.csv", "--plot", "long.png"]) == 0
+    told = capsys.readouterr()
+    assert "devi: 4,000 rows are searched as 1,500 means, even in log10(step)." in told.err
+    assert "4,000 checkpoints, steps 1 to 4,000, 1 metric, 1 transition" in told.out
+    assert "between steps 1,23" in told.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
