@@ -10,6 +10,7 @@ import xarray as xr
 
 from devi.errors import DeviError, shown, unknown_name
 from devi.forks import each
+from devi.transitions.carried import without_carried
 from devi.transitions.confidence import confidence_of
 from devi.transitions.curves import Curve, curves_of
 from devi.transitions.descriptions import described
@@ -70,7 +71,8 @@ def detect(
         "seed": seed,
     }
     _check_steps_of(exogenous or {})
-    trajectories, notices = averaged(trajectories)
+    trajectories, carried = without_carried(trajectories)
+    trajectories, means = averaged(trajectories)
     curves, skipped = curves_of(trajectories)
     bundles = sorted(bundles_of(curves), key=len, reverse=True)  # those that take longest first
 
@@ -89,7 +91,7 @@ def detect(
     pairs.sort(key=lambda pair: pair[0].midpoint)
     found = [replace(transition, id=f"t{i + 1}") for i, (transition, _) in enumerate(pairs)]
     evidence = {one.id: _evidence(event, trajectories) for one, (_, event) in zip(found, pairs, strict=True)}
-    return Detection(found, stages_of(trajectories, found, searched), skipped, settings, evidence, notices)
+    return Detection(found, stages_of(trajectories, found, searched), skipped, settings, evidence, [*carried, *means])
 
 
 def _check_steps_of(exogenous: Mapping[int, str]) -> None:
