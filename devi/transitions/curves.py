@@ -21,6 +21,7 @@ SMALLEST_SHARE = 0.1  # of what its changes are measured against: a smaller one 
 GRAINS = 1.5  # of what values were rounded to: a smaller change may be that of the rounding alone
 CLEAR = 40.0  # times its roughness: noise alone, correlated or smoothed, has a range of at most two dozen times that
 SMALL_COLUMN = 0.2  # of the largest column's range: what the changes of a smaller column are measured against
+LONELY_ENDS = 2.0  # times the range without a curve's ends: beyond that they are no part of it
 IMMATERIAL = "its range"  # begins the reason of a metric that stayed where it was
 GRAIN = "grain"  # attribute of means: to what the values of each column were rounded before
 DIAGNOSTICS = "llc_"  # llc_rhat, llc_ess, llc_headroom, …: about the sampler
@@ -216,5 +217,11 @@ def _scale(own: float, widest: float, material: float) -> float:
 
 
 def _spread(y: np.ndarray) -> float:
-    """Range of the running median of five: single outliers do not widen it."""
-    return float(np.ptp(running_median(y, 5)))
+    """Range of the running median of five: single outliers do not widen it.
+
+    Its windows are cut short at the ends. Where that more than doubles the range, the first two losses of a run, say,
+    would hide all that follows: there it is that of the whole windows.
+    """
+    whole = float(np.ptp(np.median(np.lib.stride_tricks.sliding_window_view(y, 5), axis=1)))
+    cut = float(np.ptp(running_median(y, 5)))
+    return cut if cut <= LONELY_ENDS * whole or whole == 0 else whole

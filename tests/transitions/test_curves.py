@@ -63,3 +63,11 @@ def test_context_speaks_for_itself_only_where_nothing_else_was_measured(others_s
         trajectories[name].attrs["units"] = "nats" if name == "test_loss" else "1"
     (norm,) = curves_of(trajectories)[0]
     assert norm.context == others_stay
+
+
+@pytest.mark.parametrize("first", [[10.0], [10.0, 6.0]])
+def test_one_or_two_high_first_values_are_not_what_changes_are_measured_against(first):
+    values = 1 - 0.5 * sigmoid(400, 0.3) + 0.01 * np.random.default_rng(0).normal(size=len(X))
+    values[: len(first)] = first
+    (curve,) = curves_of(run(a=values))[0]
+    assert curve.spread == pytest.approx(0.5, abs=0.05)
