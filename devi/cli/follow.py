@@ -32,7 +32,7 @@ def follow(
     """Print each transition as it becomes certain, one line (or JSON document) each, until Ctrl-C.
 
     read      the table as it stands now
-    patience  seconds without growth after which to stop, having told what the last look alone has seen; None: never
+    patience  seconds without growth after which to stop, having told what is not certain yet; None: never
     """
     from devi.transitions.live import Certain, Follower
 
@@ -45,7 +45,7 @@ def follow(
 
 
 def certain(file: Path, read: Callable[[], Table], follower: Follower, *, patience: float | None) -> Iterator[Certain]:
-    state, grown = None, time.monotonic()
+    state, grown, is_noticed = None, time.monotonic(), False
     curves: xr.Dataset | None = None
     while True:
         now = (file.stat().st_size, file.stat().st_mtime_ns) if file.exists() else (-1, 0)
@@ -57,8 +57,13 @@ def certain(file: Path, read: Callable[[], Table], follower: Follower, *, patien
                 follower.back_to(0.0)
             if curves is not None and follower.is_due(_last(curves)):
                 yield from follower.look(curves)
+                if follower.notices and not is_noticed:  # once: their numbers grow with the file
+                    is_noticed = True
+                    print(*(f"devi: {shown(one, 4000)}" for one in follower.notices), sep="\n", file=sys.stderr)
         elif patience is not None and time.monotonic() - grown > patience:
-            if curves is not None and _last(curves) > follower.last:  # what came since the last look
+            if curves is None:
+                read()  # says why there is nothing: no file, or no row in it
+            elif _last(curves) > follower.last:  # what came since the last look
                 yield from follower.look(curves)
             return
         time.sleep(WAIT)
@@ -97,7 +102,7 @@ def line(one: Certain) -> str:
 
 
 def unsure(one: Certain) -> str:
-    return _line(one, "not certain: only the last look has seen it")
+    return _line(one, "not certain yet: more rows may change it")
 
 
 def _line(one: Certain, certainty: str) -> str:

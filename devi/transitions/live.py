@@ -1,8 +1,10 @@
 """Live: transitions reported while a run goes on, once they are certain, with how late that is.
 
 A transition is certain when two looks in a row find it, each with the confidence of the operating point, with four
-checkpoints or more behind it, and with midpoints inside each other's intervals. A look costs as much as an analysis of
-the curves so far, so there is one each time the run has grown by a tenth of itself: 24 a decade.
+checkpoints or more behind it, and with midpoints inside each other's intervals; a bend, a step and a ramp when they are
+old enough besides. The first look at a long table is two: at what the one before would have seen, and at all. A look
+costs as much as an analysis of the curves so far, so there is one each time the run has grown by a tenth of itself: 24
+a decade.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from devi.transitions.fusion import detect
 from devi.transitions.transition import Transition
 
 GROWTH = 1.1  # from one look to the next
-KINK_AGE = 0.5  # decades behind a bend before it is told: until then it may be how a step begins
+KINK_AGE = 1.0  # decades behind a bend before it is told: until then it may be how a step begins, which takes as long
+STEP_AGE = 0.4  # of its own span behind a step or a ramp: until then it may be the first part of a longer one
 DENSE = 2.0  # times the step at which a transition became certain: until then more checkpoints are worth their space
 
 
@@ -44,6 +47,7 @@ class Follower:
     def __init__(self, operating_point: str = "strict", exogenous: Mapping[int, str] | None = None) -> None:
         self._find = partial(detect, operating_point=operating_point, exogenous=exogenous)
         self.last = 0.0  # step of the last look
+        self.notices: list[str] = []  # of the last look, as of Detection
         self._seen: list[Transition] = []
         self._told: list[Transition] = []
 
@@ -59,13 +63,18 @@ class Follower:
 
     @property
     def uncertain(self) -> list[Transition]:
-        """What the last look has seen and no look before it."""
+        """What the last look has seen and is not certain yet."""
         return [one for one in self._seen if not any(_same(one, other) for other in self._told)]
 
     def look(self, trajectories: xr.Dataset) -> list[Certain]:
         step = float(trajectories["step"].values[-1])
+        if self.last == 0:  # a table that is long already: the look before this one would have seen so much of it
+            earlier = trajectories.isel(step=trajectories["step"].values <= step / GROWTH)
+            self._seen = [one for one in self._find(earlier).transitions if one.resolvable]
         self.last = step
-        found = [one for one in self._find(trajectories).transitions if one.resolvable]
+        searched = self._find(trajectories)
+        self.notices = searched.notices
+        found = [one for one in searched.transitions if one.resolvable]
         sure = [one for one in found if any(_same(one, other) for other in self._seen) and _has_age(one, step)]
         new = [one for one in sure if not any(_same(one, other) for other in self._told)]
         self._seen = found
@@ -124,7 +133,9 @@ class Watch:
 
 
 def _has_age(one: Transition, step: float) -> bool:
-    return one.type != "kink" or step >= 10**KINK_AGE * one.midpoint
+    if one.type == "kink":
+        return step >= 10**KINK_AGE * one.midpoint
+    return one.type not in ("step", "ramp") or step >= one.end * (one.end / one.onset) ** STEP_AGE
 
 
 def _same(one: Transition, other: Transition) -> bool:

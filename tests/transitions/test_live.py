@@ -53,6 +53,21 @@ def test_a_loop_watches_itself_in_one_line_and_is_asked_for_more_checkpoints(see
     assert watch.trajectories["test_accuracy"].shape == X.shape
 
 
+def test_a_table_that_is_long_at_the_first_look_is_certain_of_what_lies_far_back():
+    noise = 0.02 * np.random.default_rng(0).normal(size=len(X))
+    (one,) = Follower().look(run(a=sigmoid(300, 0.3) + noise))
+    assert 280 < one.transition.midpoint < 320
+
+
+@pytest.mark.parametrize(("last", "count"), [(0.2, 0), (0.5, 1)])
+def test_a_step_is_told_once_there_are_as_many_decades_behind_it_as_its_age_asks(last, count):
+    """Of a 10-90% span of 0.8 decades 0.4 of it, 0.32: until then it may be the first part of a longer one."""
+    end = np.log10(1000) + 0.4 + last
+    keep = end >= X
+    curves = run(STEPS[keep], a=(sigmoid(1000, 0.8) + 0.01 * np.random.default_rng(0).normal(size=len(X)))[keep])
+    assert len(Follower().look(curves)) == count
+
+
 def test_a_loop_may_give_one_step_in_several_calls():
     watch = Watch()
     for step in (1, 2):
