@@ -153,10 +153,13 @@ def interventions(texts: list[str]) -> dict[int, str]:
     result: dict[int, list[str]] = {}
     for text in texts:
         step, colon, label = text.partition(":")
-        digits = step.replace("_", "").replace(",", "").strip()
-        if not colon or not digits.isdecimal() or not label.strip():
+        try:
+            number = float(step.replace(",", ""))
+        except ValueError:
+            number = -1.0
+        if not colon or not label.strip() or not (number >= 0 and number.is_integer()):
             raise DeviError(f"--exogenous {text!r} is not STEP:LABEL; expected e.g. --exogenous 5000:lr/10")
-        result.setdefault(int(digits), []).append(label.strip())
+        result.setdefault(int(number), []).append(label.strip())
     return {step: ", ".join(labels) for step, labels in result.items()}
 
 
@@ -221,10 +224,22 @@ def _pair(text: str, option: str) -> tuple[str, str]:
 
 def _declared(table: Table, pairs: dict[str, dict[str, str]], file: Path) -> Table:
     """The table with what the options say of its metrics as their attributes."""
-    for option, value_of in (("units", str), ("bounds", _bounds), ("monotone", _direction), ("material", _size)):
+    for option, value_of in (("units", _unit), ("bounds", _bounds), ("monotone", _direction), ("material", _size)):
         for metric, text in pairs[option].items():
             _variable(table, metric, file).attrs[option] = value_of(text)
     return table
+
+
+def _unit(text: str) -> str:
+    from devi.transitions.declared import MATERIAL, MATERIAL_SHARE
+
+    known = (*MATERIAL, *MATERIAL_SHARE)
+    if text not in known:
+        raise DeviError(
+            f"--units {text!r} is no unit of which it is known what is immaterial; expected {', '.join(known)}."
+            " Of another, say it: --material METRIC=SIZE"
+        )
+    return text
 
 
 def _bounds(text: str) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 from devi.errors import DeviError, shown
 
 MISSING = {"", "nan", "null", "none", "na", "n/a", "-"}  # what programs write where they measured nothing
+THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?$")
+DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?$", re.IGNORECASE)
 TRUTH = {"true": 1.0, "false": 0.0}
 
 Column = np.ndarray | str  # values (row,) or (row, column), NaN where missing; or why it holds no numbers
@@ -60,9 +63,22 @@ def column_of(cells: Sequence[Any]) -> Column:
     for row, cell in enumerate(cells):
         value = number_of(cell)
         if value is None:
-            return f"row {row + 1} holds '{shown(cell)}', not a number"
+            return f"row {row + 1} holds '{shown(cell)}', not a number{_remedy(cells, row)}"
         values[row] = value
     return values
+
+
+def _remedy(cells: Sequence[Any], row: int) -> str:
+    """What to do about the cell that is no number; nothing of a column of words."""
+    text = str(cells[row]).strip()
+    if THOUSANDS.match(text):
+        return f": write {text.replace(',', '')}, without commas between thousands"
+    if DECIMAL_COMMA.match(text):
+        return f": write {text.replace(',', '.')}, with a decimal point"
+    if text.endswith("%") and number_of(text[:-1]) is not None:
+        return f": write {text[:-1].strip()}, without the sign"
+    numbers = sum(number_of(cell) is not None and str(cell).strip().lower() not in MISSING for cell in cells)
+    return ": correct that cell, or leave it empty" if 2 * numbers > len(cells) else ""
 
 
 def columns_of_records(records: Sequence[Mapping[str, Any]]) -> dict[str, Column]:

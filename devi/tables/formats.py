@@ -26,6 +26,7 @@ from devi.tables.cells import Column, column_of, columns_of_records, number_of
 
 ABOVE_THE_HEADER = re.compile("# *([^ ,;\t]|$)|sep=.$")  # comments, not a column '#'; what tells Excel the separator
 DAMAGED = (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, RuntimeError, MemoryError)
+UNPACK = {".gz": "gunzip -k", ".bz2": "bunzip2 -k", ".xz": "unxz -k", ".zst": "unzstd", ".zip": "unzip"}
 TENSORBOARD = ["wall time", "step", "value"]  # its header; the tag stands in the file's name
 
 
@@ -44,6 +45,10 @@ def columns_of(path: Path, *, growing: bool = False) -> dict[str, Column]:
     if not path.exists():
         raise DeviError(f"there is no file {path}; expected a file of curves ({known}).")
     reader = READERS.get(path.suffix.lower())
+    if path.suffix.lower() in UNPACK:
+        raise DeviError(
+            f"{path} is compressed; expected one of {known}. Unpack it: {UNPACK[path.suffix.lower()]} {quoted(path)}"
+        )
     if reader is None:
         raise DeviError(f"{path} ends in '{path.suffix}'; expected one of {known}. Rename it to what it holds.")
     try:
@@ -73,6 +78,8 @@ def _csv(path: Path, growing: bool) -> dict[str, Column]:
         raise DeviError(f"{path} is empty; expected a header (step, loss, …) and one row a checkpoint.")
     bare = re.sub('"[^"]*"', "", lines[start])  # a name may hold what separates others
     delimiter = max("\t;,", key=lambda mark: (bare.count(mark), mark == ","))
+    if delimiter not in bare:
+        _check_separator(path, *lines[start : start + 2])
     try:
         rows = list(csv.reader(io.StringIO("\n".join(lines[start:])), delimiter=delimiter))
     except csv.Error as error:
@@ -103,6 +110,17 @@ def _csv(path: Path, growing: bool) -> dict[str, Column]:
     if [name.lower() for name in header] == TENSORBOARD:
         columns[_tag(path)] = columns.pop(header[2])
     return columns
+
+
+def _check_separator(path: Path, header: str, first: str = "") -> None:
+    """Raises DeviError where names and numbers stand apart by something else than is read."""
+    for mark, name, change in (("|", "'|'", "tr '|' ,"), (None, "blanks", "tr -s ' ' ,")):
+        count = len(header.split(mark))
+        if count > 1 and len(first.split(mark)) == count:
+            raise DeviError(
+                f"the columns of {path} stand apart by {name}; expected commas, semicolons or tabs. To convert it:"
+                f" {change} < {quoted(path)} > {quoted(path.with_name(f'{path.stem}-commas.csv'))}"
+            )
 
 
 def _are_numbers(row: list[str]) -> bool:
@@ -171,9 +189,11 @@ def _array(file: Any, name: str) -> Column:
     try:
         values = file[name]
     except ValueError:  # pickled objects: never loaded, they could run code
-        return "holds Python objects, not numbers"
+        return "holds Python objects, not numbers; save numbers: np.asarray(values, dtype=float)"
     if not isinstance(values, np.ndarray):
         return "is a file in the archive, not an array"
+    if values.dtype.kind == "c":
+        return f"holds {values.dtype} values, not real numbers; save what is meant: values.real, or abs(values)"
     if values.dtype.kind not in "fiub":
         return f"holds {values.dtype} values, not numbers"
     if values.ndim not in (1, 2):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from devi.errors import DeviError, unknown_name
+from devi.errors import DeviError, quoted, unknown_name
 from devi.tables.cells import Column
 from devi.tables.formats import NETCDF, columns_of, opened
 
@@ -72,11 +72,11 @@ def read_table(
         listed = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise DeviError(
             f"{path} has no numeric column beside its steps{f' ({listed})' if listed else ''}; expected one quantity a"
-            " column. To name one that was left out: --metrics NAME"
+            f" column.{' To search one of these all the same: --metrics NAME' if unwanted else ''}"
         )
     if not dataset.sizes["step"]:
         raise DeviError(f"{path} has names and no row; expected one row a checkpoint. Is it still being written?")
-    return Table(dataset, left_out, _gaps(dataset))
+    return Table(dataset, left_out, [*_several_runs(dataset), *_gaps(dataset)])
 
 
 def _step_column(path: Path, columns: Mapping[str, Column], step: str | None) -> str:
@@ -91,14 +91,18 @@ def _step_column(path: Path, columns: Mapping[str, Column], step: str | None) ->
                 return named[known]
     raise DeviError(
         f"{path} has no column of steps; expected one called {', '.join(STEPS[:4])} or the like."
-        f" Its columns: {', '.join(columns)}. Name it: --step COLUMN"
+        f" Its columns: {', '.join(columns)}. Name the one that counts steps, or what stands for them: --step COLUMN."
+        " If there is none, add a column 'step'; where rows are evenly spaced, their numbers do."
     )
 
 
 def _of_columns(path: Path, columns: dict[str, Column], name: str) -> tuple[xr.Dataset, dict[str, str]]:
     steps = columns.pop(name)
     if isinstance(steps, str):
-        raise DeviError(f"the steps of {path} (column '{name}') are no numbers: {steps}. Name another: --step COLUMN")
+        raise DeviError(
+            f"the steps of {path} (column '{name}') are no numbers: {steps}. Correct them, or name another:"
+            " --step COLUMN"
+        )
     if steps.ndim != 1:
         raise DeviError(
             f"the steps of {path} (column '{name}') have {steps.ndim} dimensions; expected one number a row."
@@ -134,7 +138,10 @@ def _of_columns(path: Path, columns: dict[str, Column], name: str) -> tuple[xr.D
 def _check_order(path: Path, steps: np.ndarray, rows: np.ndarray) -> None:
     if len(steps) and steps.min() < 0:
         row = rows[int(np.argmin(steps))]
-        raise DeviError(f"row {row} of {path} has step {steps.min():g}; expected optimizer steps from 0 on.")
+        raise DeviError(
+            f"row {row} of {path} has step {steps.min():g}; expected optimizer steps from 0 on."
+            " Leave out the rows before 0, or count from the first one."
+        )
     if len(steps) and np.isinf(steps.max()):
         row = rows[int(np.argmax(steps))]
         raise DeviError(
@@ -176,6 +183,19 @@ def _common_run(names: list[str]) -> str:
     return run if run and all(name.startswith(run) for name in names) else ""
 
 
+def _several_runs(dataset: xr.Dataset) -> list[str]:
+    """A sentence where the columns of one chart are those of several runs, which are no metrics of one."""
+    names = [str(name) for name in dataset.data_vars]
+    runs = list(dict.fromkeys(name.partition(" - ")[0] for name in names))
+    if len(runs) < 2 or not all(" - " in name for name in names):
+        return []
+    first = ",".join(name for name in names if name.startswith(f"{runs[0]} - "))
+    return [
+        f"the columns belong to {len(runs)} runs ({', '.join(runs)}), which are searched as if they were metrics of"
+        f" one. One run at a time: --metrics {quoted(first)}"
+    ]
+
+
 def _of_netcdf(path: Path, step: str | None) -> tuple[xr.Dataset, dict[str, str]]:
     dataset = opened(path)
     left_out: dict[str, str] = {}
@@ -193,9 +213,11 @@ def _of_netcdf(path: Path, step: str | None) -> tuple[xr.Dataset, dict[str, str]
         left_out = {name: COUNTS_STEPS if name == "step" else f"lies along 'step', not '{step}'" for name in others}
         dataset = dataset.drop_vars(others).rename({step: "step"})
     if "step" not in dataset.coords or dataset["step"].dims != ("step",):
+        known = [str(name) for name, one in dataset.coords.items() if one.ndim == 1 and one.dtype.kind in "iuf"]
+        named = f"Name another: --step {known[0]}" if known else "Give it one: dataset.assign_coords(step=steps)"
         raise DeviError(
             f"{path} has no coordinate 'step'; expected optimizer steps along a dimension of that name."
-            f" Its dimensions: {', '.join(map(str, dataset.sizes)) or 'none'}. Name it: --step NAME"
+            f" Its dimensions: {', '.join(map(str, dataset.sizes)) or 'none'}. {named}"
         )
     steps = dataset["step"].values
     if steps.dtype.kind not in "iuf" or not np.all(np.isfinite(steps.astype(float))):

@@ -62,7 +62,7 @@ def test_json_is_the_document_of_transitions_json_and_nothing_else(curves, capsy
 
 
 def test_all_that_was_done_at_one_step_is_told(here, curves, capsys):
-    assert command(["detect", "curves.csv", "--exogenous", "2000:lr/10", "--exogenous", "2000:batch*2"]) == 0
+    assert command(["detect", "curves.csv", "--exogenous", "2e3:lr/10", "--exogenous", "2,000:batch*2"]) == 0
     assert "coincides with what was declared: lr/10, batch*2" in capsys.readouterr().out
 
 
@@ -126,6 +126,11 @@ def test_many_rows_are_searched_as_means_and_that_is_told(here, capsys):
     ("arguments", "message"),
     [
         (["--exogenous", "soon"], "--exogenous 'soon' is not STEP:LABEL; expected e.g. --exogenous 5000:lr/10"),
+        (["--exogenous", "1.5:lr"], "--exogenous '1.5:lr' is not STEP:LABEL"),
+        (
+            ["--units", "train_loss=foo"],
+            "--units 'foo' is no unit of which it is known what is immaterial; expected nats",
+        ),
         (["--exogenous", "²:lr"], "--exogenous '²:lr' is not STEP:LABEL"),
         (["--plot", "curves.csv/out.png"], "Give another place with --plot or --evidence."),
         (["--se", "train_loss"], "--se 'train_loss' is no pair; expected METRIC=COLUMN."),
@@ -180,15 +185,26 @@ def test_a_growing_file_is_followed_until_it_rests(here, capsys, growing):
     assert "steps after its end)" in line
 
 
-def test_a_finished_file_is_looked_at_once_and_what_is_in_it_is_not_certain(here, capsys, growing):
-    table(here / "log.csv", a=(STEPS > 400).astype(float))
+def test_of_a_finished_file_what_lies_far_back_is_certain_and_what_has_just_come_is_not(here, capsys, growing):
+    table(here / "log.csv", a=(STEPS > 400) - 1.0 * (STEPS > 8300))
     growing(here / "log.csv", [])
     assert command(["detect", "log.csv", "--follow", "--patience", "0"]) == 0
-    (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("step 10,000: between steps ")
-    assert line.endswith(", not certain: only the last look has seen it)")
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("step 10,000: between steps 392 and ")
+    assert first.endswith("steps after its end)")
+    assert second.startswith("step 10,000: between steps ")
+    assert second.endswith(", not certain yet: more rows may change it)")
     assert command(["detect", "log.csv", "--follow", "--patience", "0", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["certain"] is False
+    assert [json.loads(line)["certain"] for line in capsys.readouterr().out.splitlines()] == [True, False]
+
+
+def test_a_file_that_never_comes_or_holds_no_row_is_an_error_once_patience_ends(here, capsys, growing):
+    growing(here / "other.csv", [])
+    assert command(["detect", "log.csv", "--follow", "--patience", "0"]) == 1
+    assert "there is no file log.csv; expected a file of curves" in capsys.readouterr().err
+    (here / "log.csv").write_text("step,a\n")
+    assert command(["detect", "log.csv", "--follow", "--patience", "0"]) == 1
+    assert "log.csv has names and no row; expected one row a checkpoint" in capsys.readouterr().err
 
 
 def test_what_came_since_the_last_look_is_looked_at_when_the_file_rests(here, capsys, growing):

@@ -224,7 +224,7 @@ def test_what_stands_above_a_header_or_within_its_names_does_not_decide_the_sepa
 def test_a_comma_is_no_decimal_point_where_numbers_of_the_file_have_points(tmp_path):
     text = rows("step;loss;tokens;at", "1;2.5;1,060;01.02.2024", "2;1.5;2,120;02.02.2024")
     table = read_table(written(tmp_path, "a.csv", text))
-    assert table.left_out["tokens"] == "row 1 holds '1,060', not a number"
+    assert table.left_out["tokens"].startswith("row 1 holds '1,060', not a number: write 1060, without")
     german = read_table(written(tmp_path, "b.csv", text.replace("2.5", "2,5").replace("1.5", "1,5")))
     assert german.trajectories["loss"].values.tolist() == [2.5, 1.5]
 
@@ -264,6 +264,22 @@ FAILURES = {
     "comments": (rows("# a", "# b"), r"is empty; expected a header"),
     "text_step": (rows("step,a", "one,1"), r"the steps of .* are no numbers: row 1 holds 'one', not a number"),
     "no_number": (rows("step,a", "1,x", "2,y"), r"no numeric column beside its steps \(a: row 1 holds 'x'"),
+    "one_bad_cell": (
+        rows("step,a", "1,1", "2,2", "3,x"),
+        r"row 3 holds 'x', not a number: correct that cell, or leave",
+    ),
+    "decimal_commas": (rows("step,a", '1,"0,5"'), r"row 1 holds '0,5', not a number: write 0\.5, with a decimal point"),
+    "per_cent": (rows("step,a", "1,5.5 %"), r"row 1 holds '5\.5 %', not a number: write 5\.5, without the sign"),
+    "thousands": (rows("step,a", '"1,000",1'), r"not a number: write 1000, without commas .* --step COLUMN"),
+    "only_clocks": (
+        rows("step,epoch", "1,1"),
+        r"epoch: counts time\).* To search one of these all the same: --metrics",
+    ),
+    "upright": (
+        rows("step|a", "1|2"),
+        r"stand apart by '\|'; expected commas.*: tr '\|' , < .* > .*upright-commas.csv",
+    ),
+    "blanks": (rows("step a", "1 2"), r"stand apart by blanks; expected commas.*: tr -s ' ' , < "),
     "only_step": (rows("step", "1", "2"), r"has no numeric column beside its steps; expected one quantity a column"),
     "no_header": (rows("1,0.5", "2,0.4"), r"the first row of .* holds numbers \(1, 0.5\).*step,loss"),
     "twice": (rows("step,a,a", "1,2,3"), r"has 2 columns called 'a'; rename all but one"),
@@ -290,6 +306,7 @@ def test_a_file_that_is_not_what_it_says_is_refused(tmp_path):
         ("c.json", '{"step": ' + "9" * 5000 + "}", r"is not JSON \(Exceeds the limit"),
         ("d.json", "[" * 100_000, r"is nested too deep"),
         ("twice.jsonl", '{"step": 1, "t/l": 1, "t": {"l": 2}}', r"a record names 't/l' twice"),
+        ("a.csv.gz", "", r"is compressed; expected one of .*Unpack it: gunzip -k .*a\.csv\.gz"),
         ("a.xlsx", "", r"ends in '\.xlsx'; expected one of \.csv"),
     ):
         with pytest.raises(DeviError, match=message):
@@ -319,6 +336,31 @@ def test_a_damaged_archive_is_refused_or_read_wherever_it_is_damaged(tmp_path):
     assert refused > 10
 
 
+def test_netcdf_without_steps_says_which_variable_counts_them_or_how_to_add_one(tmp_path):
+    for name, coords, message in (
+        ("a.nc", {}, r"dimensions: step\. Give it one: dataset\.assign_coords\(step=steps\)"),
+        ("b.nc", {"time": ("step", STEPS)}, r"dimensions: step\. Name another: --step time"),
+    ):
+        xr.Dataset({"loss": ("step", LOSS)}, coords=coords).to_netcdf(tmp_path / name, engine="h5netcdf")
+        with pytest.raises(DeviError, match=message):
+            read_table(tmp_path / name)
+
+
+def test_complex_numbers_are_left_out_with_what_to_save_instead(tmp_path):
+    np.savez(tmp_path / "a.npz", step=STEPS, loss=LOSS, z=LOSS + 0j)
+    assert "save what is meant: values.real" in read_table(tmp_path / "a.npz").left_out["z"]
+
+
+def test_a_chart_of_several_runs_is_no_run_and_that_is_told(tmp_path):
+    text = rows("Step,a-1 - loss,a-1 - loss__MIN,b-2 - loss", "1,1,1,2", "2,1,1,2")
+    table = read_table(written(tmp_path, "a.csv", text))
+    assert table.notices == [
+        "the columns belong to 2 runs (a-1, b-2), which are searched as if they were metrics of one."
+        " One run at a time: --metrics 'a-1 - loss'"
+    ]
+    assert read_table(tmp_path / "a.csv", metrics=["a-1 - loss"]).notices == []
+
+
 def test_netcdf_whose_numbers_are_damaged_is_refused(tmp_path):
     path = tmp_path / "a.nc"
     made = xr.Dataset({"loss": ("step", np.arange(100.0))}, coords={"step": np.arange(100)})
@@ -341,7 +383,9 @@ def test_an_array_without_a_name_is_no_archive(tmp_path):
 def test_pickled_objects_are_never_loaded(tmp_path):
     np.savez(tmp_path / "a.npz", step=STEPS, loss=LOSS, evil=np.array([{}, {}], dtype=object))
     table = read_table(tmp_path / "a.npz")
-    assert table.left_out == {"evil": "holds Python objects, not numbers"}
+    assert table.left_out == {
+        "evil": "holds Python objects, not numbers; save numbers: np.asarray(values, dtype=float)"
+    }
 
 
 def test_an_unknown_column_names_the_nearest(tmp_path):
