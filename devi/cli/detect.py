@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from devi.tables.table import Table
     from devi.transitions.transition import Detection
 
+MOST_NAMES = 12  # of metrics in a line
 DECLARED = {"se": "COLUMN", "units": "UNIT", "bounds": "LOW,HIGH", "monotone": "up or METRIC=down", "material": "SIZE"}
 
 
@@ -118,7 +120,7 @@ def detect(
         raise DeviError(f"no column of {file} can be searched ({reasons}).")
     skipped = [*table.left_out.items(), *unsearched]
     try:
-        files = drawn(table, found, plot, evidence)
+        files, missing = drawn(table, found, plot, evidence)
     except OSError as error:
         raise DeviError(
             f"{error.filename or 'writing a figure'}: {error.strerror}. Give another place with --plot or --evidence."
@@ -132,7 +134,12 @@ def detect(
         return
     print("\n".join(lines(file, table, found, skipped)))
     for path in files:
-        print(f"figure: {path}")
+        more = (
+            f" ({missing} more panels are not drawn; to choose some: --metrics NAME)"
+            if missing and path == plot
+            else ""
+        )
+        print(f"figure: {path}{more}")
 
 
 def _agree(file: Path, *, follow: bool, patience: float | None, drawn: bool) -> None:
@@ -184,25 +191,28 @@ def lines(file: Path, table: Table, found: Detection, skipped: list[tuple[str, s
         if not one.resolvable:
             result.append("      fewer than 4 checkpoints lie on one side of it: its dates are a guess")
         if one.against:
-            result.append(f"      did not move: {', '.join(one.against)}")
+            result.append(f"      no change of its own found in: {_shortened(one.against)}")
     result += [f"  left out: {name} ({reason})" for name, reason in skipped]
     return [shown(line, 4000) for line in result]  # a stranger's column may be called what steers a terminal
 
 
-def drawn(table: Table, found: Detection, plot: Path | None, evidence: Path | None) -> list[Path]:
-    """The figures that were asked for."""
+def drawn(table: Table, found: Detection, plot: Path | None, evidence: Path | None) -> tuple[list[Path], int]:
+    """The figures that were asked for, and how many panels had no place."""
     if plot is None and evidence is None:
-        return []
+        return [], 0
     from devi.report.canvas import save_as
     from devi.report.evidence_figure import evidence as evidence_of
-    from devi.report.figures import everything
+    from devi.report.figures import everything, left_out
     from devi.transitions.means import averaged
 
     searched, _ = averaged(table.trajectories)  # a million points in a picture are a bar, and in an SVG 100 MB
-    files = [] if plot is None else [save_as(everything(searched, found.transitions), plot)]
+    outside = {int(step): label for step, label in found.settings["exogenous"].items()}
+    files = []
+    if plot is not None:
+        files.append(save_as(everything(searched, found.transitions, exogenous=outside), plot))
     for one in found.transitions if evidence is not None else []:
         files.append(save_as(evidence_of(found.evidence[one.id], one), Path(evidence or ".") / f"{one.id}.png"))
-    return files
+    return files, 0 if plot is None else left_out(searched, found.transitions)
 
 
 def quantities(table: Table) -> list[str]:
@@ -272,6 +282,11 @@ def _variable(table: Table, metric: str, file: Path) -> Any:
     if metric not in table.trajectories:
         raise unknown_name(f"column of {file.name}", metric, map(str, table.trajectories.data_vars))
     return table.trajectories[metric]
+
+
+def _shortened(names: Sequence[str]) -> str:
+    more = len(names) - MOST_NAMES
+    return ", ".join(names) if more <= 1 else f"{', '.join(names[:MOST_NAMES])}, … and {more} more"
 
 
 def _s(count: int) -> str:

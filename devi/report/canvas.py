@@ -6,8 +6,9 @@ import contextlib
 import functools
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any, BinaryIO, ParamSpec
 
 import matplotlib
@@ -174,27 +175,49 @@ def _nearest(ticks: tuple[float, ...], tick: float) -> float:
 
 
 def shade(
-    axes: Axes, axis: StepAxis, transitions: Iterable[Any], *, numbered: bool = False, on_colour: bool = False
+    axes: Axes,
+    axis: StepAxis,
+    transitions: Iterable[Any],
+    *,
+    numbered: bool = False,
+    on_colour: bool = False,
+    metrics: Collection[str] | None = None,
+    outside: Collection[float] = (),
 ) -> None:
     """Each transition from onset to end, with a line at its midpoint and its number above the axes.
 
     on_colour  the axes hold a heat map: white outlines in place of shading that nobody would see
+    metrics    those in the axes: a transition that none of them supports has its line only, and a grey number
+    outside    steps at which something was done to the run from outside: a dashed line each, and a letter
     """
     found = records(transitions)
-    raised = axis.rows([transition["midpoint"] for transition in found])
-    for number, (transition, row) in enumerate(zip(found, raised, strict=True), start=1):
+    marks = sorted([*((one["midpoint"], k) for k, one in enumerate(found)), *((step, -1) for step in outside)])
+    rows = dict(zip(marks, axis.rows([step for step, _ in marks]), strict=True))
+    for letter, step in zip(ascii_lowercase, sorted(outside), strict=False):
+        axes.axvline(axis.position(step), color=palette.BLACK, lw=0.8, ls=(0, (5, 2)), zorder=0.6)
+        _above(axes, letter, axis.position(step), rows[step, -1], palette.BLACK)
+    for number, transition in enumerate(found, start=1):
+        row = rows[transition["midpoint"], number - 1]
         onset, middle, end = (axis.position(transition[key]) for key in ("onset", "midpoint", "end"))
         if on_colour:
             for edge in (onset, end):
                 axes.axvline(edge, color="white", lw=0.8, ls=(0, (2, 2)))
         else:
-            axes.axvspan(onset, end, color=palette.SHADE, alpha=0.22, lw=0, zorder=0)
+            moving = {entry["metric"] for entry in transition.get("support") or ()}
+            moves = metrics is None or not moving or not moving.isdisjoint(metrics)
+            if moves:
+                axes.axvspan(onset, end, color=palette.SHADE, alpha=0.22, lw=0, zorder=0)
             axes.axvline(middle, color=palette.SHADE, lw=0.7, ls=(0, (1, 1)), zorder=0.5)
         if numbered:
-            axes.annotate(
-                str(number), (middle, 1), xycoords=("data", "axes fraction"), xytext=(0, 1.5 + 8 * row),
-                textcoords="offset points", ha="center", va="bottom", fontsize=7, annotation_clip=False,
-            )  # fmt: skip
+            _above(axes, str(number), middle, row, palette.BLACK if on_colour or moves else palette.SHADE)
+
+
+def _above(axes: Axes, text: str, position: float, row: int, colour: str) -> None:
+    """A number or a letter above the axes, in a row of StepAxis.rows."""
+    axes.annotate(
+        text, (position, 1), xycoords=("data", "axes fraction"), xytext=(0, 1.5 + 8 * row), color=colour,
+        textcoords="offset points", ha="center", va="bottom", fontsize=7, annotation_clip=False,
+    )  # fmt: skip
 
 
 def curves(axes: Axes, axis: StepAxis, steps: np.ndarray, panel: Panel, *, legend: bool = True) -> None:

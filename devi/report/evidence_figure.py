@@ -11,9 +11,14 @@ from matplotlib.figure import Figure
 from devi.errors import DeviError
 from devi.report import palette
 from devi.report.canvas import PAGE, legend_above, literal, new_figure, shade, step_axis, styled, wrapped
+from devi.report.document import records
 from devi.report.panels import pretty
 from devi.report.step_axis import StepAxis
 
+NOISE = (
+    "noise: the scatter around each point, the standard error or the rounding, whichever is largest, and 2.5% of the"
+    " range; without its correlation"
+)
 MOST = 4  # curves in one figure; the rest is counted in the table of the report
 
 
@@ -38,11 +43,20 @@ def evidence(curves: Sequence[Any], transition: Any) -> Figure:
         left.plot(one.steps, one.values, color=palette.SHADE, label="measured", **dots)
         left.plot(one.steps, one.without, label="best fit without the change", **palette.line(1))
         left.plot(one.steps, one.fitted, label="with it", **palette.line(0))
+        for axes in (left, right):
+            axes.plot(
+                records([transition])[0]["intervals"]["midpoint"], [0.04, 0.04], transform=axes.get_xaxis_transform(),
+                color=palette.BLACK, lw=2, marker="|", ms=6, mew=1, label="midpoint, 90% interval",
+            )  # fmt: skip
         name = pretty(one.metric) + ("" if one.index is None else f" {one.index}")
         left.set_ylabel(wrapped(literal(name)))
         right.plot(one.steps, (one.values - one.without) / one.noise, color=palette.line(1)["color"], **dots)
         right.plot(one.steps, (one.values - one.fitted) / one.noise, color=palette.line(0)["color"], **dots)
         right.axhspan(-2, 2, color=palette.SHADE, alpha=0.15, lw=0)
+        right.annotate(
+            "± 2", (1, 0), xycoords=("axes fraction", "data"), xytext=(3, 0), textcoords="offset points",
+            va="center", fontsize=7, color=palette.GUIDE, annotation_clip=False,
+        )  # fmt: skip
         right.set_ylabel("residual / noise")
         limit = 1.1 * max(4.0, float(np.max(np.abs(one.values - one.without) / one.noise)))
         right.set_ylim(-limit, limit)
@@ -52,4 +66,5 @@ def evidence(curves: Sequence[Any], transition: Any) -> Figure:
             shade(axes, axis, [transition])
         if row == 0:
             legend_above(left)
+    figure.supxlabel(NOISE, fontsize=7)
     return figure

@@ -5,8 +5,9 @@ Each takes the `trajectories` of an analysis and its transitions; DeviError if t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from devi.errors import DeviError
-from devi.report.canvas import COLUMN, curves, new_figure, shade, step_axis, styled
+from devi.report.canvas import COLUMN, curves, literal, new_figure, shade, step_axis, styled, wrapped
 from devi.report.document import records
 from devi.report.fourier_figure import fourier
 from devi.report.geometry_figure import feature_geometry
@@ -40,11 +41,39 @@ def overview(trajectories: xr.Dataset, transitions: Iterable[Any] = ()) -> Figur
 
 
 @styled
-def everything(trajectories: xr.Dataset, transitions: Iterable[Any] = ()) -> Figure:
-    """Every curve there is, MOST_PANELS panels at most, one above the other on one step axis."""
+def everything(
+    trajectories: xr.Dataset, transitions: Iterable[Any] = (), *, exogenous: Mapping[int, str] | None = None
+) -> Figure:
+    """Every curve there is, MOST_PANELS panels at most, one above the other on one step axis.
+
+    exogenous  step -> label of what was done to the run from outside
+    """
     found = records(transitions)
-    chosen = panels(trajectories, moved_columns(trajectories, found))[:MOST_PANELS]
-    return _stacked(trajectories, found, _needed(chosen, "everything", "train_loss"), height=1.2)
+    chosen, left_out = _chosen(trajectories, found)
+    first, last = trajectories["step"].values[[0, -1]]
+    outside = {step: label for step, label in sorted((exogenous or {}).items()) if first <= step <= last}
+    figure = _stacked(trajectories, found, _needed(chosen, "everything", "train_loss"), height=1.2, outside=outside)
+    declared = zip(ascii_lowercase, outside.items(), strict=False)
+    notes = [f"{letter}: {label} at step {step:,}" for letter, (step, label) in declared]
+    if left_out:
+        notes.append(f"{left_out} more panels are not drawn")
+    if notes:
+        figure.supxlabel("\n".join(wrapped(literal(note), 60) for note in notes), fontsize=7)
+    return figure
+
+
+def left_out(trajectories: xr.Dataset, transitions: Iterable[Any] = ()) -> int:
+    """How many panels `everything` has no place for."""
+    return _chosen(trajectories, records(transitions))[1]
+
+
+def _chosen(trajectories: xr.Dataset, found: list[dict[str, Any]]) -> tuple[list[Panel], int]:
+    """MOST_PANELS panels or fewer, where not all have a place those that moved first; how many are left out."""
+    every = panels(trajectories, moved_columns(trajectories, found))
+    if len(every) > MOST_PANELS:
+        moving = {entry["metric"] for one in found for entry in one.get("support") or ()}
+        every.sort(key=lambda panel: moving.isdisjoint(series.name for series in panel.series))
+    return every[:MOST_PANELS], max(len(every) - MOST_PANELS, 0)
 
 
 @styled
@@ -93,17 +122,23 @@ def _has(trajectories: xr.Dataset, name: str) -> bool:
 
 
 def _stacked(
-    trajectories: xr.Dataset, transitions: Iterable[Any], chosen: list[Panel], *, height: float = 1.3
+    trajectories: xr.Dataset,
+    transitions: Iterable[Any],
+    chosen: list[Panel],
+    *,
+    height: float = 1.3,
+    outside: Collection[float] = (),
 ) -> Figure:
-    """Panels one above the other, the step axis labelled once at the bottom, transitions numbered once at the top."""
+    """Panels one above the other, the step axis labelled once at the bottom, transitions numbered above each."""
     steps = trajectories["step"].values
     axis, transitions = StepAxis.of(steps), list(transitions)
-    figure = new_figure(COLUMN, 0.5 + height * len(chosen))
+    figure = new_figure(COLUMN, 0.5 + height * len(chosen) + 0.15 * len(outside))  # a line below for each
     rows = figure.subplots(len(chosen), 1, squeeze=False)[:, 0]
     for row, (axes, panel) in enumerate(zip(rows, chosen, strict=True)):
         curves(axes, axis, steps, panel)
         step_axis(axes, axis, labelled=row == len(chosen) - 1)
-        shade(axes, axis, transitions, numbered=True)
+        names = {series.name for series in panel.series}
+        shade(axes, axis, transitions, numbered=True, metrics=names, outside=outside)
     figure.align_ylabels(list(rows))
     return figure
 

@@ -59,12 +59,14 @@ class StepAxis:
         return (at - low) / (high - low)
 
     def rows(self, steps: list[float], apart: float = 0.035) -> list[int]:
-        """In which row, 0 or 1, the number of each of these ascending steps stands, so that neighbours do not touch."""
-        rows, last = [], -math.inf
+        """In which row, from 0 up, the number of each of these ascending steps stands, so that no two touch."""
+        rows: list[int] = []
+        lasts: list[float] = []  # of each row, how far along the axis it is taken
         for step in steps:
-            raised = self.share(step) - last < apart
-            rows.append(int(raised))
-            last = -math.inf if raised else self.share(step)
+            at = self.share(step)
+            row = next((k for k, last in enumerate(lasts) if at - last >= apart), len(lasts))
+            lasts[row:] = [at, *lasts[row + 1 :]]
+            rows.append(row)
         return rows
 
     def label(self, tick: float) -> str:

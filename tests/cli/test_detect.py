@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def test_transitions_of_a_csv_are_told_with_dates_and_what_did_not_move(here, cu
     lines = told.out.splitlines()
     assert lines[0] == "curves.csv: 167 checkpoints, steps 1 to 10,000, 2 metrics, 2 transitions (strict)"
     assert "the network memorized its training data: train loss 2." in lines[1]
-    assert "did not move: test_accuracy" in lines[3]
+    assert "no change of its own found in: test_accuracy" in lines[3]
     assert any("coincides with what was declared: lr/10" in line for line in lines[4:])
     assert any(line.startswith("  left out: lr (is set from outside") for line in lines)
     assert (here / "figures/out.png").read_bytes()[:4] == b"\x89PNG"
@@ -59,6 +60,19 @@ def test_json_is_the_document_of_transitions_json_and_nothing_else(curves, capsy
     assert found["run"] == {"name": "curves", "path": "curves.csv"}
     assert [one["midpoint"] for one in found["transitions"]] == pytest.approx([300, 2000], rel=0.05)
     assert found["settings"]["transitions"]["operating_point"] == "strict"
+
+
+def test_of_many_metrics_the_figure_and_the_terminal_tell_how_many_are_not_shown(here, capsys):
+    random = np.random.default_rng(0)
+    slow = (STEPS + 10.0) ** -0.3
+    others = {f"m{i:02}": slow + 0.02 * random.normal(size=len(STEPS)) for i in range(20)}
+    table(here / "wide.csv", **others, z=sigmoid(300, 0.3) + 0.02 * random.normal(size=len(STEPS)))
+    assert command(["detect", "wide.csv", "--plot", "wide.png"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = (line for line in lines if "no change of its own found in: m" in line)
+    assert line.count(", ") == 12
+    assert re.search(r"m\d\d, … and \d more$", line)
+    assert lines[-1] == "figure: wide.png (9 more panels are not drawn; to choose some: --metrics NAME)"
 
 
 def test_all_that_was_done_at_one_step_is_told(here, curves, capsys):

@@ -36,6 +36,16 @@ def test_each_curve_has_a_row_with_its_log_bayes_factor_up_to_a_number(found):
     assert title == f"log Bayes factor {found.evidence['t1'][0].log_bayes_factor:,.1f} nats"
 
 
+def test_the_band_the_noise_and_the_interval_of_the_midpoint_are_said(found):
+    (transition,) = found.transitions
+    figure = evidence(found.evidence["t1"], transition)
+    left, right = figure.axes[:2]
+    assert figure.get_supxlabel().startswith("noise: the scatter around each point, the standard error or the rounding")
+    assert [text.get_text() for text in right.texts] == ["± 2"]
+    (interval,) = (line for line in left.lines if line.get_label() == "midpoint, 90% interval")
+    assert tuple(interval.get_xdata()) == transition.intervals["midpoint"]
+
+
 def test_a_curve_known_from_later_on_only_shares_the_axis_of_the_others(found):
     first, second, *_ = found.evidence["t1"]
     later = replace(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import xarray as xr
 
 from devi import plot
 from devi.errors import DeviError
-from devi.report import canvas
+from devi.report import canvas, palette
+from devi.report.figures import everything, left_out
 
 
 def labels(figure) -> list[str]:
@@ -32,6 +34,35 @@ def test_transition_is_shaded_from_onset_to_end_and_numbered_at_its_midpoint(tra
     assert (left, right) == (120.0, 900.0)
     number = next(text for text in axes.texts if text.get_text() == "1")
     assert number.xy[0] == 300.0
+
+
+def test_a_transition_is_shaded_only_where_a_metric_supports_it(trajectories, transition):
+    loss, accuracy, llc = plot.overview(trajectories, [transition]).axes
+    assert [len(axes.patches) for axes in (loss, accuracy, llc)] == [1, 1, 0]
+    assert [next(iter(axes.texts)).get_color() for axes in (accuracy, llc)] == [palette.BLACK, palette.SHADE]
+    assert len(llc.lines) > len(plot.overview(trajectories).axes[2].lines)  # where it was stays marked
+
+
+def test_of_many_metrics_those_that_moved_are_drawn_and_the_rest_is_counted(transition):
+    names = [f"m{i:02}" for i in range(15)] + ["test_accuracy"]
+    data = {name: ("step", np.arange(5.0)) for name in names}
+    curves = xr.Dataset(data, coords={"step": [1, 10, 100, 1000, 10_000]})
+    moved = replace(transition, support=(replace(transition.support[0], metric="m14"),))
+    figure = everything(curves, [moved])
+    assert labels(figure)[:2] == ["m14", "accuracy"]
+    assert figure.get_supxlabel() == "4 more panels are not drawn"
+    assert left_out(curves, [moved]) == 4
+    assert everything(curves[["m00"]]).get_supxlabel() == ""
+
+
+def test_what_was_done_from_outside_is_marked_with_a_letter_and_told_below(trajectories, transition):
+    figure = everything(trajectories, [transition], exogenous={500: "batch*2", 300: "lr/10", 10**9: "late"})
+    assert figure.get_supxlabel() == "a: lr/10 at step 300\nb: batch*2 at step 500"
+    places = {text.get_text(): text.xy[0] for text in figure.axes[0].texts}
+    assert places == {"1": 300.0, "a": 300.0, "b": 500.0}
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[i + 1 :])
 
 
 def test_fractional_steps_are_labelled_with_their_fractions(trajectories):

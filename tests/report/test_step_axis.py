@@ -39,6 +39,6 @@ def test_share_is_zero_and_one_at_the_ends():
     assert np.isclose(axis.share(100) - axis.share(10), axis.share(10) - axis.share(1))
 
 
-def test_numbers_of_close_transitions_stand_in_two_rows():
+def test_numbers_of_close_transitions_stand_in_rows_of_their_own():
     axis = StepAxis.of(np.geomspace(1, 10_000, 50))
-    assert axis.rows([100, 105, 110, 1000]) == [0, 1, 0, 0]
+    assert axis.rows([100, 105, 110, 1000]) == [0, 1, 2, 0]
