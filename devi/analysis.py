@@ -17,14 +17,15 @@ import devi
 from devi.blocks import BLOCK, over, resolved
 from devi.cache import Cache
 from devi.checkpoints.provenance import data_hash
-from devi.checkpoints.reader import Run
+from devi.checkpoints.reader import Run, check_run
 from devi.errors import DeviError, Unsuitable, quoted, unknown_name
 from devi.executors import Executor, Here
-from devi.metrics.metric import Metric, check_names
-from devi.plugins import load, name_of
+from devi.metrics.choice import chosen_metrics, unasked
+from devi.metrics.metric import Metric
+from devi.plugins import name_of
 from devi.sampling.diagnostics import FLAG_MEANINGS, INFORMATION
 from devi.sampling.example_losses import encoding
-from devi.task import Task, setting_names, settings_of, with_settings
+from devi.task import settings_of
 from devi.transitions.contradicted import contradictions
 from devi.transitions.fusion import OPERATING_POINTS, detect
 
@@ -101,6 +102,7 @@ def analyze(
     """
     if operating_point not in OPERATING_POINTS:  # now, not after minutes of sampling
         raise unknown_name("operating point", operating_point, OPERATING_POINTS)
+    check_run(run)
     tell, say = progress or (lambda what, share: None), note or (lambda sentence: None)
     run.check(lambda done, count: tell("checking", done / count))
     run.check_matches(run.task)
@@ -110,7 +112,7 @@ def analyze(
             "the task's training data are not those the run was made with (their hash differs): losses, and what is"
             " computed from them, are on today's data."
         )
-    planned = plan(run, metrics, settings or {}, device=device)
+    planned = chosen_metrics(run.task, metrics, settings or {}, device=device)
     store = Cache(Path(cache)) if cache is not None else None
     if store is not None:
         store.clear()
@@ -179,48 +181,6 @@ def intact(run: Run) -> tuple[Run, list[str]]:
             f" nothing to analyze. Did training diverge? See: devi show {quoted(run.path)}"
         )
     return (run if finite.all() else run.select(np.flatnonzero(finite))), notices
-
-
-def plan(
-    run: Run,
-    extra: Sequence[str | type[Metric] | Metric],
-    settings: Mapping[str, Mapping[str, Any]],
-    *,
-    device: str | None = None,
-) -> list[Metric]:
-    """The metrics to run, each with its settings; one of each name, the user's own last.
-
-    device   for every metric that has such a setting
-    """
-    chosen: dict[str, Metric] = {}
-    for wanted in [*run.task.metrics(), *extra]:
-        if isinstance(wanted, Metric):
-            chosen[wanted.label()] = wanted
-            continue
-        cls: type[Metric] = load("metric", wanted) if isinstance(wanted, str) else wanted
-        given = dict(settings.get(cls.label(), {}))
-        if device is not None and "device" in setting_names(cls):
-            given["device"] = device
-        called = wanted if isinstance(wanted, str) else cls.label()
-        chosen[cls.label()] = with_settings(cls, given, kind="metric", called=called)
-    for name, metric in chosen.items():
-        check_names(type(metric).__name__, [name, *{*metric.dims} - {"step"}])
-    for name in settings:
-        if name not in chosen:
-            raise DeviError(
-                f"settings are given for metric '{name}', which is not among those run here: {', '.join(chosen)}."
-                f" To run it too: --metric {name}"
-            )
-    return list(chosen.values())
-
-
-def unasked(
-    task: Task, extra: Sequence[str | type[Metric] | Metric], settings: Mapping[str, Mapping[str, Any]]
-) -> set[str]:
-    """The metrics that are there only because nobody said otherwise: of Task.metrics(), not named and not set."""
-    if type(task).metrics is not Task.metrics:
-        return set()
-    return {*task.metrics()} - {*settings} - {each if isinstance(each, str) else each.label() for each in extra}
 
 
 def description(run: Run, whole: Run) -> dict[str, Any]:

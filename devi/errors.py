@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterable
+from typing import Any
 
 
 class DeviError(Exception):
@@ -37,6 +38,13 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> DeviError:
     hint = f" Did you mean '{near[0]}'?" if near else ""
     listed = f"Known: {', '.join(known)}." if known else "There is none."
     return DeviError(f"no {kind} is called '{name}'.{hint} {listed}")
+
+
+def wrong_kind(what: str, given: Any, expected: str) -> DeviError:
+    """The error for a value of a kind that `what` does not take."""
+    is_class = isinstance(given, type)
+    told = f"the class {given.__name__}" if is_class else f"{shown(repr(given), 40)}, of class {type(given).__name__}"
+    return DeviError(f"{what} is {told}; expected {expected}")
 
 
 def shown(name: object, most: int = 60) -> str:

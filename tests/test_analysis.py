@@ -15,6 +15,7 @@ from devi.errors import DeviError
 from devi.executors import Processes
 from devi.metrics.learning_coefficient import LearningCoefficient
 from devi.metrics.metric import Metric
+from devi.sampling.chains import sample
 from devi.task import Batch, Task
 from devi.tasks.superposition import Superposition
 from devi.training import train
@@ -289,6 +290,31 @@ def test_unknown_metrics_and_settings_suggest_the_nearest(run):
         analyze(run, metrics=["tickets"], settings={"tickets": {"kept": 0.3}})
     with pytest.raises(DeviError, match="settings are given for metric 'fourier', which is not among those run here"):
         analyze(run, settings={"fourier": {"per_checkpoint": True}})
+    with pytest.raises(DeviError, match="no metric is called 'ticket'. Did you mean 'tickets'"):
+        analyze(run, settings={"ticket": {"kept_fraction": 0.3}})
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"metrics": "losses"}, r"a list of metrics: metrics=\['losses'\]"),
+        ({"metrics": Counted}, r"the class Counted; expected a list of metrics: metrics=\[Counted\]"),
+        ({"metrics": None}, "metrics is None"),
+        ({"metrics": [3]}, "a metric is 3, of class int; expected a name, or a subclass of devi.Metric"),
+        ({"settings": "llc"}, "settings is 'llc', of class str; expected those of each metric"),
+        ({"settings": {"llc.chains": 3}}, r"expected .* settings=\{'llc': \{'chains': 3\}\}"),
+        ({"settings": {"llc": 3}}, r"settings\['llc'\] is 3, of class int; expected names and values"),
+    ],
+)
+def test_metrics_and_settings_of_another_kind_are_told_with_what_to_type(run, given, text):
+    with pytest.raises(DeviError, match=text):
+        analyze(run, **given)
+
+
+@pytest.mark.parametrize("call", [analyze, sample])
+def test_a_path_instead_of_a_run_is_told_to_be_opened(call):
+    with pytest.raises(DeviError, match=r"the run is 'runs/a', of class str; .* devi\.open_run\('runs/a'\)"):
+        call("runs/a")
 
 
 @pytest.mark.parametrize(

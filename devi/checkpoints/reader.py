@@ -16,7 +16,7 @@ from devi.checkpoints.mapped import as_slice
 from devi.checkpoints.records import Records
 from devi.checkpoints.task_of import task_of
 from devi.checkpoints.verify import REPAIR_NOTE
-from devi.errors import DeviError
+from devi.errors import DeviError, shown, wrong_kind
 from devi.task import Task
 
 if TYPE_CHECKING:  # torch and xarray are loaded where a model or a Dataset is asked for: opening a run is quick
@@ -38,6 +38,8 @@ def open_run(path: str | Path, task: Task | type[Task] | None = None) -> Run:
 
     Raises DeviError for a directory without a checkpoint that can be read.
     """
+    if not isinstance(task, Task | type | None):
+        raise wrong_kind("the task", task, "its class, open_run(path, MyTask), or an instance of it.")
     is_live = living_holder(Path(path)) is not None
     records = Records.open(Path(path), is_live=is_live)
     if not records.segments or not (len(records.steps) or is_live):
@@ -50,6 +52,13 @@ def open_run(path: str | Path, task: Task | type[Task] | None = None) -> Run:
         reasons = " ".join(f"{finding}." for finding in records.findings[:10])
         raise DeviError(f"{path}: no checkpoint in it is whole. {reasons} Train again with another --out.")
     return Run(records, range(len(records.steps)), task)
+
+
+def check_run(run: object) -> None:
+    """Raises DeviError for what is no run, such as its path; what only has the same methods is one."""
+    if not hasattr(run, "model_at"):
+        path = repr(str(run)) if isinstance(run, str | Path) else "'checkpoints/my-run'"
+        raise wrong_kind("the run", run, f"an opened run: devi.open_run({path}).")
 
 
 class Run:
@@ -187,7 +196,7 @@ class Run:
         wanted = known if names is None else self._named(names, known)
         is_one = isinstance(index, int | np.integer)
         if isinstance(index, int | np.integer):
-            place = int(self._places[index])
+            place = self._place(index)
             places: range | np.ndarray = range(place, place + 1)
         else:
             places = self._chosen(index)
@@ -213,12 +222,17 @@ class Run:
         return {name: known[name] for name in wanted}
 
     def model_at(self, index: int) -> nn.Module:
-        """The task's model with the weights and buffers of one checkpoint, in eval mode; no global RNG is touched."""
+        """The task's model with the weights and buffers of one checkpoint, in eval mode; no global RNG is touched.
+
+        index  a position, 0 to len(run) - 1 or from the end, and no step: model_at(-1) is of the last checkpoint,
+               model_at(run.steps.tolist().index(1000)) of step 1000
+        Raises DeviError where there is no checkpoint.
+        """
         from devi.checkpoints import rebuild
 
         self.check_matches(self.task)
         model = rebuild.built(self.task, self.metadata.get("seed"))
-        place = int(self._places[index])
+        place = self._place(index)
         rebuild.load(model, self._records.layout, self._records.one(place))
         return model.eval()
 
@@ -251,7 +265,26 @@ class Run:
         return run
 
     def _chosen(self, index: slice | np.ndarray) -> range | np.ndarray:
-        return self._places[index] if isinstance(index, slice) else np.asarray(self._places)[index]
+        if isinstance(index, slice):
+            return self._places[index]
+        try:
+            return np.asarray(self._places)[index]
+        except IndexError:
+            raise self._out_of_range(index) from None
+
+    def _place(self, index: int | np.integer) -> int:
+        try:
+            return int(self._places[index])
+        except (IndexError, TypeError):
+            raise self._out_of_range(index) from None
+
+    def _out_of_range(self, index: object) -> DeviError:
+        count, steps = len(self), self.steps
+        span = f"0 to {count - 1}, or {-count} to -1 from the end" if count else "a writer's first one"
+        return DeviError(
+            f"{self.path} has {count} checkpoints, and none at {shown(repr(index))}. Expected a position, {span};"
+            f" of a step: run.steps.tolist().index({steps[-1] if count else 0})."
+        )
 
     def block(self, start: int, stop: int) -> Run:
         """Checkpoints start to stop - 1; `.whole` is the run it was cut from, `.start` its place there."""

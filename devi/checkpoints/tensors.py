@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from devi.checkpoints.layout import MOST_RECORD_BYTES, NUMPY_KNOWS, Layout, Stored, stored_dtype
-from devi.errors import DeviError
+from devi.errors import DeviError, wrong_kind
 
 _UNSIGNED = {1: torch.uint8, 2: torch.uint16, 4: torch.uint32}
 
@@ -50,7 +50,12 @@ def to_values(stored: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The module under torch.compile and (Distributed)DataParallel, whose wrappers only prefix the names."""
+    """The module under torch.compile and (Distributed)DataParallel, whose wrappers only prefix the names.
+
+    Raises DeviError for what is no module: a state_dict, a class.
+    """
+    if not isinstance(model, nn.Module):
+        raise wrong_kind("the model", model, "a torch.nn.Module, the model itself: record(step, model).")
     while True:
         if isinstance(getattr(model, "_orig_mod", None), nn.Module):
             model = model._orig_mod  # type: ignore[assignment]

@@ -24,7 +24,7 @@ from devi.checkpoints.state import get_state
 from devi.checkpoints.steady import Steady, steady
 from devi.checkpoints.store import Store
 from devi.checkpoints.tensors import unwrapped
-from devi.errors import DeviError
+from devi.errors import DeviError, wrong_kind
 from devi.task import Task
 
 
@@ -58,6 +58,9 @@ class Recorder:
         segment_bytes: int = SEGMENT_BYTES,
         notice: Callable[[str], None] | None = None,
     ) -> None:
+        if not isinstance(task, Task | None):
+            name = task.__name__ if isinstance(task, type) else "MyTask"
+            raise wrong_kind("the task", task, f"an instance of a devi.Task: {name}().")
         self.path = Path(path)
         self.notices: list[str] = []
         self._notice = partial(_tell, self.notices, notice)  # no method: a forgotten Recorder must be free at once

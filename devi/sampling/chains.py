@@ -96,8 +96,10 @@ def sample(
 
     Attributes: every setting used, and what it cost. `memory_bytes` limits what one gradient keeps.
     """
+    from devi.checkpoints.reader import check_run
     from devi.sampling.calibration import calibrate
 
+    check_run(run)
     where: dict[str, Any] = {"device": device, "dtype": dtype, "restriction": restriction, "sample_on": sample_on}
     settings = calibrate(run, sampler=kernel, seed=seed, **where, **given)
     posterior = Posterior(run, **where)

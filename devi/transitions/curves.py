@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import xarray as xr
 
-from devi.errors import DeviError
+from devi.errors import DeviError, wrong_kind
 from devi.transitions.declared import declared
 from devi.transitions.noise import grain, inflation, local_noise, roughness, running_median, without_outliers
 from devi.transitions.ranks import is_context, is_context_name
@@ -84,6 +84,13 @@ class Curve:
 
 def checked_steps(trajectories: xr.Dataset) -> np.ndarray:
     """The coordinate `step`, (step,), after checking that it increases. Raises DeviError otherwise."""
+    if not isinstance(trajectories, xr.Dataset):
+        raise wrong_kind(
+            "what is searched",
+            trajectories,
+            "an xarray.Dataset along `step`: xr.Dataset({'loss': ('step', losses)}, coords={'step': steps}), or the"
+            " `trajectories` of an analysis. Curves in a file: devi detect FILE.",
+        )
     if "step" not in trajectories.coords or trajectories["step"].dims != ("step",):
         raise DeviError(
             "the trajectories have no coordinate 'step'; expected one optimizer step per checkpoint."

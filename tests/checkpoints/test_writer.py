@@ -176,6 +176,21 @@ def test_a_run_travels_to_another_process_by_pickle(path):
     assert (again.start, len(again.whole)) == (4, 20)
 
 
+@pytest.mark.parametrize("index", [20, -21, 3.5, "1"])
+@pytest.mark.parametrize("method", ["model_at", "parameters", "buffers"])
+def test_a_position_without_a_checkpoint_names_the_range(path, method, index):
+    train(path, 20)
+    at = getattr(open_run(path, Line), method)
+    with pytest.raises(DeviError, match=r"has 20 checkpoints, and none at .* 0 to 19, or -20 to -1 from the end"):
+        at(index)
+
+
+def test_a_selection_beyond_the_last_checkpoint_names_the_range(path):
+    train(path, 20)
+    with pytest.raises(DeviError, match=r"none at array\(\[20\]\)\. Expected a position, 0 to 19"):
+        open_run(path).select([20])
+
+
 def test_model_at_touches_no_global_generator(path):
     train(path, 3)
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
@@ -313,6 +328,10 @@ def test_changed_settings_are_refused_on_resume(path):
         (lambda r, m: r.keep(1, m), "keep\\(\\) needs `state`"),
         (lambda r, m: Recorder(r.path, resume=True), "this process is already writing this run"),
         (lambda r, m: open_run(r.path).task, "names no task"),
+        (lambda r, m: r(1, m.state_dict(), loss=1.0), r"of class OrderedDict; expected a torch\.nn\.Module"),
+        (lambda r, m: Recorder(r.path, Line), r"the task is the class Line; expected an instance of .*: Line\(\)\."),
+        (lambda r, m: Recorder(r.path, "line"), "the task is 'line', of class str; expected an instance"),
+        (lambda r, m: open_run(r.path, "line"), r"expected its class, open_run\(path, MyTask\)"),
     ],
 )
 def test_misuse_is_told_in_words(path, call, text):

@@ -526,6 +526,12 @@ def test_a_run_without_steps_is_an_error():
         find_transitions(xr.Dataset({"a": ("step", np.zeros(20))}))
 
 
+@pytest.mark.parametrize("curves", [{"a": [1.0, 2.0]}, [1.0, 2.0], None, xr.DataArray(np.zeros(20), dims="step")])
+def test_what_is_no_dataset_is_an_error_that_says_how_to_make_one(curves):
+    with pytest.raises(DeviError, match=r"expected an xarray\.Dataset along `step`: xr\.Dataset\("):
+        find_transitions(curves)
+
+
 def test_an_unknown_operating_point_names_the_known_ones():
     with pytest.raises(DeviError, match=r"no operating point is called 'strickt'. Did you mean 'strict'\?"):
         find_transitions(run(a=jump(400)), operating_point="strickt")
