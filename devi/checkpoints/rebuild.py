@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 from devi.checkpoints.layout import Layout
 from devi.checkpoints.state import random_states, set_random_states
 from devi.checkpoints.tensors import from_stored, named_tensors, unwrapped
+from devi.contract import own_code
 from devi.errors import DeviError, quoted, shown
 from devi.plugins import name_of
 from devi.task import Task, settings_of
@@ -75,6 +77,20 @@ def check(model: nn.Module, task: Task, layout: Layout, path: str, step: int, me
                 f"{path}: step {step} has {kind} '{name}' of shape {shape}; {about} expects {wanted}.{hint}"
                 f" See: devi show {quoted(path)}"
             )
+
+
+def misfit(task: Task, layout: Layout, metadata: dict[str, Any], path: Path) -> str:
+    """What a run that is about to be recorded will lack, as a sentence: its task builds another model; empty if not."""
+    try:
+        with own_code(task, "model()"):
+            model = built(task, metadata.get("seed"))
+        check(model, task, layout, str(path), 0, metadata)
+    except DeviError as error:
+        return (
+            f"{path}: the task's model() does not build what is recorded, so that neither model_at nor devi analyze"
+            f" will take this run with it. Give Recorder the task of this very model. {error}"
+        )
+    return ""
 
 
 def likely_settings(settings: dict[str, Any], shape: tuple[int, ...], wanted: tuple[int, ...]) -> list[str]:

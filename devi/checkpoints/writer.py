@@ -16,6 +16,7 @@ from devi.checkpoints.folder import check_usable, refusal
 from devi.checkpoints.keeper import SlotKeeper
 from devi.checkpoints.lock import WriterLock
 from devi.checkpoints.provenance import check_metadata, environment, provenance
+from devi.checkpoints.rebuild import misfit
 from devi.checkpoints.rerun import check_same_bytes, check_same_layout, check_same_run, elsewhere
 from devi.checkpoints.resume import apply, newest_slot
 from devi.checkpoints.segment import SEGMENT_BYTES
@@ -213,7 +214,10 @@ class Recorder:
         store = self._store
         if store.layout is None:
             source = Source(model, scalars)
-            store.start(source.layout, provenance(self._task, unwrapped(model), self._given))
+            metadata = provenance(self._task, unwrapped(model), self._given)
+            store.start(source.layout, metadata)
+            if self._task is not None and (wrong := misfit(self._task, source.layout, metadata, self.path)):
+                self._notice(wrong)
         else:
             source = Source(model, store.layout.scalars)
             check_same_layout(self.path, store.layout, source.layout)

@@ -471,6 +471,35 @@ def test_a_shape_that_differs_from_the_task_is_told_with_the_setting(path):
         open_run(path, Line(width=6)).model_at(0)
 
 
+def test_a_model_that_is_not_the_tasks_is_told_at_the_first_record(path):
+    told = []
+    with Recorder(path, Line(), state={}, notice=told.append) as record:
+        record(0, nn.Linear(2, 2))
+        assert len(told) == 1
+        record(1, nn.Linear(2, 2))
+    assert "the run has 'weight', the task 'line' has not" in told[0]
+    assert "Give Recorder the task of this very model." in told[0]
+    assert len(told) == 1
+
+
+def test_a_model_of_other_settings_than_the_tasks_is_told_with_the_setting(path):
+    with Recorder(path, Line(), state={}, notice=quiet) as record:
+        record(0, Line(width=5).model())
+    assert "'0.weight' of shape (5, 2)" in record.notices[0]
+    assert "expects (4, 2). Was the run made with width=5?" in record.notices[0]
+
+
+def test_a_task_whose_model_fails_is_told_and_the_run_recorded(path):
+    class Broken(Line):
+        def model(self):
+            raise KeyError("layers")
+
+    with Recorder(path, Broken(), state={}, notice=quiet) as record:
+        record(0, nn.Linear(2, 2))
+    assert "task Broken: model() failed with KeyError" in record.notices[0]
+    assert len(open_run(path)) == 1
+
+
 def test_a_stored_task_name_is_never_imported(path):
     train(path, 3)
     with pytest.raises(DeviError, match=r"names the task '[Ll]ine', which is not built in.*--task"):
