@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from devi.optimizers import make_optimizer
 from devi.plan import planned
 from devi.plugins import builtin_task
-from devi.training import make_optimizer, minibatch, seeded, update
+from devi.training import minibatch, seeded, update
 
 
 class Case(NamedTuple):

@@ -26,6 +26,7 @@ import torch
 from sampling_cases import CHAINS, MLP, ROWS, SUPERPOSITION, TRANSFORMER, Row, run_of
 from tables import put_table
 
+from devi.optimizers import make_optimizer
 from devi.plan import planned
 from devi.report.palette import CYCLE, MARKERS
 from devi.sampling.posterior import Posterior
@@ -33,7 +34,7 @@ from devi.sampling.record import Plan
 from devi.sampling.samplers import kernel_named
 from devi.sampling.walk import Walkers
 from devi.task import settings_of
-from devi.training import make_optimizer, update
+from devi.training import update
 
 FIGURE = Path(__file__).with_name("roofline.png")
 PASSES = 7  # over the parameters in a sampler's step: position read and written, center, gradient and noise (both)

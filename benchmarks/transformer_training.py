@@ -19,9 +19,10 @@ from tables import put_table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from devi.optimizers import make_optimizer
 from devi.plan import planned
 from devi.plugins import load
-from devi.training import make_optimizer, update
+from devi.training import update
 
 AGREE = 1e-4  # of the loss, after as many steps as are timed: float32, summed in another order
 HEADER = ("training step", "ms", "× faster", "losses differ by")

@@ -18,8 +18,9 @@ from torch.func import functional_call, vmap
 
 from devi.errors import DeviError
 from devi.memory import CACHED_ACTIVATIONS, saved_bytes
+from devi.optimizers import make_scheduler
 from devi.task import Batch
-from devi.training import Trainee, make_scheduler
+from devi.training import Trainee
 
 
 class Stack:

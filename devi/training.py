@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,14 +15,13 @@ from devi.checkpoints.reader import Run, open_run
 from devi.checkpoints.writer import Recorder
 from devi.contract import check_values, checked_batch, examples, own_code, per_example
 from devi.devices import device_of
-from devi.errors import DeviError, shown, unknown_name
+from devi.errors import DeviError, shown
+from devi.optimizers import make_optimizer, make_scheduler
 from devi.plan import TrainingPlan, planned
 from devi.plugins import name_of
 from devi.schedules import schedule
 from devi.task import Batch, Split, Task, settings_of
 
-# Made of functions or of other schedulers, which are no settings.
-NOT_BY_NAME = ("LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler")
 EVALUATION_CHUNK = 8192  # examples a forward pass, so that a large test set does not need its activations all at once
 
 
@@ -166,37 +163,6 @@ def measured(task: Task, model: nn.Module, train_split: Batch, test_split: Batch
     return scalars
 
 
-def make_optimizer(task: Task, plan: TrainingPlan, model: nn.Module) -> torch.optim.Optimizer:
-    """The task's own `optimizer(parameters)`, else the torch.optim class that the plan names."""
-    own = getattr(task, "optimizer", None)
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not parameters:
-        raise DeviError(
-            f"task {type(task).__name__}: its model has no parameter with requires_grad=True, so that there is nothing"
-            f" to train."
-        )
-    if callable(own):
-        return own(parameters)
-    cls = _torch_class("optimizer", torch.optim, torch.optim.Optimizer, plan.optimizer)
-    accepted = inspect.signature(cls).parameters
-    wanted = {
-        "lr": plan.learning_rate, "weight_decay": plan.weight_decay, "betas": plan.betas, "momentum": plan.momentum
-    }  # fmt: skip
-    options = {key: value for key, value in wanted.items() if value is not None and key in accepted}
-    return _made(cls, "optimizer", {**options, **plan.optimizer_options}, parameters)
-
-
-def make_scheduler(plan: TrainingPlan, optimizer: torch.optim.Optimizer) -> Any:
-    """The learning-rate scheduler that the plan names; what it must know of the run is filled in."""
-    if plan.scheduler is None:
-        return None
-    base = torch.optim.lr_scheduler.LRScheduler
-    cls = _torch_class("scheduler", torch.optim.lr_scheduler, base, plan.scheduler)
-    known = {"T_max": plan.steps, "total_steps": plan.steps, "total_iters": plan.steps, "max_lr": plan.learning_rate}
-    options = {key: value for key, value in known.items() if key in inspect.signature(cls).parameters}
-    return _made(cls, "scheduler", {**options, **plan.scheduler_options}, optimizer)
-
-
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Global random states (torch, numpy, python) seeded inside, put back afterwards."""
@@ -210,28 +176,6 @@ def seeded(seed: int) -> Iterator[None]:
         finally:
             random.setstate(before[0])
             np.random.set_state(before[1])  # noqa: NPY002
-
-
-def _torch_class(kind: str, module: Any, base: type, name: str) -> type:
-    known = {
-        key
-        for key, cls in vars(module).items()
-        if inspect.isclass(cls) and issubclass(cls, base) and cls is not base and key[0] != "_"
-    } - {*NOT_BY_NAME}
-    if name not in known:
-        raise unknown_name(kind, name, known)
-    return getattr(module, name)
-
-
-def _made(cls: type, kind: str, options: dict[str, Any], first: Any) -> Any:
-    try:
-        return cls(first, **options)
-    except (TypeError, ValueError) as error:
-        accepted = [key for key in inspect.signature(cls).parameters if key not in ("params", "optimizer")]
-        raise DeviError(
-            f"{kind} {cls.__name__} refuses {options}: {error}. It takes: {', '.join(accepted)}."
-            f" Set them with --set {kind}_options='{{\"name\": value}}'"
-        ) from None
 
 
 def _on(batch: Batch | None, device: torch.device) -> Batch | None:

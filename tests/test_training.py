@@ -7,6 +7,7 @@ import torch
 
 from devi.checkpoints.reader import open_run
 from devi.errors import DeviError
+from devi.optimizers import check_taken
 from devi.plan import TrainingPlan, planned, resumed_settings
 from devi.task import Batch, Task, settings_of
 from devi.tasks.modular_addition import ModularAddition
@@ -156,6 +157,38 @@ def test_options_an_optimizer_refuses_are_named(tmp_path):
     plan = TrainingPlan(optimizer="SGD", optimizer_options={"nestrov": True})
     with pytest.raises(DeviError, match=r"optimizer SGD refuses .*nestrov.* It takes: lr, momentum"):
         train(Noisy(), tmp_path / "run", plan=plan)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (
+            {"optimizer": "Adam", "momentum": 0.9},
+            "momentum = 0.9 .* Adam takes learning_rate, weight_decay, betas, and",
+        ),
+        ({"betas": "0.9,0.99"}, r"betas = \(0.9, 0.99\) .* SGD takes learning_rate, weight_decay, momentum, and"),
+        ({"optimizer": "LBFGS", "weight_decay": 0.1}, "weight_decay = 0.1 would change nothing"),
+        ({"scheduler_options": {"gamma": 0.1}}, "there is no scheduler. Leave it out, or choose one"),
+    ],
+)
+def test_a_setting_that_the_optimizer_does_not_take_is_refused(given, told):
+    with pytest.raises(DeviError, match=told):
+        check_taken(*planned(Superposition, given), given)
+
+
+def test_a_tasks_own_optimizer_takes_only_what_are_fields_of_the_task():
+    class Own(Noisy):
+        def optimizer(self, parameters):
+            return torch.optim.SGD(parameters, lr=self.learning_rate)
+
+    given = {"learning_rate": 0.1, "momentum": 0.9}
+    with pytest.raises(DeviError, match=r"momentum = 0.9 would change nothing: Own makes its own optimizer"):
+        check_taken(*planned(Own, given), given)
+
+
+@pytest.mark.parametrize("given", [{"optimizer": "SGD"}, {"optimizer": "LBFGS", "weight_decay": 0}, {"momentum": None}])
+def test_what_a_task_sets_for_another_optimizer_is_no_mistake(given):
+    check_taken(*planned(ModularAddition, given), given)
 
 
 def test_divergence_stops_with_the_step_and_keeps_what_was_before(tmp_path):

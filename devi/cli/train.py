@@ -41,6 +41,7 @@ def train(
     """
     from devi.cli.progress import progress
     from devi.cli.settings import read_settings
+    from devi.optimizers import check_taken
     from devi.plan import planned, resumed_settings
     from devi.plugins import load, name_of
     from devi.seeds import Wanted, train_seeds
@@ -78,6 +79,8 @@ def train(
         if resume:
             settings = resumed_settings(place, cls, settings, preset=preset)
         wanted.append(Wanted(*planned(cls, settings, preset=None if resume else preset, called=task), place))
+        if not resume:
+            check_taken(wanted[-1].task, wanted[-1].plan, given)
     with progress() as shown:
         if resume and len(begun) < len(places):
             new = [place.name for _, place in places if place not in begun]

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 
 from devi.metrics.metric import Metric
 from devi.sampling.settings import CHOSEN, GIVEN, LEAPFROG_STEPS
-from devi.task import Seed
+from devi.task import NotNegative, Positive, Seed
 
 if TYPE_CHECKING:
     from devi.checkpoints.reader import Run
@@ -55,10 +55,10 @@ class SamplerSettings(Metric):
     draws: Annotated[int | None, Field(ge=1)] = None
     most_draws: Annotated[int | None, Field(ge=1)] = None
     burn_in: Annotated[int | None, Field(ge=0)] = None
-    step_size: Annotated[float | None, Field(ge=0)] = None
+    step_size: Positive | None = None
     leapfrog_steps: Annotated[int | None, Field(ge=1)] = None
-    n_beta: Annotated[float | None, Field(gt=0)] = None
-    localization: Annotated[float | None, Field(ge=0)] = None
+    n_beta: Positive | None = None
+    localization: NotNegative | None = None
     batch_size: Annotated[int | None, Field(ge=0)] = None
     budget: Annotated[float | None, BeforeValidator(_seconds)] = None
     restrict: Names = ()

@@ -197,6 +197,11 @@ def test_strict_gives_3_when_an_estimate_is_flagged(here):
             2,
             "Invalid value for '--steps': 'x'. Input should be a valid integer. Try: devi train --help",
         ),
+        (
+            ["train", "superposition", "--set", "betas=0.9,0.99"],
+            1,
+            "the optimizer SGD takes learning_rate, weight_decay",
+        ),
         (["fly"], 2, "No such command 'fly'. Try: devi --help"),
         (["train", "superposition", "--config", "nosuch.toml"], 1, "nosuch.toml: No such file or directory. Expected"),
         (
@@ -231,6 +236,9 @@ def test_wrong_arguments_of_analyze_leave_the_run_and_the_place_alone(here, caps
         ("--set", "tickets.kept=1"): "Did you mean 'kept_fraction'?",
         ("--chains", "0"): "chains",
         ("--step-size", "-1"): "step_size",
+        ("--step-size", "0"): "Input should be greater than 0",
+        ("--n-beta", "inf"): "Input should be a finite number",
+        ("--set", "ticket.kept_fraction=0.2"): "no metric is called 'ticket'. Did you mean 'tickets'?",
         ("--task", "modular_addition"): "was made with superposition, not ModularAddition",
         ("--operating-point", "lax"): "strict",
         ("--workers", "0"): "workers must be 1 or more",
