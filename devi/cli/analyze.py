@@ -147,7 +147,9 @@ def analyze(
     if len(found) > 1:
         from devi import report
 
-        index = report.write_index([(analysis, place) for analysis, _, place in analyses], out or Path("reports"))
+        index = report.write_index(
+            [(analysis, place) for analysis, _, place in analyses], out or Path("reports"), failed=failed
+        )
     if as_json:
         print(json.dumps({"runs": done, "failed": failed}))
     else:

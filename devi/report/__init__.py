@@ -5,7 +5,7 @@ Nothing here imports torch, and matplotlib and Altair are loaded by the first re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,15 +42,21 @@ def write(analysis: Analysis, directory: Path | str, *, figures: bool = True, pr
     return path
 
 
-def write_index(entries: Iterable[tuple[Analysis, Path | str]], directory: Path | str) -> Path:
+def write_index(
+    entries: Iterable[tuple[Analysis, Path | str]],
+    directory: Path | str,
+    *,
+    failed: Sequence[str] = (),
+) -> Path:
     """Write index.html, which lists these runs and those whose reports lie in `directory` from before.
 
     entries  (analysis, the directory of its report)
+    failed   of each run that could not be analyzed, which one and why
     """
     from devi.report.index import index
 
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "index.html"
-    path.write_text(index(entries, directory), encoding="utf-8")
+    path.write_text(index(entries, directory, failed), encoding="utf-8")
     return path

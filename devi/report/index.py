@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -15,7 +15,7 @@ import xarray as xr
 from devi.errors import shown
 from devi.report.document import records, skipped
 from devi.report.page import environment
-from devi.report.sentences import headline, sentence
+from devi.report.sentences import headline, health, sentence
 
 if TYPE_CHECKING:
     from devi.analysis import Analysis
@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 NOTHING = xr.Dataset(coords={"step": np.zeros(0)})
 
 
-def index(entries: Iterable[tuple[Analysis, Path | str]], directory: Path) -> str:
+def index(entries: Iterable[tuple[Analysis, Path | str]], directory: Path, failed: Sequence[str] = ()) -> str:
     """The page as text; links are relative to `directory`, so that the folder can be moved or published.
 
     Beside the entries it lists the reports that earlier analyses wrote into `directory`, as their files tell of them.
+
+    failed  of each run that could not be analyzed, which one and why
     """
     rows = {
         Path(place).resolve(): _row(
@@ -44,7 +46,7 @@ def index(entries: Iterable[tuple[Analysis, Path | str]], directory: Path) -> st
         if file.parent.resolve() not in rows:
             rows[file.parent.resolve()] = _stored(file.parent, directory)
     in_order = [rows[place] for place in sorted(rows)]
-    return environment().get_template("index.html.j2").render(entries=in_order)
+    return environment().get_template("index.html.j2").render(entries=in_order, failed=failed)
 
 
 def _stored(place: Path, directory: Path) -> dict[str, Any]:
@@ -76,6 +78,7 @@ def _row(
         "seed": run.get("seed"),
         "headline": headline(trajectories, transitions, left_out),
         "sentences": [sentence(trajectories, one) for one in transitions],
+        "health": health(trajectories),
         "notices": [str(notice) for notice in notices],
         "link": quote(relative),
     }

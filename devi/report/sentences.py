@@ -207,6 +207,17 @@ def llc_sentence(trajectories: xr.Dataset) -> str:
     return text
 
 
+def health(trajectories: xr.Dataset) -> str:
+    """How many LLC estimates are flagged and by which words; empty if none is."""
+    flags = trajectories.get("llc_flags")
+    flagged = 0 if flags is None else int(is_unhealthy(flags).sum())
+    if flags is None or not flagged:
+        return ""
+    counts = [f"{word} {times}" for word, times in flag_words(trajectories) if word not in information_of(flags)]
+    are = "is" if flagged == 1 else "are"
+    return f"{flagged} of {len(flags)} LLC estimates {are} flagged ({', '.join(counts)}): the report says why."
+
+
 def gradients_taken(trajectories: xr.Dataset) -> int:
     """Gradients that sampling took, each of the loss of one chain on one batch."""
     names = [name for name in ("llc_gradients", "restricted_llc_gradients") if name in trajectories]

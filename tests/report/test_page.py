@@ -237,6 +237,18 @@ def test_an_index_of_one_run_says_so(analysis, tmp_path):
     assert "<title>1 run (devi)</title>" in html
 
 
+def test_an_index_says_how_many_estimates_are_flagged_and_which_runs_failed(bare, hostile, tmp_path):
+    steps = {"step": [0, 1, 2]}
+    llc = xr.Dataset({"llc": ("step", np.ones(3)), "llc_flags": ("step", ["mixing", "mixing,headroom", ""])}, steps)
+    llc["llc_flags"].attrs["information"] = "headroom"
+    path = write_index([(bare(llc), tmp_path / "a")], tmp_path, failed=[f"b: {hostile}"])
+    seen = Words(path.read_text(encoding="utf-8"))
+    assert "2 of 3 LLC estimates are flagged (mixing 2): the report says why." in seen.text
+    assert "1 run could not be analyzed" in seen.text
+    assert f"b: {hostile}" in seen.text
+    assert seen.scripts == []
+
+
 def test_index_lists_runs_with_relative_links(analysis, bare, hostile, tmp_path):
     other = bare(xr.Dataset({"x": ("step", np.ones(3))}, coords={"step": [0, 1, 2]}))
     other.run["name"] = hostile
