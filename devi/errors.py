@@ -54,6 +54,11 @@ def shown(name: object, most: int = 60) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
+def counted(count: int, noun: str) -> str:
+    """'1 checkpoint', '1,200 checkpoints'."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def quoted(name: object) -> str:
     """A path or name as one word of a command that is printed: 'my run' with its quotes."""
     return shlex.quote(str(name))

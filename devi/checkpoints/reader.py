@@ -14,7 +14,7 @@ from devi.checkpoints.layout import NUMPY_KNOWS, Layout, Stored
 from devi.checkpoints.lock import Holder, living_holder
 from devi.checkpoints.mapped import as_slice
 from devi.checkpoints.records import Records
-from devi.checkpoints.task_of import task_of
+from devi.checkpoints.task_of import how_to_resume, task_of
 from devi.checkpoints.verify import REPAIR_NOTE
 from devi.errors import DeviError, shown, wrong_kind
 from devi.task import Task
@@ -46,8 +46,7 @@ def open_run(path: str | Path, task: Task | type[Task] | None = None) -> Run:
         if records.segments and all(finding.kind == "torn" for finding in records.findings):
             raise DeviError(
                 f"{path}: no checkpoint in it is whole: its writer stopped before the first one was."
-                f" To begin the run again in its place: devi train TASK --out {path} --resume with its settings;"
-                " in a loop of your own, Recorder(..., resume=True)."
+                f" To begin the run again in its place: {how_to_resume(Path(path), records.layout_header.metadata)}"
             )
         reasons = " ".join(f"{finding}." for finding in records.findings[:10])
         raise DeviError(f"{path}: no checkpoint in it is whole. {reasons} Train again with another --out.")

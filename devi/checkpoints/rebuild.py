@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,12 @@ from devi.checkpoints.tensors import from_stored, named_tensors, unwrapped
 from devi.contract import own_code
 from devi.errors import DeviError, quoted, shown
 from devi.plugins import name_of
-from devi.task import Task, settings_of
+from devi.task import Task, settings_of, with_settings
+
+Shape = tuple[int, ...]
+
+# A guess is made from what may be a stranger's file: neither many models nor large ones are built for it.
+MOST_TRIED, MOST_TRIED_SIZE = 8, 100_000
 
 
 def built(task: Task, seed: Any) -> nn.Module:
@@ -54,7 +60,7 @@ def named(task: Task, metadata: dict[str, Any], path: str) -> nn.Module:
 
 def check(model: nn.Module, task: Task, layout: Layout, path: str, step: int, metadata: dict[str, Any]) -> None:
     """Raise DeviError for the first name or shape that the model and the run do not share."""
-    expected = {name: tuple(owner[key].shape) for name, owner, key, _ in named_tensors(unwrapped(model))}
+    expected = shapes_of(model)
     stored = {name: tensor for tensor in layout.tensors for name in (tensor.name, *tensor.tied)}
     settings, kept = settings_of(task), metadata.get("settings") or {}
     known = ", ".join(f"{key}={settings[key]!r}" for key in settings if kept.get(key, settings[key]) != settings[key])
@@ -68,7 +74,7 @@ def check(model: nn.Module, task: Task, layout: Layout, path: str, step: int, me
         shape, wanted = stored[name].shape, expected[name]
         if shape != wanted:
             if not changed:
-                changed = likely_settings(settings, shape, wanted)
+                changed = likely_settings(task, {each: tensor.shape for each, tensor in stored.items()}, expected)
                 if changed:
                     about += f" with {changed[0].partition('=')[0]}={settings[changed[0].partition('=')[0]]!r}"
             hint = f" Was the run made with {', '.join(changed)}?" if changed else ""
@@ -93,13 +99,37 @@ def misfit(task: Task, layout: Layout, metadata: dict[str, Any], path: Path) -> 
     return ""
 
 
-def likely_settings(settings: dict[str, Any], shape: tuple[int, ...], wanted: tuple[int, ...]) -> list[str]:
-    """The setting whose value is the size that differs."""
-    for had, expects in zip(shape, wanted, strict=False):
-        names = [name for name, value in settings.items() if type(value) is int and value == expects]
-        if had != expects and len(names) == 1:
-            return [f"{names[0]}={had}"]
-    return []
+def likely_settings(task: Task, shapes: Mapping[str, Shape], expected: Mapping[str, Shape]) -> list[str]:
+    """The one setting with which the task's model has all these shapes, as KEY=VALUE; none if there is none such.
+
+    expected  those that it has as it is
+    """
+    settings = settings_of(task)
+    sizes = [
+        pair for name in expected for pair in zip(shapes.get(name, ()), expected[name], strict=False) if name in shapes
+    ]
+    tried = {
+        (key, had): None
+        for had, expects in sizes
+        for key, value in settings.items()
+        if had != expects and type(value) is int and value == expects and had <= MOST_TRIED_SIZE
+    }
+    return [f"{key}={had}" for key, had in list(tried)[:MOST_TRIED] if _fits(task, {**settings, key: had}, shapes)][:1]
+
+
+def _fits(task: Task, settings: dict[str, Any], shapes: Mapping[str, Shape]) -> bool:
+    """Whether the task's model with these settings has these shapes; it is built without memory for its values."""
+    try:
+        with torch.device("meta"):
+            model = built(with_settings(type(task), settings), 0)
+    except Exception:  # whatever a task makes of settings that nobody gave it
+        return False
+    return all(shapes.get(name) == shape for name, shape in shapes_of(model).items())
+
+
+def shapes_of(model: nn.Module) -> dict[str, Shape]:
+    """Of each parameter and persistent buffer, by name."""
+    return {name: tuple(owner[key].shape) for name, owner, key, _ in named_tensors(unwrapped(model))}
 
 
 def load(model: nn.Module, layout: Layout, record: np.void) -> None:

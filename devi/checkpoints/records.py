@@ -74,6 +74,17 @@ class Records:
     def layout(self) -> Layout:
         return self.layout_header.layout
 
+    @property
+    def stated(self) -> int:
+        """How many records the files say they hold: those that were closed, or another one follows; of the last one of
+        a run that was killed, nobody knows how many of its places were used, and what is whole counts."""
+        files = [(one.header.records, one.header.is_closed) for one in self.segments]
+        whole = np.bincount(self.segment[~self.is_damaged], minlength=len(files)).tolist()
+        return sum(
+            records if is_closed or index < len(files) - 1 else whole[index]
+            for index, (records, is_closed) in enumerate(files)
+        )
+
     def _take(self, paths: dict[int, Path], *, at_once: int) -> None:
         """Open further segments and look at their records."""
         expected = self.segments[-1].header.number + 1 if self.segments else 0

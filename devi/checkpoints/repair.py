@@ -103,7 +103,7 @@ def _document(folder: Path, records: Records, findings: list[Finding], slots: li
         "run_id": records.layout_header.metadata.get("run_id"),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "devi": devi.__version__,
-        "kept": {"first": int(steps[0]), "last": int(steps[-1]), "count": len(steps)},
+        "kept": {"first": int(steps[0]), "last": int(steps[-1]), "count": len(steps), "stated": records.stated},
         "resume_slots": slots,
         "lost": [finding._asdict() for finding in findings],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,14 @@ def task_of(path: Path, metadata: dict[str, Any], given: type[Task] | None) -> T
             f" setting {foreign[0]!r:.80}; a run is read with the task it was made with. See: devi show {quoted(path)}"
         )
     return with_settings(cls, settings, called=name_of("task", cls))
+
+
+def how_to_resume(path: Path, metadata: Mapping[str, Any]) -> str:
+    """What goes on with the run at `path`: devi train, or the loop that recorded it."""
+    task = metadata.get("task")
+    if isinstance(metadata.get("training"), dict) and isinstance(task, str):
+        return f"devi train {quoted(shown(task, 200))} --out {quoted(path)} --resume"
+    return f"in the loop that recorded it, Recorder({str(path)!r}, ..., resume=True)"
 
 
 def _named(path: Path, name: Any) -> type[Task]:

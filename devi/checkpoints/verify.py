@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from devi.checkpoints.header import Finding
+from devi.checkpoints.header import Finding, segment_name, segment_paths
 from devi.checkpoints.lock import Holder, living_holder
 from devi.checkpoints.records import Records
 from devi.checkpoints.slot_file import SLOTS, SlotFile, read_slot_file
@@ -41,10 +41,13 @@ class Verdict(NamedTuple):
 def verify(folder: Path, tell: Tell | None = None) -> Verdict:
     """Check every record, file and resume slot of the run; `tell` takes (done, all) records.
 
-    Raises DeviError if the folder holds no segment at all.
+    Raises DeviError if the folder holds nothing of a run.
     """
     writer = living_holder(folder)
     slots, wrong = checked_slots(folder)  # before the records, which a writer always has ahead of its slots
+    if (slots or wrong) and not segment_paths(folder):
+        lost = Finding("file", segment_name(0), None, None, "the file is missing, with its checkpoints")
+        return Verdict(folder, [], [lost, *wrong], [], writer)
     records = Records.open(folder, is_live=False)
     records.check(tell)
     steps = records.steps[~records.is_damaged].tolist()

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from devi.errors import quoted
+from devi.errors import counted, quoted
 
 
 def repair(
@@ -20,7 +20,9 @@ def repair(
 
     Example: devi repair checkpoints/superposition-seed0 --out checkpoints/repaired
     """
+    from devi.checkpoints.reader import open_run
     from devi.checkpoints.repair import repair as repair_run
+    from devi.checkpoints.task_of import how_to_resume
     from devi.cli.progress import progress
 
     with progress() as bars:
@@ -28,9 +30,13 @@ def repair(
     if as_json:
         print(json.dumps(done))
         return
-    kept, lost = done["kept"], len(done["lost"])
-    print(f"{out}: {kept['count']:,} checkpoints, steps {kept['first']:,} to {kept['last']:,}")
-    print(f"lost: {lost} records or files, named in {out / 'repair.json'}" if lost else "lost: nothing")
+    kept, reasons = done["kept"], len(done["lost"])
+    print(f"{out}: {counted(kept['count'], 'checkpoint')}, steps {kept['first']:,} to {kept['last']:,}")
+    gone = kept["stated"] - kept["count"]
+    stated = counted(kept["stated"], "checkpoint")
+    lost = f"{gone:,} of the {stated} that the files left of it say they hold; " if gone > 0 else ""
+    named = f"{counted(reasons, 'finding')} named in {out / 'repair.json'}"
+    print(f"lost: {lost}{named}" if reasons else "lost: nothing")
     if done["resume_slots"]:
-        print(f"it can be resumed: devi train TASK --out {quoted(out)} --resume")
+        print(f"it can be resumed: {how_to_resume(out, open_run(out).metadata)}")
     print(f"next: devi analyze {quoted(out)}")

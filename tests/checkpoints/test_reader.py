@@ -192,7 +192,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_is_begun_again_with_r
         with pytest.raises(SystemExit):
             record(0, nn.Linear(2, 2))
         record._lock.release()
-    with pytest.raises(DeviError, match=rf"no checkpoint in it is whole: .* devi train TASK --out {path} --resume"):
+    with pytest.raises(DeviError, match=rf"no checkpoint in it is whole: .* Recorder\('{path}', ..., resume=True\)"):
         open_run(path)
     with Recorder(path, state={}, resume=True, notice=lambda text: None) as record:
         assert record.restore(nn.Linear(2, 2)) is None

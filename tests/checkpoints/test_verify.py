@@ -164,6 +164,14 @@ def test_a_folder_without_a_run_is_an_error_and_not_damage(tmp_path, capsys):
     assert "holds no checkpoints" in capsys.readouterr().err
 
 
+def test_a_run_of_which_only_the_resume_slots_are_left_is_damaged(tmp_path, capsys):
+    path = written(tmp_path / "run", kept=3)
+    for file in path.glob("segment-*.h5"):
+        file.unlink()
+    assert command(["verify", str(path)]) == 4
+    assert "damage: segment-000000.h5: the file is missing, with its checkpoints" in capsys.readouterr().out
+
+
 def test_checkpoints_lost_from_the_end_are_told_by_the_resume_slot(tmp_path):
     path = written(tmp_path / "run", kept=RECORDS - 1)
     max(path.glob("segment-*.h5")).unlink()
@@ -222,7 +230,28 @@ def test_repair_keeps_every_whole_record_bit_for_bit_and_touches_nothing(tmp_pat
     ]
     assert note["kept"]["count"] == len(run)
     assert "what was whole of a damaged run" in run.problems[0]
-    assert "lost: 2 records or files" in capsys.readouterr().out
+    told = (
+        f"lost: 1 of the 7 checkpoints that the files left of it say they hold; 2 findings named in {new}/repair.json"
+    )
+    assert told in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("training", [None, {"steps": 12}])
+def test_repair_of_a_cut_run_says_how_many_checkpoints_are_gone_and_how_the_rest_is_resumed(tmp_path, capsys, training):
+    path, new = tmp_path / "run", tmp_path / "new"
+    about = {} if training is None else {"training": training, "task": "my zoo.py:LM"}
+    with Recorder(path, state={}, metadata=about, notice=lambda text: None) as record:
+        for step in range(RECORDS):
+            record(step, nn.Linear(20, 20))
+    os.truncate(path / "segment-000000.h5", (path / "segment-000000.h5").stat().st_size // 2)
+    assert command(["repair", str(path), "--out", str(new)]) == 0
+    printed = capsys.readouterr().out
+    kept = len(open_run(new))
+    assert 0 < kept < RECORDS
+    assert f"{RECORDS - kept} of the {RECORDS} checkpoints that the files left of it say they hold" in printed
+    by_hand = f"in the loop that recorded it, Recorder('{new}', ..., resume=True)"
+    how = f"devi train 'my zoo.py:LM' --out {new} --resume" if training else by_hand
+    assert f"it can be resumed: {how}\n" in printed
 
 
 def test_a_repaired_run_is_resumed_from_its_slot(tmp_path):

@@ -8,10 +8,16 @@ from pathlib import Path
 from devi.errors import DeviError, shown
 
 # Run by the user, who knows where the file is from; so it may load everything.
-_WHOLE_MODEL = 'c = torch.load(p, weights_only=False, map_location="cpu").state_dict()'
-_DICT = """c = torch.load(p, weights_only=False, map_location="cpu")
+_LOOP = """import sys, torch
+from pathlib import Path
+out = Path(sys.argv[2])
+out.mkdir(exist_ok=True)
+plain = lambda v: v.state_dict() if isinstance(v, torch.nn.Module) else v
+for p in sorted(Path(sys.argv[1]).glob(sys.argv[3])):
+    c = plain(torch.load(p, weights_only=False, map_location="cpu"))
     keys = [k for k in ("state_dict", "model_state_dict", "model", "global_step", "step") if k in c]
-    c = {k: c[k] for k in keys} or {k: v for k, v in c.items() if torch.is_tensor(v)}"""
+    c = {k: plain(c[k]) for k in keys} or {k: v for k, v in c.items() if torch.is_tensor(v)}
+    torch.save(c, out / f"{p.stem}.pt")"""
 
 
 # Modules, and functions, that an attack calls and that nobody's training state is made of.
@@ -33,26 +39,18 @@ def how_to_make_it_plain(path: Path, objects: list[str]) -> DeviError:
             f"{shown(path, 300)} would run {', '.join(shown(name) for name in objects[:5])} when it is loaded. Training"
             " code saves nothing of the kind: do not load it with anything, and ask who made it."
         )
-    is_model = any(name.startswith("torch.nn.modules.") for name in objects)
     named = ", ".join(shown(name) for name in objects[:5]) + (
         f" and {len(objects) - 5} more" if len(objects) > 5 else ""
     )
     return DeviError(
         f"{shown(path, 300)} holds Python objects ({named}); loading those can run code, so only tensors, numbers,"
         " text, lists and dicts are read. If you trust the file, make plain copies of all and convert those:\n"
-        f"{command(path, is_model=is_model)}"
+        f"{command(path)}"
     )
 
 
-def command(path: Path, *, is_model: bool) -> str:
+def command(path: Path) -> str:
     """A line for the shell that writes the weights of all files beside `path` to a folder '…-plain'."""
     source = path.parent.resolve()
-    code = f"""import sys, torch
-from pathlib import Path
-out = Path(sys.argv[2])
-out.mkdir(exist_ok=True)
-for p in sorted(Path(sys.argv[1]).glob(sys.argv[3])):
-    {_WHOLE_MODEL if is_model else _DICT}
-    torch.save(c, out / f"{{p.stem}}.pt")"""
     target = source.with_name(source.name + "-plain")
-    return shlex.join(["python", "-c", code, str(source), str(target), f"*{path.suffix}"])
+    return shlex.join(["python", "-c", _LOOP, str(source), str(target), f"*{path.suffix}"])

@@ -10,7 +10,8 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
-from devi.errors import DeviError, shown
+from devi.checkpoints.foreign.patterns import telling_apart
+from devi.errors import DeviError, quoted, shown
 
 MOST_STEP = 2**63 - 1
 
@@ -56,11 +57,19 @@ def ordered(places: Iterable[Place]) -> list[Place]:
     found = sorted(places, key=lambda place: place.step)
     for one, other in itertools.pairwise(found):
         if one.step == other.step:
+            pair = [_named(each) for each in (one, other)]
+            pattern = telling_apart(pair, one.step, [_named(each) for each in found])
+            choose = f", or choose with a pattern, which takes what matches it: --step-pattern {quoted(pattern)}"
             raise DeviError(
                 f"{one} and {other} are both of step {one.step}; a run has one checkpoint a step. Move one of them"
-                r" away, or choose with a pattern: --step-pattern 'step=(\d+)' takes the files whose names match it."
+                f" away{choose if pattern else '.'}"
             )
     return found
+
+
+def _named(place: Place) -> str:
+    """The name that a pattern is for."""
+    return place.path.name if place.part is None else str(place.part)
 
 
 def as_step(value: object) -> int | None:

@@ -26,7 +26,7 @@ class Vessel:
         self.model: nn.Module = unwrapped(built(task, settings_of(task).get("seed")))
         self.left_out: list[str] = []  # names in the file that the model has not
         self.prefix = ""
-        self._settings, self._called, self._renames = settings_of(task), called, renames
+        self._task, self._called, self._renames = task, called, renames
         holders: dict[int, list[tuple[str, dict[str, Any], str]]] = {}
         shapes: dict[int, tuple[int, ...]] = {}
         for name, owner, key, _ in named_tensors(self.model):
@@ -47,6 +47,8 @@ class Vessel:
             raise missing(place, rest, lacking, len(self._wanted), self._hint())
         for one, held in zip(self._wanted, self._holders, strict=True):
             given = [there[prefix + name] for name in one.names if prefix + name in there]
+            if any(tuple(tensor.shape) != one.shape for tensor in given):
+                raise self._other_shape(one, given, place, there, prefix)
             self._check(one, given, place)
             for _, owner, key in held:
                 owner[key] = given[0]
@@ -61,11 +63,6 @@ class Vessel:
 
     def _check(self, one: Wanted, given: list[Tensor], place: Place) -> None:
         for tensor in given:
-            if tuple(tensor.shape) != one.shape:
-                raise DeviError(
-                    f"{place}: '{shown(one.names[0])}' has shape {tuple(tensor.shape)}; the task {self._called} expects"
-                    f" {one.shape}. {self._hint(tuple(tensor.shape), one.shape)}"
-                )
             if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
                 raise DeviError(
                     f"{place}: '{shown(one.names[0])}' is a sparse, quantized or meta tensor, without plain values."
@@ -77,10 +74,23 @@ class Vessel:
                 " file. Untie them in the model, or is it another kind of model?"
             )
 
-    def _hint(self, shape: Shape = (), wanted: Shape = ()) -> str:
-        likely = likely_settings(self._settings, shape, wanted)
-        if likely:
-            return f"Were they made with another setting? Try: --set {likely[0]}"
+    def _other_shape(
+        self, one: Wanted, given: list[Tensor], place: Place, there: Mapping[str, Tensor], prefix: str
+    ) -> DeviError:
+        shapes: dict[str, Shape] = {}  # by the model's names; of tied ones the file may have one
+        expected: dict[str, Shape] = {}
+        for each in self._wanted:
+            has = next(there[prefix + name] for name in each.names if prefix + name in there)
+            shapes |= dict.fromkeys(each.names, tuple(has.shape))
+            expected |= dict.fromkeys(each.names, each.shape)
+        likely = likely_settings(self._task, shapes, expected)
+        hint = f"Were they made with another setting? Try: --set {likely[0]}" if likely else self._hint()
+        wrong = next(tuple(tensor.shape) for tensor in given if tuple(tensor.shape) != one.shape)
+        return DeviError(
+            f"{place}: '{shown(one.names[0])}' has shape {wrong}; the task {self._called} expects {one.shape}. {hint}"
+        )
+
+    def _hint(self) -> str:
         return f"Its settings change its shape (--set KEY=VALUE); they are listed by: devi tasks {self._called}"
 
 

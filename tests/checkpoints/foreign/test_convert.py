@@ -222,6 +222,12 @@ def test_a_shape_that_differs_names_the_setting(source, tmp_path):
         convert(source, tmp_path / "run", Net(width=4))
 
 
+def test_a_setting_with_which_only_one_shape_would_fit_is_not_suggested(source, tmp_path):
+    torch.save({**state(0), "1.weight": torch.zeros(5, 3)}, source / "step_0.pt")
+    with pytest.raises(DeviError, match=r"has shape .* Its settings change its shape \(--set KEY=VALUE\)"):
+        convert(source, tmp_path / "run", Net(width=4))
+
+
 def test_checkpoints_that_change_their_dtype_or_names_are_refused(source, tmp_path):
     torch.save(state(1), source / "step_1.pt")
     torch.save(state(2, dtype=torch.float16), source / "step_2.pt")

@@ -1,6 +1,7 @@
 """What a path holds, told from its names: kinds, order of steps, mixtures, nothing."""
 
 import json
+import shlex
 
 import h5py
 import numpy as np
@@ -102,6 +103,30 @@ def test_a_pattern_leaves_out_the_files_it_does_not_match(tmp_path):
     source = open_source(tmp_path, suggested)
     assert steps(source) == [10, 20]
     assert source.notices == ["1 files do not match the pattern and are left out: last.ckpt."]
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        (["other_15", "step_15", "step_20"], [15, 20]),
+        (["a-15", "it's a 15", "it's a 16"], [15, 16]),
+        (["epoch=1-step=15", "epoch=2-step=30", "epoch=2-step=30-v1"], [15, 30]),
+    ],
+)
+def test_of_two_files_of_a_step_the_suggested_pattern_takes_one(tmp_path, names, wanted):
+    for name in names:
+        save(tmp_path / f"{name}.pt")
+    with pytest.raises(DeviError, match="are both of step") as error:
+        open_source(tmp_path)
+    _, pattern = shlex.split(str(error.value)[str(error.value).index("--step-pattern") :])
+    assert steps(open_source(tmp_path, pattern)) == wanted
+
+
+def test_of_two_files_that_no_pattern_tells_apart_one_is_to_be_moved(tmp_path):
+    for name in ("step_15", "step_015"):
+        save(tmp_path / f"{name}.pt")
+    with pytest.raises(DeviError, match=r"are both of step 15; .* Move one of them away\.$"):
+        open_source(tmp_path)
 
 
 def test_hugging_face_folders_come_by_number_and_the_final_weights_are_left_out(tmp_path):

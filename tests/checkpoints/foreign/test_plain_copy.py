@@ -48,6 +48,22 @@ def test_whole_models_become_their_state_dicts(tmp_path):
     assert torch.equal(read_torch(tmp_path / "models-plain" / "step_5.pt").tensors["0.weight"], model[0].weight)
 
 
+@pytest.mark.slow
+def test_a_folder_of_state_dicts_and_one_whole_model_becomes_plain(tmp_path):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2))
+    torch.save(model.state_dict(), folder / "step_1.pt")
+    torch.save({"model": model, "step": 5}, folder / "step_5.pt")
+    torch.save(model, folder / "step_9.pt")
+    with pytest.raises(DeviError, match=r"torch.nn.modules") as error:
+        read_torch(folder / "step_9.pt")
+    carried_out(error)
+    for step in (1, 5, 9):
+        plain = read_torch(tmp_path / "mixed-plain" / f"step_{step}.pt")
+        assert torch.equal(plain.tensors["0.weight"], model[0].weight)
+
+
 def test_a_file_that_would_run_a_program_is_not_told_how_to_be_loaded(tmp_path):
     class Command:
         def __reduce__(self):
