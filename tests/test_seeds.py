@@ -304,6 +304,23 @@ def test_resumed_seeds_go_on_and_those_that_are_not_there_begin_with_a_notice(tm
     assert open_run("checkpoints/superposition-seed2").steps.tolist() == [0, 5, 10]
 
 
+def test_seeds_that_would_begin_with_other_settings_than_the_runs_beside_them_are_refused(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    settings = ["--steps", "10", "--checkpoints", "every:5"]
+    made = ["--set", "features=3", "--set", "importance=1,0.5,0.2"]
+    assert command(["train", "superposition", "--seed", "1", *made, *settings]) == 0
+    capsys.readouterr()
+    assert command(["train", "superposition", "--seeds", "0:3", "--resume", *settings]) == 1
+    error = capsys.readouterr().err
+    assert "superposition-seed1 was made with features=3 (here 6), importance=[1.0, 0.5, 0.2] (here None)" in error
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["superposition-seed1"]
+    suggested = shlex.split(error[error.index("--set") : error.index("; or other")])
+    assert command(["train", "superposition", "--seeds", "0:3", "--resume", *suggested, *settings]) == 0
+    assert open_run("checkpoints/superposition-seed2").metadata["settings"]["features"] == 3
+
+
 def test_nothing_is_begun_where_there_is_nothing_to_go_on_with(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     given = ["superposition", "--out", "my run", "--steps", "10", "--set", "features=3"]

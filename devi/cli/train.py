@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from devi.errors import DeviError
+from devi.errors import DeviError, quoted
+
+if TYPE_CHECKING:
+    from devi.seeds import Wanted
 
 
 def train(
@@ -48,17 +51,18 @@ def train(
 
     cls = load("task", task)
     given = read_settings(config, set_ or [])
+    typed = read_settings(None, set_ or [])
     named = {"seed": seed, "steps": steps, "checkpoints": checkpoints}
     for key, value in named.items():
-        if value is not None and str(given.get(key, value)) != str(value):
-            raise DeviError(f"--{key} {value} and --set {key}={given[key]} differ; give one of them.")
+        if value is not None and str(typed.get(key, value)) != str(value):
+            raise DeviError(f"--{key} {value} and --set {key}={typed[key]} differ; give one of them.")
         if value is not None:
             given[key] = value
     short = name_of("task", cls)
     folder = f"{short}{f'-{preset}' if preset else ''}-seed"
     if seeds is None:
         places = [(given, out or Path("checkpoints") / f"{folder}{given.get('seed', getattr(cls, 'seed', 0))}")]
-    elif out is not None or "seed" in given:
+    elif out is not None or seed is not None or "seed" in typed:
         raise DeviError(
             f"--seeds {seeds} makes a run of each seed, checkpoints/{folder}N, so {'--out' if out else 'a single seed'}"
             f" does not go with it. Leave one of them out: --seeds {seeds}, or --seed N --out DIR"
@@ -81,6 +85,7 @@ def train(
         wanted.append(Wanted(*planned(cls, settings, preset=None if resume else preset, called=task), place))
         if not resume:
             check_taken(wanted[-1].task, wanted[-1].plan, given)
+    _check_alike(wanted, begun)
     with progress() as shown:
         if resume and len(begun) < len(places):
             new = [place.name for _, place in places if place not in begun]
@@ -133,6 +138,28 @@ def _check_free(seeds: str, folder: str, places: list[Path]) -> None:
         f" {first}:{first + len(places)}. To go on with runs of the same settings, and begin those that are not there"
         " yet: --resume"
     )
+
+
+def _check_alike(wanted: list[Wanted], begun: list[Path]) -> None:
+    """Raises DeviError if seeds would begin with other settings than the runs have that they are resumed beside."""
+    from devi.task import settings_of
+
+    settings = {path: settings_of(task) | settings_of(plan) for task, plan, path in wanted}
+    new = next((path for path in settings if path not in begun), None)
+    if new is None:
+        return
+    for path in begun:
+        had = settings[path]
+        differing = [key for key, value in settings[new].items() if key != "seed" and had.get(key) != value]
+        if differing:
+            told = ", ".join(f"{key}={had.get(key)} (here {settings[new][key]})" for key in differing)
+            values = {key: had.get(key) for key in differing}
+            words = [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in values.items()]
+            raise DeviError(
+                f"{path} was made with {told}, and {new.name} would begin with other settings than the runs beside it."
+                f" Nothing was written. Give them too: {' '.join(f'--set {quoted(word)}' for word in words)}; or other"
+                " --seeds."
+            )
 
 
 def seed_range(text: str) -> range:

@@ -38,6 +38,11 @@ def data_set(task: Task, name: str, model: nn.Module | None = None) -> Batch:
     if name not in SPLITS:
         raise DeviError(f"{unknown_name('split', name, SPLITS)} A data set of your own: file.py:name.")
     batch_or_none = examples(task, "test" if name == "test" else "train")
+    if batch_or_none is None and name == "test":  # which is looked for only where it is asked for
+        raise DeviError(
+            f"task {type(task).__name__}: data('test') has no examples. Leave out what asks for them, --observe test or"
+            " --sample-on test, or return a Batch(inputs, targets) from it."
+        )
     if batch_or_none is None:
         raise Unsuitable(
             f"task {type(task).__name__}: data('{name}') has no examples, and the learning coefficient is"

@@ -161,6 +161,15 @@ def test_two_values_for_one_setting_are_refused(here, capsys):
     assert "--steps 60 and --set steps=10 differ" in capsys.readouterr().err
 
 
+def test_what_is_typed_wins_over_the_file(here, capsys):
+    (here / "mine.toml").write_text('steps = 30\nseed = 7\ncheckpoints = "every:3"\nfeatures = 3\n')
+    options = ["--config", "mine.toml", "--steps", "12", "--checkpoints", "every:6"]
+    assert run(["train", "superposition", *options, "--seed", "2"]) == 0
+    assert "checkpoints/superposition-seed2: 3 checkpoints, steps 0 to 12" in capsys.readouterr().out
+    assert run(["train", "superposition", *options, "--seeds", "3:5"]) == 0
+    assert "checkpoints/superposition-seed4: 3 checkpoints, steps 0 to 12" in capsys.readouterr().out
+
+
 def test_a_device_reaches_tasks_without_a_learning_coefficient(here):
     (here / "plain.py").write_text(
         "from devi.tasks.superposition import Superposition\n"

@@ -76,7 +76,7 @@ def test_a_data_set_that_is_none_says_what_was_expected(own):
     task = Regression(3)
     for name, message in {
         "tset": r"no split is called 'tset'. Did you mean 'test'\? Known: test, train. A data set of your own: file.py",
-        "test": r"task Regression: data\('test'\) has no examples",
+        "test": r"task Regression: data\('test'\) has no examples\. Leave out what asks for them, --observe test or",
         f"{own}:farr": "no function in .* is called 'farr'. Did you mean 'far'",
         f"{own}:several": r"several\(\) returned a list; expected Batch\(inputs, targets\)",
         f"{own}:uneven": r"uneven\(\) returned \(Tensor \(7, 3\), Tensor \(6,\)\); expected Batch",
