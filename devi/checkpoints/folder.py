@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from typing import NamedTuple
 
 from devi.checkpoints.header import segment_paths
 from devi.checkpoints.lock import NAME as LOCK_NAME
@@ -16,27 +17,40 @@ def holds_run(path: Path) -> bool:
     return path.is_dir() and (bool(segment_paths(path)) or any((path / slot).exists() for slot in SLOTS))
 
 
-def check_usable(path: Path, resume: bool) -> None:
+class Words(NamedTuple):
+    """What to type to go on with a run, and for another place."""
+
+    resume: str
+    elsewhere: str
+
+
+COMMAND = Words("--resume", "another --out")
+PYTHON = Words("Recorder(path, ..., resume=True)", "another path")
+
+
+def check_usable(path: Path, resume: bool, words: Words = COMMAND) -> None:
     """A path is used if it is free, or if it holds a run and that is to be resumed."""
     if path.exists() and not path.is_dir():
-        raise DeviError(f"{path} is a file; a run is a directory. Give another --out.")
+        raise DeviError(f"{path} is a file; a run is a directory. Give {words.elsewhere}.")
     if not path.exists():
         return
     names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")} - {LOCK_NAME}
     if holds_run(path):
         if not resume:
-            raise DeviError(f"{path} already holds a run. To go on with it: --resume. To keep it: give another --out.")
+            raise DeviError(
+                f"{path} already holds a run. To go on with it: {words.resume}. To keep it: give {words.elsewhere}."
+            )
     elif names:
         some = ", ".join(sorted(names)[:3])
-        raise DeviError(f"{path} holds something that is no run ({some}). Nothing was touched; give another --out.")
+        raise DeviError(f"{path} holds something that is no run ({some}). Nothing was touched; give {words.elsewhere}.")
 
 
-def refusal(path: Path, last_step: int | None, error: OSError) -> DeviError:
+def refusal(path: Path, last_step: int | None, error: OSError, words: Words) -> DeviError:
     """The error that says what is safe; `last_step` is the last one recorded."""
     safe = "Nothing was recorded yet." if last_step is None else f"Every checkpoint up to step {last_step} is safe."
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return DeviError(f"{path}: the disk is full. {safe} Free some space, then go on with --resume.")
+        return DeviError(f"{path}: the disk is full. {safe} Free some space, then go on with {words.resume}.")
     return DeviError(
         f"{path}: cannot write here: {error.strerror or error}. {safe}"
-        " Expected a directory that you may write to: give another --out."
+        f" Expected a directory that you may write to: give {words.elsewhere}."
     )

@@ -122,7 +122,7 @@ def _refusal(folder: Path, path: Path, holder: Holder) -> str:
     if holder.is_here:
         return (
             f"{folder}: another writer is at work: {holder}. A run has one writer."
-            f" Wait for it, stop it (kill {holder.pid}), or give another --out."
+            f" Wait for it, stop it (kill {holder.pid}), or give another path."
         )
     return (
         f"{folder}: {holder} holds this run; whether it still runs cannot be seen from here ({_here()})."

@@ -49,7 +49,7 @@ def open_run(path: str | Path, task: Task | type[Task] | None = None) -> Run:
                 f" To begin the run again in its place: {how_to_resume(Path(path), records.layout_header.metadata)}"
             )
         reasons = " ".join(f"{finding}." for finding in records.findings[:10])
-        raise DeviError(f"{path}: no checkpoint in it is whole. {reasons} Train again with another --out.")
+        raise DeviError(f"{path}: no checkpoint in it is whole. {reasons} Train again to another path.")
     return Run(records, range(len(records.steps)), task)
 
 

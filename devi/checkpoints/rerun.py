@@ -27,7 +27,7 @@ def check_same_run(path: Path, stored: Mapping[str, Any], now: Mapping[str, Any]
         if was != given:
             raise DeviError(
                 f"{path} was recorded with {name} = {was!r}; now it is {given!r}."
-                f" Resume with {name} = {was!r}, or record to another --out."
+                f" Resume with {name} = {was!r}, or record to another path."
             )
 
 
@@ -39,10 +39,10 @@ def check_same_layout(path: Path, stored: Layout, now: Layout) -> None:
         if old.get(name) != new.get(name):
             raise DeviError(
                 f"{path}: '{name}' is {new.get(name, 'not in the model')} now and {old.get(name, 'absent')} in the run"
-                " so far. One run has one layout: build the model as before, or record to another --out."
+                " so far. One run has one layout: build the model as before, or record to another path."
             )
     raise DeviError(
-        f"{path}: the model's parameters changed their order. Build it as before, or record to another --out."
+        f"{path}: the model's parameters changed their order. Build it as before, or record to another path."
     )
 
 
@@ -74,7 +74,7 @@ def check_same_bytes(
     if not changed:
         raise DeviError(
             f"{text} On the same versions and device it should be equal to the last bit: is something random or"
-            " stateful missing from `state`, or was the code changed? Record to another --out to start over."
+            " stateful missing from `state`, or was the code changed? Record to another path to start over."
         )
     return f"{text} The stored one is kept. The run was made elsewhere ({'; '.join(changed)})."
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from torch import nn
 
-from devi.checkpoints.folder import check_usable, refusal
+from devi.checkpoints.folder import COMMAND, PYTHON, check_usable, refusal
 from devi.checkpoints.keeper import SlotKeeper
 from devi.checkpoints.lock import WriterLock
 from devi.checkpoints.provenance import check_metadata, environment, provenance
@@ -67,6 +67,7 @@ class Recorder:
         self._notice = partial(_tell, self.notices, notice)  # no method: a forgotten Recorder must be free at once
         self._task, self._given = task, dict(metadata or {})
         check_metadata(self._given)
+        self._words = COMMAND if {"training", "converted"} & {*self._given} else PYTHON
         self._state = None if state is None else dict(state)
         for name, thing in (self._state or {}).items():
             get_state(name, thing)  # raises DeviError now rather than at the first checkpoint
@@ -76,12 +77,14 @@ class Recorder:
         self._steady: Steady | None = None  # None: the next record goes the long way
         self._has_told_bits_differ = self._is_closed = False
         with self._told_in_words():
-            check_usable(self.path, resume)
+            check_usable(self.path, resume, self._words)
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = WriterLock(self.path, self._notice)
         try:
             with self._told_in_words():
-                check_usable(self.path, resume)  # again: another writer may have come and gone before we held the lock
+                check_usable(
+                    self.path, resume, self._words
+                )  # again: another writer may have come and gone before we held the lock
                 for leftover in self.path.glob(".*.h5.*.tmp"):
                     leftover.unlink()
                 self._store = Store(self.path, segment_bytes=segment_bytes, expected=expected)
@@ -110,7 +113,7 @@ class Recorder:
             if as_before is None or not as_before(step, model, scalars):
                 self._record(checked_step(step, self.path), model, scalars)
         except OSError as error:
-            raise refusal(self.path, self._store.last_step, error) from None
+            raise refusal(self.path, self._store.last_step, error, self._words) from None
         self._previous = step
 
     record = __call__
@@ -263,7 +266,7 @@ class Recorder:
             yield
         except OSError as error:
             store = getattr(self, "_store", None)
-            raise refusal(self.path, None if store is None else store.last_step, error) from None
+            raise refusal(self.path, None if store is None else store.last_step, error, self._words) from None
 
 
 def _attend(store: Store, keeper: SlotKeeper | None, model: nn.Module, step: int) -> float:

@@ -48,7 +48,7 @@ def test_the_lock_of_a_dead_process_is_taken_over_with_a_notice(tmp_path, change
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        (RUNS, rf"another writer is at work: process {os.getppid()} on .*give another --out"),
+        (RUNS, rf"another writer is at work: process {os.getppid()} on .*give another path"),
         ({"host": "elsewhere"}, "process .* on elsewhere.* cannot be seen from here.* rm "),
         ({"machine": "another of this name"}, "cannot be seen from here.* rm "),
         ({"pids": "pid:[1]"}, "cannot be seen from here.* rm "),  # in a container on this machine

@@ -85,7 +85,7 @@ def test_a_close_that_fails_leaves_the_segment_as_it_was(tmp_path, monkeypatch):
         record(step, nn.Linear(2, 2))
     before = (tmp_path / "run" / "segment-000000.h5").read_bytes()
     monkeypatch.setattr(store_module, "write_segment", full)
-    with pytest.raises(DeviError, match=r"the disk is full. Every checkpoint up to step 2 is safe.*--resume"):
+    with pytest.raises(DeviError, match=r"the disk is full. Every checkpoint up to step 2 is safe.*resume=True"):
         record.close()
     assert (tmp_path / "run" / "segment-000000.h5").read_bytes() == before
     assert sorted(entry.name for entry in (tmp_path / "run").iterdir()) == [

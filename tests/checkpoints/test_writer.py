@@ -280,7 +280,7 @@ def test_a_full_disk_loses_nothing_committed(path, monkeypatch):
     record = Recorder(path, state={}, notice=quiet)
     record(0, model)
     is_full.append(True)
-    with pytest.raises(DeviError, match=r"the disk is full. Every checkpoint up to step 0 is safe.*--resume"):
+    with pytest.raises(DeviError, match=r"the disk is full. Every checkpoint up to step 0 is safe.*resume=True"):
         record(1, model)
     assert open_run(path).steps.tolist() == [0]
     is_full.clear()
@@ -395,7 +395,9 @@ def test_a_closed_recorder_keeps_nothing_in_a_run_that_another_one_writes(path):
 
 def test_a_path_that_holds_something_is_left_alone(path):
     train(path, 3)
-    with pytest.raises(DeviError, match=r"already holds a run. To go on with it: --resume"):
+    with pytest.raises(
+        DeviError, match=r"To go on with it: Recorder\(path, \.\.\., resume=True\)\. To keep it: give another path"
+    ):
         Recorder(path)
     (path.parent / "notes").mkdir()
     (path.parent / "notes" / "thesis.txt").write_text("x")
