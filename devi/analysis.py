@@ -18,7 +18,7 @@ from devi.blocks import BLOCK, over, resolved
 from devi.cache import Cache
 from devi.checkpoints.provenance import data_hash
 from devi.checkpoints.reader import Run, check_run
-from devi.errors import DeviError, Unsuitable, quoted, unknown_name
+from devi.errors import DeviError, Unsuitable, counted, quoted, unknown_name
 from devi.executors import Executor, Here
 from devi.metrics.choice import chosen_metrics, unasked
 from devi.metrics.metric import Metric
@@ -177,7 +177,7 @@ def intact(run: Run) -> tuple[Run, list[str]]:
             finite[start:stop] &= ~bad
     if not finite.any():
         raise DeviError(
-            f"{run.path}: every one of its {len(run)} checkpoints has parameters that are not finite; there is"
+            f"{run.path}: of its {counted(len(run), 'checkpoint')} none has parameters that are all finite; there is"
             f" nothing to analyze. Did training diverge? See: devi show {quoted(run.path)}"
         )
     return (run if finite.all() else run.select(np.flatnonzero(finite))), notices

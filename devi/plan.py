@@ -49,6 +49,12 @@ def planned(
         settings = {**cls.presets[preset], **settings}
     own, plan_keys = setting_names(cls), setting_names(TrainingPlan)
     for key in settings:
+        if isinstance(settings[key], dict) and key not in own and key not in plan_keys:
+            example = next(iter(settings[key].items()), ("features", 5))
+            raise DeviError(
+                f"'{key}' is a table, [{key}], and no setting of task {called}. Its settings stand at the top of the"
+                f" file, without one: {example[0]} = {example[1]!r}"
+            )
         if key not in own and key not in plan_keys:
             raise unknown_name(f"setting of task {called}", key, {*own, *plan_keys})
     task = with_settings(cls, {key: value for key, value in settings.items() if key in own}, called=called)

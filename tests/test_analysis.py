@@ -255,7 +255,7 @@ def test_a_run_of_nothing_but_nan_is_an_error(tmp_path):
         model.W.fill_(torch.inf)
     with Recorder(tmp_path / "run", task) as record:
         record(0, model)
-    with pytest.raises(DeviError, match="every one of its 1 checkpoints has parameters that are not finite"):
+    with pytest.raises(DeviError, match="of its 1 checkpoint none has parameters that are all finite"):
         intact(open_run(tmp_path / "run", task))
 
 

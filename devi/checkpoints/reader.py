@@ -16,7 +16,7 @@ from devi.checkpoints.mapped import as_slice
 from devi.checkpoints.records import Records
 from devi.checkpoints.task_of import how_to_resume, task_of
 from devi.checkpoints.verify import REPAIR_NOTE
-from devi.errors import DeviError, shown, wrong_kind
+from devi.errors import DeviError, counted, shown, wrong_kind
 from devi.task import Task
 
 if TYPE_CHECKING:  # torch and xarray are loaded where a model or a Dataset is asked for: opening a run is quick
@@ -252,7 +252,8 @@ class Run:
 
     def __repr__(self) -> str:
         span = f", steps {self.steps[0]} to {self.steps[-1]}" if len(self) else ""
-        return f"<Run {self.path}: {len(self)} checkpoints{span}, {self.parameter_count} parameters>"
+        size = counted(self.parameter_count, "parameter")
+        return f"<Run {self.path}: {counted(len(self), 'checkpoint')}{span}, {size}>"
 
     def select(self, indices: Iterable[int] | np.ndarray | slice) -> Run:
         """A run of these checkpoints only."""
@@ -281,8 +282,8 @@ class Run:
         count, steps = len(self), self.steps
         span = f"0 to {count - 1}, or {-count} to -1 from the end" if count else "a writer's first one"
         return DeviError(
-            f"{self.path} has {count} checkpoints, and none at {shown(repr(index))}. Expected a position, {span};"
-            f" of a step: run.steps.tolist().index({steps[-1] if count else 0})."
+            f"{self.path} has {counted(count, 'checkpoint')}, and none at {shown(repr(index))}. Expected a position,"
+            f" {span}; of a step: run.steps.tolist().index({steps[-1] if count else 0})."
         )
 
     def block(self, start: int, stop: int) -> Run:

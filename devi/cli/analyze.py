@@ -12,7 +12,7 @@ from typer import Argument, Exit, Option
 
 from devi.cli.exit_codes import Exit as Code
 from devi.cli.places import claim, found_runs, output_places
-from devi.errors import DeviError, quoted
+from devi.errors import DeviError, counted, quoted
 
 if TYPE_CHECKING:
     from devi.analysis import Analysis
@@ -250,8 +250,8 @@ def summary(analysis: Analysis, path: Path, place: Path) -> dict[str, Any]:
 
 
 def print_summary(entry: dict[str, Any]) -> None:
-    count = len(entry["transitions"])
-    print(f"{entry['run']}: {entry['checkpoints']} checkpoints, {count} transition{'s' if count != 1 else ''}")
+    transitions = counted(len(entry["transitions"]), "transition")
+    print(f"{entry['run']}: {counted(entry['checkpoints'], 'checkpoint')}, {transitions}")
     for notice in entry["notices"]:
         print(f"  notice: {notice}")
     for transition in entry["transitions"]:

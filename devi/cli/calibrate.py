@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from devi.errors import DeviError
+from devi.errors import DeviError, counted
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -92,7 +92,7 @@ def calibrate(
         }  # fmt: skip
         print(json.dumps(_finite(document), ensure_ascii=False))
         return
-    lines = [f"{run}: settings of {settings.sampler} for {len(opened)} checkpoints", "", *chosen(settings)]
+    lines = [f"{run}: settings of {settings.sampler} for {counted(len(opened), 'checkpoint')}", "", *chosen(settings)]
     lines += ["", *tried(settings, None if everything else MOST_TRIED)]
     if swept is not None:
         lines += ["", *flatness(swept), *(f"figure: {path}" for path in files)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from devi.errors import DeviError, quoted
+from devi.errors import DeviError, counted, quoted
 
 if TYPE_CHECKING:
     from devi.cli.progress import Progress
@@ -60,7 +60,8 @@ def convert(
         print(json.dumps({"run": str(out), **done._asdict()}))
         return
     before = f", {done.already} of them from before" if done.already else ""
-    print(f"{out}: {done.checkpoints} checkpoints{before}, from {done.kind}, steps {done.first:,} to {done.last:,}")
+    made = counted(done.checkpoints, "checkpoint")
+    print(f"{out}: {made}{before}, from {done.kind}, steps {done.first:,} to {done.last:,}")
     print(f"next: devi analyze {quoted(out)} --task {quoted(task)}")
 
 

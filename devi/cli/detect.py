@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from devi.errors import DeviError, shown, unknown_name
+from devi.errors import DeviError, counted, shown, unknown_name
 
 if TYPE_CHECKING:
     from devi.tables.table import Table
@@ -178,8 +178,8 @@ def lines(file: Path, table: Table, found: Detection, skipped: list[tuple[str, s
     curves = len(quantities(table)) - len(found.skipped)
     count = len(found.transitions)
     result = [
-        f"{file}: {len(steps):,} checkpoints, steps {steps[0]:,.10g} to {steps[-1]:,.10g}, {curves} metric{_s(curves)},"
-        f" {count} transition{_s(count)} ({found.settings['operating_point']})"
+        f"{file}: {counted(len(steps), 'checkpoint')}, steps {steps[0]:,.10g} to {steps[-1]:,.10g},"
+        f" {counted(curves, 'metric')}, {counted(count, 'transition')} ({found.settings['operating_point']})"
     ]
     for one in found.transitions:
         result.append(f"  {one.id}  {one.description}")
@@ -287,7 +287,3 @@ def _variable(table: Table, metric: str, file: Path) -> Any:
 def _shortened(names: Sequence[str]) -> str:
     more = len(names) - MOST_NAMES
     return ", ".join(names) if more <= 1 else f"{', '.join(names[:MOST_NAMES])}, … and {more} more"
-
-
-def _s(count: int) -> str:
-    return "" if count == 1 else "s"

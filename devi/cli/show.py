@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from devi.errors import quoted, shown
+from devi.errors import counted, quoted, shown
 
 if TYPE_CHECKING:
     from devi.checkpoints.reader import Run
@@ -78,11 +78,11 @@ def lines(summary: dict[str, Any], *, everything: bool) -> list[str]:
     """The summary for a screen 80 characters wide."""
     steps, metadata = summary["steps"], dict(summary["metadata"])
     span = f", steps {steps['first']:,} to {steps['last']:,}" if steps["count"] else ""
-    told = [f"{summary['run']}: {steps['count']:,} checkpoints{span}"]
+    told = [f"{summary['run']}: {counted(steps['count'], 'checkpoint')}{span}"]
     told += _entry("task", metadata.pop("task", None))
     told += _entry("settings", metadata.pop("settings", None))
     told += _entry("scalars", summary["scalars"])
-    told += _entry("on disk", f"{_size(summary['bytes'])} in {summary['files']} files")
+    told += _entry("on disk", f"{_size(summary['bytes'])} in {counted(summary['files'], 'file')}")
     told += _entry("being written", f"yes, by {summary['writer']}" if summary["is_live"] else "no")
     told += _damage(summary, MOST_ROWS if not everything else None)
     for key, value in metadata.items():
@@ -92,7 +92,8 @@ def lines(summary: dict[str, Any], *, everything: bool) -> list[str]:
     told += ["", *_rows(rows if everything else rows[:MOST_ROWS])]
     if len(rows) > MOST_ROWS and not everything:
         told.append(f"  and {len(rows) - MOST_ROWS:,} more. All of them: devi show {quoted(summary['run'])} --all")
-    return [*told, f"  {summary['parameter_count']:,} parameters in {len(summary['parameters']):,} tensors"]
+    tensors = counted(len(summary["parameters"]), "tensor")
+    return [*told, f"  {counted(summary['parameter_count'], 'parameter')} in {tensors}"]
 
 
 def _entry(key: str, value: Any) -> list[str]:
@@ -112,7 +113,7 @@ def _damage(summary: dict[str, Any], most: int | None) -> list[str]:
     if summary["damage"] is None:
         told = _entry("damage", f"not looked for: there is much to read. devi verify {quoted(summary['run'])}")
     else:
-        told = _entry("damage", f"{len(summary['damage'])} findings" if summary["damage"] else "none")
+        told = _entry("damage", counted(len(summary["damage"]), "finding") if summary["damage"] else "none")
         for sentence in [*summary["damage"], *summary["torn"]][:most]:
             told += _entry("", sentence)
         if most is not None and len(summary["damage"]) + len(summary["torn"]) > most:

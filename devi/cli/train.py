@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from devi.errors import DeviError, quoted
+from devi.errors import DeviError, counted, quoted
 
 if TYPE_CHECKING:
     from devi.seeds import Wanted
@@ -107,7 +107,7 @@ def train(
         print(json.dumps(documents[0] if seeds is None else {"runs": documents}))
         return
     for each, run, last in zip(wanted, runs, lasts, strict=True):
-        print(f"{each.path}: {len(run)} checkpoints, steps {run.steps[0]:,} to {run.steps[-1]:,}")
+        print(f"{each.path}: {counted(len(run), 'checkpoint')}, steps {run.steps[0]:,} to {run.steps[-1]:,}")
         print("at the end: " + ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in last.items()))
     several = wanted[0].path if len(wanted) == 1 else wanted[0].path.parent  # a folder of runs is analyzed run by run
     print(shlex.join(["next:", "devi", "analyze", str(several), *([] if task == short else ["--task", task])]))

@@ -10,7 +10,7 @@ from typing import Annotated
 from typer import Argument, Exit, Option
 
 from devi.cli.exit_codes import Exit as Code
-from devi.errors import shown
+from devi.errors import counted, shown
 
 SENTENCE = 400  # characters of a finding that are printed: names in it come from the file
 
@@ -33,7 +33,7 @@ def verify(
     else:
         steps = verdict.steps
         span = f", steps {steps[0]:,} to {steps[-1]:,}" if steps else ""
-        print(f"{run}: {len(steps):,} checkpoints are whole{span}")
+        print(f"{run}: {counted(len(steps), 'checkpoint')} {'is' if len(steps) == 1 else 'are'} whole{span}")
         if verdict.writer is not None:
             print(shown(f"being written by {verdict.writer}", SENTENCE))
         for finding in verdict.damage:

@@ -35,7 +35,7 @@ class Metric:
     source: ClassVar[str] = ""
     dims: ClassVar[tuple[str, ...]] = ()  # of the array that `at` returns, one name an axis: ("head",)
     material: ClassVar[float | None] = None  # a smaller change is no change of structure, in `units`
-    bounds: ClassVar[tuple[float, float] | None] = None  # values it cannot leave; may be infinite
+    bounds: ClassVar[tuple[float | None, float | None] | None] = None  # values it cannot leave; None or infinite: open
     monotone: ClassVar[Literal["up", "down"] | None] = None  # it only rises, only falls
     gives: ClassVar[tuple[str, ...]] = ()  # variables that `over` returns, for `devi metrics`; () means (name,)
     units_of: ClassVar[Mapping[str, str]] = {}  # of those in `gives` that have others than `units`
@@ -81,12 +81,11 @@ class Metric:
         """What `at` gave, by name. Raises DeviError here, not after all checkpoints, if no result can be made of it."""
         try:
             given = value if isinstance(value, dict) else {self.label(): value}
-            # A copy: the next checkpoint may come in the same memory.
-            row = {name: np.asarray(one, dtype=float).copy() for name, one in given.items()}
+            row = {name: _real(one) for name, one in given.items()}
         except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a Tensor with a gradient
             raise DeviError(
-                f"metric {self.label()}: at() gave a {type(value).__name__} at step {step} that is not made of numbers"
-                f" ({error}); expected a number, an array, or a dict of them by name."
+                f"metric {self.label()}: at() gave a {type(value).__name__} at step {step} that is not made of"
+                f" numbers ({error}); expected a number, an array, or a dict of them by name."
             ) from None
         if first is None:
             check_names(self.label(), row)
@@ -109,21 +108,39 @@ class Metric:
 
     def _known(self) -> dict[str, Any]:
         """What the class declares, as attributes; bounds as CF's valid_min and valid_max."""
-        try:
-            low, high = map(float, self.bounds or (-np.inf, np.inf))
-            material = float(self.material or 0.0)
-            is_right = low < high and 0 <= material < np.inf and self.monotone in (None, "up", "down")
-        except (TypeError, ValueError):
-            is_right = False
-        if not is_right:
-            raise DeviError(
-                f"metric {type(self).__name__}: bounds = {self.bounds}, material = {self.material}, monotone ="
-                f" {self.monotone!r}; expected (low, high) that increase, infinite"
-                " if there is none, a size of 0 or more, 'up' or 'down'."
-            )
+        low, high = self._limits()
+        material = self._declared("material", self.material or 0.0, "a size of 0 or more")
+        if not 0 <= material < np.inf:
+            raise self._undeclared("material", "a size of 0 or more")
+        if self.monotone not in (None, "up", "down"):
+            raise self._undeclared("monotone", "'up' or 'down', or None")
         known = {"valid_min": low, "valid_max": high} if self.bounds else {}
         known |= {"material": material} if material else {}
         return known | ({"monotone": self.monotone} if self.monotone else {})
+
+    def _limits(self) -> tuple[float, float]:
+        """The bounds as numbers; None on one side is none there."""
+        expected = "(low, high) that increase, with None where there is none"
+        if self.bounds is None:
+            return -np.inf, np.inf
+        if not isinstance(self.bounds, tuple | list) or len(self.bounds) != 2:
+            raise self._undeclared("bounds", expected)
+        low, high = (
+            open_end if limit is None else self._declared("bounds", limit, expected)
+            for limit, open_end in zip(self.bounds, (-np.inf, np.inf), strict=True)
+        )
+        if not low < high:
+            raise self._undeclared("bounds", expected)
+        return low, high
+
+    def _declared(self, name: str, value: Any, expected: str) -> float:
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise self._undeclared(name, expected) from None
+
+    def _undeclared(self, name: str, expected: str) -> DeviError:
+        return DeviError(f"metric {type(self).__name__}: {name} = {getattr(self, name)!r}; expected {expected}.")
 
     def resolved(self, run: Run) -> Self:
         """This metric with every setting that the whole run must decide filled in (`None` means: not yet).
@@ -144,6 +161,13 @@ class Metric:
     def label(cls) -> str:
         """Name on the command line: `name`, or the class name in snake case."""
         return cls.name or snake_case(cls.__name__)
+
+
+def _real(value: Any) -> np.ndarray:
+    """The numbers, in a copy: those of the next checkpoint may come in the same memory."""
+    if np.iscomplexobj(np.asarray(value)):
+        raise TypeError("complex ones are taken by their .real, .imag or abs()")
+    return np.asarray(value, dtype=float).copy()
 
 
 def check_names(metric: str, names: Iterable[Any]) -> None:

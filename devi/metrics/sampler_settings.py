@@ -52,8 +52,8 @@ class SamplerSettings(Metric):
 
     sampler: str = "sgld"
     chains: Annotated[int | None, Field(ge=1)] = None
-    draws: Annotated[int | None, Field(ge=1)] = None
-    most_draws: Annotated[int | None, Field(ge=1)] = None
+    draws: Annotated[int | None, Field(ge=2)] = None  # one has no error
+    most_draws: Annotated[int | None, Field(ge=2)] = None
     burn_in: Annotated[int | None, Field(ge=0)] = None
     step_size: Positive | None = None
     leapfrog_steps: Annotated[int | None, Field(ge=1)] = None

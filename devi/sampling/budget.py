@@ -69,10 +69,10 @@ class Clock:
             shared = f", one of {self.parts} parts," if self.parts > 1 else ""
             least = self.parts * max(shares)
             raise DeviError(
-                f"a budget of {self.budget:g} s{shared} is too short: a gradient takes {1e3 * seconds_per_gradient:.2g}"
-                f" ms here, calibration at least {calibration:,.0f} of them and sampling {sampling:,.0f}, at least"
-                f" about {least:.2g} s of budget. Give more time, twice that to be sure: --budget"
-                f" {math.ceil(TO_BE_SURE * least)}s; or take fewer chains."
+                f"a budget of {plain(self.budget)} s{shared} is too short: a gradient takes"
+                f" {plain(1e3 * seconds_per_gradient, 2)} ms here, calibration at least {calibration:,.0f} of them and"
+                f" sampling {sampling:,.0f}, at least about {plain(least, 2)} s of budget. Give more time, twice"
+                f" that to be sure: --budget {math.ceil(TO_BE_SURE * least)}s; or take fewer chains."
             )
 
 
@@ -92,15 +92,15 @@ def within_budget(settings: Settings, budget: float, replicas: int, *, spent: fl
     if steps < least:
         enough = f"{math.ceil(parts * max(2 * spent, spent + 1.1 * least * per_step))}s"
         shared = f", one of {parts} parts," if parts > 1 else ""
-        told = f", of which calibration took {spent:.3g} s," if spent else ""
+        told = f", of which calibration took {plain(spent)} s," if spent else ""
         raise DeviError(
-            f"a budget of {budget:g} s{shared}{told} is enough for {steps} steps of {replicas} chains, and at least"
-            f" {least} are needed. Give more time: --budget {enough}; or take fewer chains."
+            f"a budget of {plain(budget)} s{shared}{told} is enough for {steps} steps of {replicas} chains, and at"
+            f" least {least} are needed. Give more time: --budget {enough}; or take fewer chains."
         )
     most = steps - burn_in
     if settings.reasons.get("draws") == GIVEN:
         most = min(most, settings.draws)
-    why = {**settings.reasons, "most_draws": f"what {left:.3g} s of sampling are enough for, as measured once"}
+    why = {**settings.reasons, "most_draws": f"what {plain(left)} s of sampling are enough for, as measured once"}
     if burn_in < settings.burn_in:
         why["burn_in"] = f"a quarter of the {steps} steps that the budget is enough for"
     return dataclasses.replace(settings, burn_in=burn_in, draws=min(settings.draws, most), most_draws=most, reasons=why)
@@ -126,5 +126,10 @@ def outlook(parts: Sequence[tuple[Settings, int, float]]) -> str:
 
 def _span(low: float, high: float, *, unit: str) -> str:
     """'12 s' or '12 s to 40 s', three digits each."""
-    words = [f"{float(f'{value:.3g}'):,.10g}{unit}" for value in (low, high)]
+    words = [f"{plain(value)}{unit}" for value in (low, high)]
     return words[0] if words[0] == words[1] else " to ".join(words)
+
+
+def plain(value: float, digits: int = 3) -> str:
+    """A number as people write it: 1,500 and not 1.5e+03."""
+    return f"{float(f'{value:.{digits}g}'):,.10g}"

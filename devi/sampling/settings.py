@@ -43,7 +43,7 @@ class Settings:
 
 def check_settings(given: dict[str, float | None]) -> None:
     """Raises DeviError for an unknown setting or one out of range; None means not given."""
-    least = {"chains": 1, "draws": 1, "burn_in": 0, "batch_size": 0, "localization": 0, "step_size": 0, "n_beta": 0}
+    least = {"chains": 1, "draws": 2, "burn_in": 0, "batch_size": 0, "localization": 0, "step_size": 0, "n_beta": 0}
     for name, value in given.items():
         if name not in CHOSEN:
             raise DeviError(f"no sampler setting is called '{name}'. Known: {', '.join(CHOSEN)}.")

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import xarray as xr
 
-from devi.errors import DeviError, wrong_kind
+from devi.errors import DeviError, counted, wrong_kind
 from devi.transitions.declared import declared
 from devi.transitions.noise import grain, inflation, local_noise, roughness, running_median, without_outliers
 from devi.transitions.ranks import is_context, is_context_name
@@ -172,7 +172,7 @@ def _columns(
     enough = usable.sum(0) >= FEWEST
     if not enough.any():
         most = int(usable.sum(0).max(initial=0))
-        return [], f"{most} checkpoints with a finite value after step 0; {TOO_FEW}"
+        return [], f"{counted(most, 'checkpoint')} with a finite value after step 0; {TOO_FEW}"
     spreads = [_spread(table[usable[:, j], j]) if enough[j] else 0.0 for j in range(table.shape[1])]
     widest = max(spreads)
     size = max(float(np.max(np.abs(table[usable]))), 1e-300)

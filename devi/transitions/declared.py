@@ -58,7 +58,10 @@ def _bounds(name: str, variable: xr.DataArray, values: np.ndarray) -> tuple[floa
             if name.endswith("accuracy"):
                 return 0.0, 1.0 if np.max(values) <= 1.5 else 100.0
             return -np.inf, np.inf
-    pair = [_number(name, "bounds", each, "two numbers, (low, high)") for each in np.atleast_1d(given).tolist()]
+    limits = [*given] if isinstance(given, tuple | list) else np.atleast_1d(given).tolist()
+    if len(limits) == 2:  # None on one side: there is no bound
+        limits = [end if one is None else one for one, end in zip(limits, (-np.inf, np.inf), strict=True)]
+    pair = [_number(name, "bounds", each, "two numbers, (low, high)") for each in limits]
     if len(pair) != 2 or not pair[0] < pair[1]:
         raise DeviError(
             f"metric {name}: its bounds are {shown(str(pair))}; expected (low, high) that increase, infinite where"

@@ -161,6 +161,15 @@ def test_two_values_for_one_setting_are_refused(here, capsys):
     assert "--steps 60 and --set steps=10 differ" in capsys.readouterr().err
 
 
+def test_a_table_in_the_file_of_a_tasks_settings_is_told_to_be_left_out(here, capsys):
+    (here / "mine.toml").write_text("[superposition]\nfeatures = 4\n")
+    assert run(["train", "superposition", "--config", "mine.toml"]) == 1
+    told = "'superposition' is a table, [superposition], and no setting of task superposition. Its settings stand at"
+    error = capsys.readouterr().err
+    assert told in error
+    assert "without one: features = 4" in error
+
+
 def test_what_is_typed_wins_over_the_file(here, capsys):
     (here / "mine.toml").write_text('steps = 30\nseed = 7\ncheckpoints = "every:3"\nfeatures = 3\n')
     options = ["--config", "mine.toml", "--steps", "12", "--checkpoints", "every:6"]
@@ -247,6 +256,7 @@ def test_wrong_arguments_of_analyze_leave_the_run_and_the_place_alone(here, caps
         ("--device", "cuda:9"): "This machine has: cpu",
         ("--set", "tickets.kept=1"): "Did you mean 'kept_fraction'?",
         ("--chains", "0"): "chains",
+        ("--draws", "1"): "Input should be greater than or equal to 2",
         ("--step-size", "-1"): "step_size",
         ("--step-size", "0"): "Input should be greater than 0",
         ("--n-beta", "inf"): "Input should be a finite number",

@@ -86,13 +86,37 @@ def test_an_axis_without_a_usable_name_is_told(run, dims):
 
 
 @pytest.mark.parametrize(
-    "declared",
-    [{"bounds": (1, 0)}, {"bounds": (0, None)}, {"bounds": 1}, {"monotone": "increasing"}, {"material": -1.0}],
+    ("declared", "told"),
+    [
+        (
+            {"bounds": (1, 0)},
+            r"bounds = \(1, 0\); expected \(low, high\) that increase, with None where there is none\.",
+        ),
+        ({"bounds": 1}, r"bounds = 1; expected \(low, high\) that increase"),
+        ({"bounds": ("a", 1)}, r"bounds = \('a', 1\); expected \(low, high\)"),
+        ({"monotone": "increasing"}, "monotone = 'increasing'; expected 'up' or 'down', or None"),
+        ({"material": -1.0}, r"material = -1\.0; expected a size of 0 or more"),
+    ],
 )
-def test_what_cannot_be_meant_is_told(run, declared):
+def test_what_cannot_be_meant_is_told_by_itself(run, declared, told):
     wrong = type("Wrong", (Norm,), declared)
-    with pytest.raises(DeviError, match=r"metric Wrong: bounds = .*expected \(low, high\) that increase"):
+    with pytest.raises(DeviError, match=rf"^metric Wrong: {told}"):
         wrong().over(run)
+
+
+@pytest.mark.parametrize(("bounds", "meant"), [((0, None), (0, np.inf)), ((None, 1), (-np.inf, 1))])
+def test_none_is_no_bound(run, bounds, meant):
+    known = type("Open", (Norm,), {"bounds": bounds})().over(run)["open"].attrs
+    assert (known["valid_min"], known["valid_max"]) == meant
+
+
+def test_complex_values_are_told_and_not_cut_to_their_real_part(run):
+    class Spectrum(Metric):
+        def at(self, model, task):
+            return torch.fft.fft(model.W.flatten())
+
+    with pytest.raises(DeviError, match=r"gave a Tensor at step 0 .*complex ones are taken by their \.real, \.imag"):
+        Spectrum().over(run)
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,10 @@ def test_a_budget_too_short_for_the_fewest_gradients_is_refused_by_the_time_that
         Clock(float(enough) / parts, parts).check(0.018, **fewest)  # the next time it takes nearly twice as long
     with pytest.raises(DeviError, match="calibration at least 900 of them"):
         Clock(10.0).check(0.01, calibration=900, sampling=1)
+    with pytest.raises(
+        DeviError, match="a budget of 1,000 s is too short: a gradient takes 1,200 ms .* about 1,100 s of"
+    ):
+        Clock(1000.0).check(1.2, calibration=1, sampling=440)
 
 
 def test_half_of_a_budget_is_for_calibration_and_without_one_there_is_no_end():

@@ -53,6 +53,11 @@ def test_an_attribute_that_says_nothing_is_an_error(attributes, text):
         find_transitions(curves)
 
 
+def test_a_bound_of_none_is_no_bound():
+    assert of(bounds=(0, None)).bounds == (0.0, np.inf)
+    assert of(bounds=(None, 2)).bounds == (-np.inf, 2.0)
+
+
 @pytest.mark.parametrize("key", ["5000", np.nan, 1j])
 def test_steps_of_what_was_done_from_outside_are_numbers(key):
     with pytest.raises(DeviError, match=r"exogenous has the key .*; expected optimizer steps as numbers"):

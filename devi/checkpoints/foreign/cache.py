@@ -20,6 +20,7 @@ from devi.checkpoints.foreign.listing import foreign_in
 from devi.checkpoints.header import segment_paths
 from devi.checkpoints.lock import holder_of
 from devi.checkpoints.reader import open_run
+from devi.errors import counted
 from devi.plugins import source_digest
 from devi.task import Task, settings_of
 
@@ -48,7 +49,7 @@ def converted(
         shutil.rmtree(place)
     done = convert(source, place, task, name=name, progress=progress, notice=tell)
     how = "was converted before" if done.already == done.checkpoints else "is converted"
-    tell(f"{source} {how}: {done.checkpoints} checkpoints, kept in {place}")
+    tell(f"{source} {how}: {counted(done.checkpoints, 'checkpoint')}, kept in {place}")
     return place
 
 

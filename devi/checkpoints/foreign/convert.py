@@ -13,7 +13,7 @@ from devi.checkpoints.foreign.vessel import Vessel
 from devi.checkpoints.header import segment_paths
 from devi.checkpoints.reader import Run, open_run
 from devi.checkpoints.writer import Recorder
-from devi.errors import DeviError, shown
+from devi.errors import DeviError, counted, shown
 from devi.plugins import name_of
 from devi.task import Task
 
@@ -125,4 +125,5 @@ def _about_names(vessel: Vessel) -> list[str]:
 
 def _left_out(names: Sequence[str]) -> str:
     some = ", ".join(shown(name) for name in names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return f"{len(names)} tensors in the files are not in the task's model and are left out: {some}."
+    are = "is" if len(names) == 1 else "are"
+    return f"{counted(len(names), 'tensor')} in the files {are} not in the task's model and {are} left out: {some}."

@@ -46,7 +46,7 @@ class Folder(Source):
         if pattern is not None:
             by_pattern = list(zip(files, steps_by_pattern(names, pattern), strict=True))
             places = [Place(step, file) for file, step in by_pattern if step is not None]
-            return places, left_out([file.name for file, step in by_pattern if step is None], "files")
+            return places, left_out([file.name for file, step in by_pattern if step is None], "file")
         stems = [file.stem for file in files]
         said = steps_said(stems)
         steps = [self._reader(file).step if step is None else step for file, step in zip(files, said, strict=True)]

@@ -55,7 +55,7 @@ class HDF5File(Source):
                 raise _no_layout(path, found)
             if unknown and pattern is None:
                 raise no_step(unknown[0], names, where="")
-            notices += left_out(unknown, "groups")
+            notices += left_out(unknown, "group")
             places = [Place(step, path, name) for name, step in zip(names, numbers, strict=True) if step is not None]
         super().__init__(path, places, notices)
 

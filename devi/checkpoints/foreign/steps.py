@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from devi.checkpoints.foreign.source import MOST_STEP
-from devi.errors import DeviError, shown
+from devi.errors import DeviError, counted, shown
 
 _DIGITS = re.compile(r"[0-9]+")
 _DECIMAL = re.compile(r"[0-9]+(?:[.,][0-9]+)+")
@@ -76,10 +76,11 @@ def epochs_by_name(names: Sequence[str]) -> list[int | None]:
     return [None if match is None else _number(match[1], match.string) for match in found]
 
 
-def left_out(names: Sequence[str], what: str) -> list[str]:
-    """The notice of what a pattern does not match, if there is any."""
+def left_out(names: Sequence[str], noun: str) -> list[str]:
+    """The notice of what a pattern does not match, if there is any; `noun` in the singular."""
     some = ", ".join(shown(name) for name in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return [f"{len(names)} {what} do not match the pattern and are left out: {some}."] if names else []
+    does, is_ = ("does", "is") if len(names) == 1 else ("do", "are")
+    return [f"{counted(len(names), noun)} {does} not match the pattern and {is_} left out: {some}."] if names else []
 
 
 def no_step(name: str, others: Sequence[str], where: str = "an entry 'step' or 'global_step' in the file") -> DeviError:

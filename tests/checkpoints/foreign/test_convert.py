@@ -185,7 +185,7 @@ def test_names_are_matched_by_prefix_by_rename_and_what_is_more_is_left_out_with
     assert_is(open_run(tmp_path / "run", Net), 4, state(4))
     assert told == [
         "'inner.' stands before every name in the files and is taken off.",
-        "1 tensors in the files are not in the task's model and are left out: inner.more.",
+        "1 tensor in the files is not in the task's model and is left out: inner.more.",
     ]
 
 
@@ -276,4 +276,4 @@ def test_tensors_that_only_later_files_have_are_left_out_with_a_notice(source, t
         torch.save(state(step) | ({"late": torch.ones(1)} if step > 1 else {}), source / f"step_{step}.pt")
     done = convert(source, tmp_path / "run", Net())
     assert len(done.notices) == 1
-    assert "step_2.pt: 1 tensors in the files are not in the task's model and are left out: late." in done.notices[0]
+    assert "step_2.pt: 1 tensor in the files is not in the task's model and is left out: late." in done.notices[0]

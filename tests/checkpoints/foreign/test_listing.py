@@ -102,7 +102,7 @@ def test_a_pattern_leaves_out_the_files_it_does_not_match(tmp_path):
     suggested = str(error.value).split("--step-pattern '")[1].split("'")[0]
     source = open_source(tmp_path, suggested)
     assert steps(source) == [10, 20]
-    assert source.notices == ["1 files do not match the pattern and are left out: last.ckpt."]
+    assert source.notices == ["1 file does not match the pattern and is left out: last.ckpt."]
 
 
 @pytest.mark.parametrize(
