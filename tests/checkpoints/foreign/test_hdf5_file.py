@@ -98,7 +98,7 @@ def test_a_group_without_a_step_is_refused_as_a_file_would_be_and_a_pattern_leav
     assert "in the file" not in str(error.value)
     source = HDF5File(path, r"step_(\d+)$")
     assert 200 in [place.step for place in source.places]
-    assert "1 groups do not match the pattern and are left out: " in source.notices[0]
+    assert "1 group does not match the pattern and is left out: " in source.notices[0]
 
 
 def test_tied_datasets_are_two_names_of_one(made):
