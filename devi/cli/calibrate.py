@@ -63,8 +63,10 @@ def calibrate(
 
     where = device_of(device or "cpu")
     sampler = sampler or LearningCoefficient.sampler
-    with_settings(LearningCoefficient, {"seed": seed}, kind="metric", called="llc")  # refuses what analyze would
     given = sampler_settings(set_ or [])
+    with_settings(
+        LearningCoefficient, {"seed": seed, **given}, kind="metric", called="llc"
+    )  # refuses what analyze would
     opened = open_run(run, load("task", task) if task else None)
     swept, files = None, []
     with progress() as shown:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from devi.errors import counted, quoted
+from devi.errors import counted, quoted, shown
 
 
 def repair(
@@ -37,6 +37,8 @@ def repair(
     lost = f"{gone:,} of the {stated} that the files left of it say they hold; " if gone > 0 else ""
     named = f"{counted(reasons, 'finding')} named in {out / 'repair.json'}"
     print(f"lost: {lost}{named}" if reasons else "lost: nothing")
+    about = open_run(out).metadata
     if done["resume_slots"]:
-        print(f"it can be resumed: {how_to_resume(out, open_run(out).metadata)}")
-    print(f"next: devi analyze {quoted(out)}")
+        print(f"it can be resumed: {how_to_resume(out, about)}")
+    own = shown(about.get("task"), 200)
+    print(f"next: devi analyze {quoted(out)}{f' --task {quoted(own)}' if ':' in own else ''}")

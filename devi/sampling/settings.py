@@ -49,8 +49,7 @@ def check_settings(given: dict[str, float | None]) -> None:
             raise DeviError(f"no sampler setting is called '{name}'. Known: {', '.join(CHOSEN)}.")
         if value is None:
             continue
-        is_positive = name in ("n_beta", "step_size")  # without a step nothing is sampled
-        if not math.isfinite(value) or value < least[name] or (is_positive and value == 0):
-            bound = "greater than 0" if is_positive else f"at least {least[name]}"
+        if not math.isfinite(value) or value < least[name] or (name == "n_beta" and value == 0):
+            bound = "greater than 0" if name == "n_beta" else f"at least {least[name]}"
             raise DeviError(f"{name} = {value} is out of range: it must be finite and {bound}; leave it out to have it"
                             " chosen from the run.")  # fmt: skip

@@ -249,9 +249,11 @@ def test_repair_of_a_cut_run_says_how_many_checkpoints_are_gone_and_how_the_rest
     kept = len(open_run(new))
     assert 0 < kept < RECORDS
     assert f"{RECORDS - kept} of the {RECORDS} checkpoints that the files left of it say they hold" in printed
+    own = " --task 'my zoo.py:LM'" if training else ""
     by_hand = f"in the loop that recorded it, Recorder('{new}', ..., resume=True)"
     how = f"devi train 'my zoo.py:LM' --out {new} --resume" if training else by_hand
     assert f"it can be resumed: {how}\n" in printed
+    assert f"next: devi analyze {new}{own}\n" in printed
 
 
 def test_a_repaired_run_is_resumed_from_its_slot(tmp_path):

@@ -104,7 +104,7 @@ def test_losses_observed_on_the_data_that_are_sampled_are_the_estimate():
 
 
 def test_a_chain_that_cannot_move_observes_an_excess_of_0():
-    still = dataclasses.replace(SHORT, step_size=1e-30, draws=20, most_draws=20, observe=("train", "test"))
+    still = dataclasses.replace(SHORT, step_size=0.0, draws=20, most_draws=20, observe=("train", "test"))
     found = still.over(WithTest(3).run())
     np.testing.assert_allclose(found["observed_excess"], 0, atol=1e-6)
 

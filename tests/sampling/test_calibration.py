@@ -114,7 +114,7 @@ def test_a_gradient_is_not_timed_by_what_a_busy_machine_adds_to_every_call(monke
 def test_a_budget_that_the_time_of_a_gradient_rules_out_is_refused_before_anything_is_tried(monkeypatch, sampler):
     monkeypatch.setattr(Pilots, "timed", lambda *_, **__: 0.5)
     monkeypatch.setattr(Walkers, "advance", lambda *_: pytest.fail("a walk was begun"))
-    with pytest.raises(DeviError, match=r"a budget of 60 s is too short: a gradient takes 5e\+02 ms here"):
+    with pytest.raises(DeviError, match=r"a budget of 60 s is too short: a gradient takes 500 ms here"):
         calibrate(Monomials().run(9), sampler=sampler, budget=60.0)
 
 
