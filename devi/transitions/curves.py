@@ -34,6 +34,7 @@ class Curve:
 
     inflation  variance × autocorrelation time of the noise, in units of sigma²: what a mean over many points feels
     columns    searched beside it as one metric: the log of their number is taken off the evidence (Bonferroni)
+    error    (n,) standard errors that came with the values, 0 without; in y's unit
     bounds   values beyond which the metric cannot go: an accuracy is between 0 and 1; infinite if none are known
     monotone 1 or -1 for a metric that only rises or only falls, as its declaration says; else 0
     material a smaller change is no change of structure, in y's unit; 0 unless the metric declares one
@@ -47,6 +48,7 @@ class Curve:
     y: np.ndarray
     sigma: np.ndarray
     spread: float
+    error: np.ndarray | None = None
     gated: bool = False
     context: bool = False
     inflation: float = 1.0
@@ -201,6 +203,7 @@ def _columns(
                 x=x,
                 y=y,
                 sigma=sigma,
+                error=se,
                 spread=scale,
                 gated=variable.ndim == 2 and ("gate" in variable.attrs or not keep[np.argmax(steps > 0)]),
                 context=is_context(name, table[keep, j]),

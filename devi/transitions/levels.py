@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the report reads `around`, and should not wait for the sear
     from devi.transitions.detector import Change
     from devi.transitions.events import Event
 
+ERRORS = 2.0  # of the difference of two values
 STRETCH = 0.3  # decades, over which the slope beside a kink is read
 
 
@@ -79,8 +80,14 @@ def supporters(event: Event) -> list[Change]:
 
 
 def _moves(event: Event, change: Change) -> bool:
-    """Whether the level moves by more than a fit may be off: a part that the rest takes back moves nothing."""
-    size = abs(moved(event, change))
+    """Whether the level moves by more than a fit may be off, and by more than the errors of the values themselves.
+
+    A part that the rest takes back moves nothing; and who reads 0.9 ± 0.5 → 1.1 ± 0.5 sees nothing move.
+    """
+    size, curve = abs(moved(event, change)), change.curve
     if event.lead.shape == "kink":
         return size > 0
-    return size > max(change.curve.material, NOISE_FLOOR * change.curve.spread)
+    error = 0.0
+    if curve.error is not None and event.fall is None:
+        error = float(np.hypot(*curve.error[list(nearest(10**curve.x, 10**event.onset, 10**event.end))]))
+    return size > max(curve.material, NOISE_FLOOR * curve.spread, ERRORS * error)

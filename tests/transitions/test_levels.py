@@ -87,6 +87,21 @@ def test_only_metrics_that_would_have_shown_a_change_stand_against_it():
     assert one.against == ("still",)
 
 
+def test_a_coefficient_that_moves_within_its_own_errors_is_not_said_to_move():
+    """Its evidence may add up over many checkpoints; who reads 3.1 ± 0.5 → 3.4 ± 0.5 sees nothing."""
+    noise = 0.02 * np.random.default_rng(0).normal(size=len(X))
+    curves = run(train_loss=2 - sigmoid(400, 0.3), llc=3.1 + 0.3 * sigmoid(400, 0.3) + noise)
+    (plain,) = find_transitions(curves)
+    assert [one.metric for one in plain.support] == ["train_loss", "llc"]
+    curves["llc_se"] = ("step", np.where(X > 1, 0.01, 0.5))
+    (clear,) = find_transitions(curves)
+    assert [one.metric for one in clear.support] == ["train_loss", "llc"]
+    curves["llc_se"] = ("step", np.where(np.abs(X - 2.6) < 0.3, 0.5, 0.01))  # large where it moves
+    (unclear,) = find_transitions(curves)
+    assert [one.metric for one in unclear.support] == ["train_loss"]
+    assert "LLC" not in unclear.description
+
+
 # What is declared of a metric
 
 
