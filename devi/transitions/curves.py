@@ -24,6 +24,7 @@ SMALL_COLUMN = 0.2  # of the largest column's range: what the changes of a small
 LONELY_ENDS = 2.0  # times the range without a curve's ends: beyond that they are no part of it
 IMMATERIAL = "its range"  # begins the reason of a metric that stayed where it was
 GRAIN = "grain"  # attribute of means: to what the values of each column were rounded before
+NOISE = "noise"  # attribute of means, (step, column): the least that it can be, as their rows tell
 DIAGNOSTICS = "llc_"  # llc_rhat, llc_ess, llc_headroom, …: about the sampler
 
 
@@ -191,6 +192,8 @@ def _columns(
         se = np.where(np.isfinite(errors[keep, j]), errors[keep, j], 0.0)
         unit = variable.attrs[GRAIN][j] if GRAIN in variable.attrs else grain(table[keep, j])
         noise = np.maximum(np.maximum(local_noise(x, y), se), unit / np.sqrt(12))
+        if NOISE in variable.attrs:
+            noise = np.maximum(noise, variable.attrs[NOISE][keep, j])
         is_clear = spreads[j] > CLEAR * max(float(np.median(se)), roughness(x, y))
         scale = _scale(spreads[j], widest, floor if known.is_own else 0.0) if is_clear else widest
         if spreads[j] < SMALLEST_SHARE * scale:

@@ -12,8 +12,8 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from devi.transitions.curves import GRAIN, checked_steps
-from devi.transitions.noise import grain, without_outliers
+from devi.transitions.curves import GRAIN, NOISE, checked_steps
+from devi.transitions.noise import grain, lasting, local_noise, without_outliers
 
 MOST = 1500  # rows: 1.3 s and 0.4 GB for three curves; 2,000 take twice as much, and date a step no better
 
@@ -76,11 +76,29 @@ def _mean(trajectories: xr.Dataset, name: str, first: np.ndarray) -> xr.DataArra
             table[:, j] = _calm(table[:, j])
         known = _sums(np.isfinite(table), first)
         result = _sums(np.where(np.isfinite(table), table, 0.0), first) / np.where(known > 0, known, np.nan)
+        attributes[NOISE] = np.stack([_noise(column, first) for column in table.T], axis=1) if table.size else table
     return xr.DataArray(result.reshape(len(first), *values.shape[1:]), dims=variable.dims, attrs=attributes)
 
 
 def _sums(table: np.ndarray, first: np.ndarray) -> np.ndarray:
     return np.asarray(np.add.reduceat(table.astype(float), first, axis=0))
+
+
+def _noise(column: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Standard deviation of the mean of each bin, (bin,): that of one row, or what is left of it by averaging.
+
+    Noise that lasts for some rows is gone from late means, while early rows, alone, are nothing but it; seen from its
+    neighbours it would be taken for change there.
+    """
+    finite = np.isfinite(column)
+    if finite.sum() < MOST:
+        return np.zeros(len(first))
+    y = column[finite]
+    variance, time = lasting(y)
+    square = np.zeros(len(column))
+    square[finite] = variance * local_noise(np.arange(len(y), dtype=float), y) ** 2
+    known = np.maximum(np.add.reduceat(finite.astype(float), first), 1)
+    return np.asarray(np.sqrt(np.add.reduceat(square, first) / known * np.minimum(time / known, 1)))
 
 
 def _calm(column: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import numpy as np
 
 FEW = 0.05  # of the points: what is more frequent than that is noise, and no outlier
 MOST_CORRELATED = 0.8  # beyond that noise cannot be told from change
+LONGEST_CORRELATED = 0.95  # the same where there are thousands of rows, of which a change takes few
 LAGS = (1, 3, 7)  # checkpoints
 CHANCE = 4.0  # standard deviations of the agreement of independent noise, of independent points
 LARGEST_GUESS = 4.0  # of the inflation; the residuals of a fit know better
@@ -106,10 +107,21 @@ def inflation(x: np.ndarray, y: np.ndarray, sigma: np.ndarray) -> float:
     sizes = [float(np.median(_chord(x, y, lag)) / np.median(sigma)) for lag in (1, 2, 3)]
     if min(sizes) <= 0:
         return 1.0
-    rho = np.arange(0.0, MOST_CORRELATED, 0.01)
+    variance, time = _lasting(sizes, MOST_CORRELATED)
+    return float(np.clip((1.4826 * sizes[0]) ** 2 * variance * time, 1.0, LARGEST_GUESS))
+
+
+def lasting(y: np.ndarray) -> tuple[float, float]:
+    """Variance of the noise of many rows (n,) over that which chords of lag 1 show, and its autocorrelation time."""
+    rows = np.arange(len(y), dtype=float)
+    sizes = [float(np.median(_chord(rows, y, lag))) for lag in (1, 2, 3)]
+    return _lasting(sizes, LONGEST_CORRELATED) if min(sizes) > 0 else (1.0, 1.0)
+
+
+def _lasting(sizes: list[float], most: float) -> tuple[float, float]:
+    """From the sizes of the chords of lag 1, 2 and 3, with a correlation of `most` at most."""
+    rho = np.arange(0.0, most, 0.01)
     chord = [1.5 - 2 * rho**lag + 0.5 * rho ** (2 * lag) for lag in (1, 2, 3)]
     misfit = sum(np.abs(np.log(chord[0] / chord[k]) - 2 * np.log(sizes[0] / sizes[k])) for k in (1, 2))
     best = int(np.argmin(misfit))
-    variance = (1.4826 * sizes[0]) ** 2 * 1.5 / chord[0][best]
-    time = (1 + rho[best]) / (1 - rho[best])
-    return float(np.clip(variance * time, 1.0, LARGEST_GUESS))
+    return float(1.5 / chord[0][best]), float((1 + rho[best]) / (1 - rho[best]))

@@ -64,3 +64,16 @@ def test_a_jump_among_many_rows_is_dated_to_a_bin(seed):
     (one,) = found.transitions
     assert abs(np.log10(one.midpoint / at)) < 2e-3
     assert found.notices == averaged(run(LONG, a=LONG))[1]
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.9])
+def test_the_noise_of_early_rows_is_that_of_a_row_also_where_its_neighbours_are_alike(rho):
+    """Its size is 1, and with neighbours alike their distances say 0.26; the correlation is known to a tenth."""
+    noise = np.random.default_rng(0).normal(size=len(LONG))
+    for i in range(1, len(LONG)):
+        noise[i] = rho * noise[i - 1] + np.sqrt(1 - rho**2) * noise[i]
+    found, _ = averaged(run(LONG, a=noise))
+    least = found["a"].attrs["noise"][:, 0]
+    assert 0.6 < np.median(least[1:200]) < 1.2
+    rows = np.diff(found["step"].values[-2:])[0]
+    assert least[-1] == pytest.approx(np.sqrt((1 + rho) / (1 - rho) / rows), rel=0.6)
