@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
+from devi.cli.declarations import declare, interventions, pair
 from devi.errors import DeviError, counted, shown, unknown_name
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from devi.transitions.transition import Detection
 
 MOST_NAMES = 12  # of metrics in a line
-DECLARED = {"se": "COLUMN", "units": "UNIT", "bounds": "LOW,HIGH", "monotone": "up or METRIC=down", "material": "SIZE"}
 
 
 def detect(
@@ -87,7 +87,7 @@ def detect(
 
     outside = interventions(exogenous or [])
     declared = {"se": se, "units": units, "bounds": bounds, "monotone": monotone, "material": material}
-    pairs = {option: dict(_pair(text, option) for text in given or []) for option, given in declared.items()}
+    pairs = {option: dict(pair(text, option) for text in given or []) for option, given in declared.items()}
     _agree(file, follow=follow, patience=patience, drawn=plot is not None or evidence is not None)
     if operating_point not in OPERATING_POINTS:  # now, not once the file has rows
         raise unknown_name("operating point", operating_point, OPERATING_POINTS)
@@ -100,11 +100,11 @@ def detect(
                 option: {name: text for name, text in own.items() if name in growing.trajectories}
                 for option, own in pairs.items()
             }  # others may come
-            return _declared(growing, known, file)
+            return declare(growing, known, file)
 
         follow_file(file, read, operating_point=operating_point, exogenous=outside, as_json=as_json, patience=patience)
         return
-    table = _declared(read_table(file, step=step, metrics=_names(metrics or []), errors=pairs["se"]), pairs, file)
+    table = declare(read_table(file, step=step, metrics=_names(metrics or []), errors=pairs["se"]), pairs, file)
     with progress() as bars:
         for notice in (*table.notices, *contradictions(table.trajectories, outside)):
             bars.note(shown(notice, 4000))
@@ -153,21 +153,6 @@ def _agree(file: Path, *, follow: bool, patience: float | None, drawn: bool) -> 
         raise DeviError(f"--patience {patience:g} says how long to wait for a file to grow; it needs --follow.")
     if patience is not None and not 0 <= patience < float("inf"):
         raise DeviError(f"--patience {patience:g} is no time to wait; expected seconds, 0 or more: --patience 60")
-
-
-def interventions(texts: list[str]) -> dict[int, str]:
-    """STEP:LABEL as a mapping. Raises DeviError for a step that is none."""
-    result: dict[int, list[str]] = {}
-    for text in texts:
-        step, colon, label = text.partition(":")
-        try:
-            number = float(step.replace(",", ""))
-        except ValueError:
-            number = -1.0
-        if not colon or not label.strip() or not (number >= 0 and number.is_integer()):
-            raise DeviError(f"--exogenous {text!r} is not STEP:LABEL; expected e.g. --exogenous 5000:lr/10")
-        result.setdefault(int(number), []).append(label.strip())
-    return {step: ", ".join(labels) for step, labels in result.items()}
 
 
 def lines(file: Path, table: Table, found: Detection, skipped: list[tuple[str, str]]) -> list[str]:
@@ -223,65 +208,6 @@ def quantities(table: Table) -> list[str]:
 
 def _names(given: list[str]) -> list[str]:
     return [name.strip() for text in given for name in text.split(",") if name.strip()]
-
-
-def _pair(text: str, option: str) -> tuple[str, str]:
-    key, equals, value = text.rpartition("=")
-    if not equals or not key or not value:
-        raise DeviError(f"--{option} {text!r} is no pair; expected METRIC={DECLARED[option]}.")
-    return key, value
-
-
-def _declared(table: Table, pairs: dict[str, dict[str, str]], file: Path) -> Table:
-    """The table with what the options say of its metrics as their attributes."""
-    for option, value_of in (("units", _unit), ("bounds", _bounds), ("monotone", _direction), ("material", _size)):
-        for metric, text in pairs[option].items():
-            _variable(table, metric, file).attrs[option] = value_of(text)
-    return table
-
-
-def _unit(text: str) -> str:
-    from devi.transitions.declared import MATERIAL, MATERIAL_SHARE
-
-    known = (*MATERIAL, *MATERIAL_SHARE)
-    if text not in known:
-        raise DeviError(
-            f"--units {text!r} is no unit of which it is known what is immaterial; expected {', '.join(known)}."
-            " Of another, say it: --material METRIC=SIZE"
-        )
-    return text
-
-
-def _bounds(text: str) -> tuple[float, float]:
-    try:
-        low, high = map(float, text.split(","))
-    except ValueError:
-        low = high = 0.0
-    if not low < high:
-        raise DeviError(f"--bounds {text!r} is no pair of numbers that increase; expected e.g. --bounds accuracy=0,1.")
-    return low, high
-
-
-def _direction(text: str) -> str:
-    if text not in ("up", "down"):
-        raise DeviError(f"--monotone {text!r} is no direction; expected METRIC=up or METRIC=down.")
-    return text
-
-
-def _size(text: str) -> float:
-    try:
-        size = float(text)
-    except ValueError:
-        size = -1.0
-    if not 0 <= size < float("inf"):
-        raise DeviError(f"--material {text!r} is no size; expected a number of 0 or more in the metric's unit.")
-    return size
-
-
-def _variable(table: Table, metric: str, file: Path) -> Any:
-    if metric not in table.trajectories:
-        raise unknown_name(f"column of {file.name}", metric, map(str, table.trajectories.data_vars))
-    return table.trajectories[metric]
 
 
 def _shortened(names: Sequence[str]) -> str:
