@@ -25,6 +25,9 @@ WIDER = 1.3
 # A width trades with what the null may do beside it, more than a centre does. The 90% intervals of onset and end then
 # hold those of sigmoids and ramps in 86 to 88% (benchmarks/transitions.py).
 WIDER_AT_ENDS = 1.7
+# Of the width: what a slow null beside a broad change takes of its flanks, so that onsets come out late and ends early;
+# low and high of onset, centre and end, by the quantiles of seeds 0 to 29 of benchmarks/transitions_found.py.
+FLANKS = np.array([[-0.15, 0.0, -0.05], [0.05, 0.0, 0.15]])
 CERTAIN = 5.0  # times the noise: a jump so large lies between these two checkpoints and no others
 FEWEST_BESIDE = 4  # checkpoints on each side, below which a change is reported but cannot be resolved
 
@@ -205,5 +208,5 @@ def _off(curve: Curve, one: Component, deviations: np.ndarray, share: float) -> 
     centre = np.clip(deviations[0], -reach, reach)
     half = one.width / 2 * np.expm1(np.clip(deviations[1], -2.0, 2.0))
     wider = np.array([WIDER_AT_ENDS, WIDER, WIDER_AT_ENDS])
-    low, high = wider * np.quantile([centre - half, centre, centre + half], [0.05, 0.95], axis=1)
+    low, high = wider * np.quantile([centre - half, centre, centre + half], [0.05, 0.95], axis=1) + one.width * FLANKS
     return np.stack([np.clip(low, -MOST_OFF, -least), np.clip(high, least, MOST_OFF)], axis=1)

@@ -10,6 +10,7 @@ import xarray as xr
 from scipy.signal import lfilter
 
 from devi import DeviError
+from devi.errors import counted
 from devi.transitions.fusion import detect, find_transitions
 from devi.transitions.levels import around
 from tests.transitions.planted import BACKGROUNDS, STEPS, X, jump, kink, ramp, run, sigmoid
@@ -486,7 +487,8 @@ def test_the_same_run_gives_the_same_numbers(noisy):
 def test_a_short_run_is_no_error_but_says_how_many_checkpoints_are_needed(count):
     found = detect(run(STEPS[:count], a=np.arange(count, dtype=float)))
     assert found.transitions == []
-    assert found.skipped[0].reason == f"{count} checkpoints with a finite value after step 0; at least 10 are needed"
+    few = f"{counted(count, 'checkpoint')} with a finite value after step 0"
+    assert found.skipped[0].reason == f"{few}; at least 10 are needed"
 
 
 def test_what_is_not_a_curve_is_skipped_with_a_reason():
