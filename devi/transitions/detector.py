@@ -22,9 +22,6 @@ MOST_OFF = 1.0  # decades
 # The bootstrap knows the noise, but not that shape and null were chosen by the same data: without this the 90% interval
 # of the midpoint held it in 84 to 86% of the matches on two sets of seeds of benchmarks/transitions.py.
 WIDER = 1.3
-# A width trades with what the null may do beside it, more than a centre does. The 90% intervals of onset and end then
-# hold those of sigmoids and ramps in 86 to 88% (benchmarks/transitions.py).
-WIDER_AT_ENDS = 1.7
 # Of the width: what a slow null beside a broad change takes of its flanks, so that onsets come out late and ends early;
 # low and high of onset, centre and end, by the quantiles of seeds 0 to 29 of benchmarks/transitions_found.py.
 FLANKS = np.array([[-0.15, 0.0, -0.05], [0.05, 0.0, 0.15]])
@@ -207,6 +204,5 @@ def _off(curve: Curve, one: Component, deviations: np.ndarray, share: float) -> 
     reach = least / WIDER if is_certain else max(one.width, gap)
     centre = np.clip(deviations[0], -reach, reach)
     half = one.width / 2 * np.expm1(np.clip(deviations[1], -2.0, 2.0))
-    wider = np.array([WIDER_AT_ENDS, WIDER, WIDER_AT_ENDS])
-    low, high = wider * np.quantile([centre - half, centre, centre + half], [0.05, 0.95], axis=1) + one.width * FLANKS
+    low, high = WIDER * np.quantile([centre - half, centre, centre + half], [0.05, 0.95], axis=1) + one.width * FLANKS
     return np.stack([np.clip(low, -MOST_OFF, -least), np.clip(high, least, MOST_OFF)], axis=1)
