@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import os
 import platform
@@ -12,6 +13,15 @@ import numpy
 import torch
 
 README = Path(__file__).with_name("README.md")
+
+
+def seeded_options(about: str, *, runs: int, seed: int) -> argparse.Namespace:
+    """--runs, --seed and --write of a script that measures generated cases; these are the defaults."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=runs, help="cases of each kind")
+    parser.add_argument("--seed", type=int, default=seed, help="of the first one")
+    parser.add_argument("--write", action="store_true", help="put the table into README.md")
+    return parser.parse_args()
 
 
 def put_table(

@@ -10,12 +10,11 @@ miss of the search where the oracle's fit costs less, and a matter of taste wher
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from dataclasses import replace
 
 import numpy as np
-from tables import put_table
+from tables import put_table, seeded_options
 from transition_cases import KINDS, Case, case, matched
 
 from devi.transitions.bundle import Bundle, Shared, cost, kept, settled
@@ -71,11 +70,7 @@ def held(fit: Shared, one: Case) -> set[int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=5000, help="first seed of the cases")
-    parser.add_argument("--runs", type=int, default=25, help="cases of each kind")
-    parser.add_argument("--write", action="store_true", help="put the table into README.md")
-    options = parser.parse_args()
+    options = seeded_options(__doc__, runs=25, seed=5000)
     rows = []
     for kind in KINDS:
         cases = (case(kind, options.seed + i) for i in range(options.runs))

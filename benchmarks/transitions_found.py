@@ -9,12 +9,11 @@ A found change has its midpoint in [onset / 1.1, end · 1.1] of a planted one, o
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 
 import numpy as np
 import xarray as xr
-from tables import put_table
+from tables import put_table, seeded_options
 from transition_cases import Planted, matched
 
 from devi.transitions.fusion import find_transitions
@@ -79,11 +78,7 @@ CHANGES: dict[str, Callable[[np.random.Generator], Made]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=40, help="of each kind")
-    parser.add_argument("--seed", type=int, default=0, help="of the first run")
-    parser.add_argument("--write", action="store_true", help="put the table into README.md")
-    options = parser.parse_args()
+    options = seeded_options(__doc__, runs=40, seed=0)
     rows = []
     for name, made in CHANGES.items():
         count = hits = extra = 0

@@ -7,14 +7,13 @@ carried forward; spikes that take long to come back; and what an optimizer's sch
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 import xarray as xr
 from scipy.signal import lfilter
-from tables import put_table
+from tables import put_table, seeded_options
 
 from devi.transitions.fusion import OPERATING_POINTS, find_transitions
 
@@ -98,11 +97,7 @@ CURVES: dict[str, tuple[np.ndarray, Callable[[np.random.Generator], np.ndarray]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=40, help="of each kind")
-    parser.add_argument("--seed", type=int, default=0, help="of the first run")
-    parser.add_argument("--write", action="store_true", help="put the table into README.md")
-    options = parser.parse_args()
+    options = seeded_options(__doc__, runs=40, seed=0)
     rows = []
     for name, (steps, made) in CURVES.items():
         alarms = dict.fromkeys(OPERATING_POINTS, 0)

@@ -53,9 +53,8 @@ def check_taken(task: Task, plan: TrainingPlan, given: Iterable[str]) -> None:
     given   the names of the settings that were typed; what a task or preset sets for another optimizer is no mistake
     """
     values = {name: getattr(plan, name) for name in given if hasattr(plan, name)}
-    values = {
-        name: value for name, value in values.items() if value not in (None, {}, 0)
-    }  # no momentum, say, is what it has
+    # No momentum, say, is what an optimizer that takes none has.
+    values = {name: value for name, value in values.items() if value not in (None, {}, 0)}
     if plan.scheduler is None and "scheduler_options" in values:
         raise DeviError(
             f"scheduler_options = {plan.scheduler_options} would change nothing: there is no scheduler. Leave it out,"

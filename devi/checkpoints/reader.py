@@ -195,10 +195,10 @@ class Run:
         wanted = known if names is None else self._named(names, known)
         is_one = isinstance(index, int | np.integer)
         if isinstance(index, int | np.integer):
-            place = self._place(index)
+            place = int(self._at(index))
             places: range | np.ndarray = range(place, place + 1)
         else:
-            places = self._chosen(index)
+            places = self._at(index)
         columns = self._records.columns(places, [tensor.field for tensor in wanted.values()])
         result = {}
         for name, tensor in wanted.items():
@@ -231,7 +231,7 @@ class Run:
 
         self.check_matches(self.task)
         model = rebuild.built(self.task, self.metadata.get("seed"))
-        place = self._place(index)
+        place = int(self._at(index))
         rebuild.load(model, self._records.layout, self._records.one(place))
         return model.eval()
 
@@ -260,31 +260,22 @@ class Run:
         chosen = indices if isinstance(indices, slice) else np.asarray(list(indices))
         if not isinstance(chosen, slice) and chosen.dtype != bool:
             chosen = chosen.astype(np.int64)
-        run = Run(self._records, self._chosen(chosen), self._given)
+        run = Run(self._records, self._at(chosen), self._given)
         run._task, run._has_checked, run._is_chosen = self._task, self._has_checked, True
         return run
 
-    def _chosen(self, index: slice | np.ndarray) -> range | np.ndarray:
-        if isinstance(index, slice):
-            return self._places[index]
+    def _at(self, index: Index) -> Any:
+        """The place, or the places, of what stands at these positions of the run."""
+        places = np.asarray(self._places) if isinstance(index, np.ndarray) else self._places
         try:
-            return np.asarray(self._places)[index]
-        except IndexError:
-            raise self._out_of_range(index) from None
-
-    def _place(self, index: int | np.integer) -> int:
-        try:
-            return int(self._places[index])
+            return places[index]
         except (IndexError, TypeError):
-            raise self._out_of_range(index) from None
-
-    def _out_of_range(self, index: object) -> DeviError:
-        count, steps = len(self), self.steps
-        span = f"0 to {count - 1}, or {-count} to -1 from the end" if count else "a writer's first one"
-        return DeviError(
-            f"{self.path} has {counted(count, 'checkpoint')}, and none at {shown(repr(index))}. Expected a position,"
-            f" {span}; of a step: run.steps.tolist().index({steps[-1] if count else 0})."
-        )
+            count, steps = len(self), self.steps
+            span = f"0 to {count - 1}, or {-count} to -1 from the end" if count else "a writer's first one"
+            raise DeviError(
+                f"{self.path} has {counted(count, 'checkpoint')}, and none at {shown(repr(index))}. Expected a"
+                f" position, {span}; of a step: run.steps.tolist().index({steps[-1] if count else 0})."
+            ) from None
 
     def block(self, start: int, stop: int) -> Run:
         """Checkpoints start to stop - 1; `.whole` is the run it was cut from, `.start` its place there."""

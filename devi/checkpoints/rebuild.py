@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -87,9 +88,13 @@ def check(model: nn.Module, task: Task, layout: Layout, path: str, step: int, me
 
 def misfit(task: Task, layout: Layout, metadata: dict[str, Any], path: Path) -> str:
     """What a run that is about to be recorded will lack, as a sentence: its task builds another model; empty if not."""
+    seed = metadata.get("seed")
     try:
-        with own_code(task, "model()"):
-            model = built(task, metadata.get("seed"))
+        try:
+            model = _outline(task, seed)
+        except Exception:  # some look at values while they build
+            with own_code(task, "model()"):
+                model = built(task, seed)
         check(model, task, layout, str(path), 0, metadata)
     except DeviError as error:
         return (
@@ -118,13 +123,19 @@ def likely_settings(task: Task, shapes: Mapping[str, Shape], expected: Mapping[s
 
 
 def _fits(task: Task, settings: dict[str, Any], shapes: Mapping[str, Shape]) -> bool:
-    """Whether the task's model with these settings has these shapes; it is built without memory for its values."""
+    """Whether the task's model with these settings has these shapes."""
     try:
-        with torch.device("meta"):
-            model = built(with_settings(type(task), settings), 0)
+        model = _outline(with_settings(type(task), settings), 0)
     except Exception:  # whatever a task makes of settings that nobody gave it
         return False
     return all(shapes.get(name) == shape for name, shape in shapes_of(model).items())
+
+
+def _outline(task: Task, seed: Any) -> nn.Module:
+    """`built` on torch's meta device: without memory for its values, of which a large model has no second set."""
+    with warnings.catch_warnings(), torch.device("meta"):
+        warnings.simplefilter("ignore")  # weights that model() loads go nowhere
+        return built(task, seed)
 
 
 def shapes_of(model: nn.Module) -> dict[str, Shape]:

@@ -67,7 +67,8 @@ class Recorder:
         self._notice = partial(_tell, self.notices, notice)  # no method: a forgotten Recorder must be free at once
         self._task, self._given = task, dict(metadata or {})
         check_metadata(self._given)
-        self._words = COMMAND if {"training", "converted"} & {*self._given} else PYTHON
+        self._is_ours = bool({"training", "converted"} & {*self._given})  # the model is made of the task
+        self._words = COMMAND if self._is_ours else PYTHON
         self._state = None if state is None else dict(state)
         for name, thing in (self._state or {}).items():
             get_state(name, thing)  # raises DeviError now rather than at the first checkpoint
@@ -82,9 +83,8 @@ class Recorder:
             self._lock = WriterLock(self.path, self._notice)
         try:
             with self._told_in_words():
-                check_usable(
-                    self.path, resume, self._words
-                )  # again: another writer may have come and gone before we held the lock
+                # Again: another writer may have come and gone before we held the lock.
+                check_usable(self.path, resume, self._words)
                 for leftover in self.path.glob(".*.h5.*.tmp"):
                     leftover.unlink()
                 self._store = Store(self.path, segment_bytes=segment_bytes, expected=expected)
@@ -219,7 +219,8 @@ class Recorder:
             source = Source(model, scalars)
             metadata = provenance(self._task, unwrapped(model), self._given)
             store.start(source.layout, metadata)
-            if self._task is not None and (wrong := misfit(self._task, source.layout, metadata, self.path)):
+            theirs = None if self._is_ours else self._task
+            if theirs is not None and (wrong := misfit(theirs, source.layout, metadata, self.path)):
                 self._notice(wrong)
         else:
             source = Source(model, store.layout.scalars)

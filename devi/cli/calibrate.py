@@ -64,9 +64,8 @@ def calibrate(
     where = device_of(device or "cpu")
     sampler = sampler or LearningCoefficient.sampler
     given = sampler_settings(set_ or [])
-    with_settings(
-        LearningCoefficient, {"seed": seed, **given}, kind="metric", called="llc"
-    )  # refuses what analyze would
+    # Refuses what analyze would.
+    with_settings(LearningCoefficient, {"seed": seed, **given}, kind="metric", called="llc")
     opened = open_run(run, load("task", task) if task else None)
     swept, files = None, []
     with progress() as shown:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -109,16 +109,19 @@ class Bundle:
 
         Noise below what was assumed (the floor under smooth curves) counts that much less.
         """
-        raw = [curve.sigma / np.sqrt(curve.inflation) for curve in self.curves]
-        felt = [
-            min(1.0, float(np.median(local_noise(curve.x, curve.y)) / np.median(sigma)))
-            for curve, sigma in zip(self.curves, raw, strict=True)
-        ]
+
+        @cache
+        def felt(m: int) -> float:
+            curve = self.curves[m]
+            assumed = np.median(curve.sigma) / np.sqrt(curve.inflation)
+            return min(1.0, float(np.median(local_noise(curve.x, curve.y)) / assumed))
+
         repeated = np.eye(len(self.curves))
         for i, j in itertools.combinations(range(len(self.curves)), 2):
             if self.group_of[i] == self.group_of[j]:
                 shared = shared_noise(self.curves[i].x, self.curves[i].y, self.curves[j].y)
-                repeated[i, j] = repeated[j, i] = shared * felt[i] * felt[j]
+                if shared:
+                    repeated[i, j] = repeated[j, i] = shared * felt(i) * felt(j)
         return repeated
 
     def own_share(self, members: Collection[int]) -> float:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from devi.transitions.curves import checked_steps
+
 FEWEST = 8  # stretches that lie between two others: fewer may be alike by chance
 SHORT = 0.8  # of the usual stretch: what is shorter is out of step
 MOST_SHORT = 0.05  # of the stretches
@@ -18,8 +20,11 @@ LATE = 1.3  # usual stretches: a longer one has been measured again, with the sa
 
 
 def without_carried(trajectories: xr.Dataset) -> tuple[xr.Dataset, list[str]]:
-    """The variables with NaN for what was only carried forward, and a sentence that says of which."""
-    steps = trajectories["step"].values.astype(float)
+    """The variables with NaN for what was only carried forward, and a sentence that says of which.
+
+    Raises DeviError for steps that do not increase.
+    """
+    steps = checked_steps(trajectories)
     changed: dict[str, xr.DataArray] = {}
     for name, variable in trajectories.data_vars.items():
         if variable.dtype.kind != "f" or variable.dims[:1] != ("step",) or not variable.size:

@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 
 from devi.transitions.labels import CLEAR, LEARNED, LOSS_FLOOR
+from devi.transitions.levels import ERRORS
 from devi.transitions.polygons import polygon_of, polygons_turn
 from devi.transitions.ranks import CIRCUIT, is_context, telling_order
 from devi.transitions.words import METRICS, from_to
@@ -24,7 +25,6 @@ from devi.transitions.words import METRICS, from_to
 MOVES = 0.1  # of a metric's range over the run: less is no news
 FOLLOWS = 0.5  # of what training accuracy gains: what the test set gains with it was not memorized
 SHRINKS = 0.02  # of the weight norm
-ERRORS = 2.0  # of the difference, within which nothing is said to have moved
 TOLD = 2  # metrics in a line
 EDGE = 3  # checkpoints at either end of a stage, of which the median is its level there
 

@@ -88,7 +88,9 @@ def changes_of(curves: Sequence[Curve], *, least_evidence: float, seed: int = 0)
 def _found(bundle: Bundle, least_evidence: float) -> Weighed:
     """The cheapest of the starts after exchange and elimination, all with the noise that the best of them left."""
     fits = [exchanged(bundle, start) for start in starts(bundle)]
-    bundle = reweighed(bundle, min([*fits, empty(bundle)], key=lambda fit: sober_cost(bundle, fit)))
+    is_shared = bundle.own_share(range(len(bundle.curves))) < 1
+    calm = [*fits, empty(bundle)] if is_shared else fits  # else none of them costs more than nothing
+    bundle = reweighed(bundle, min(calm, key=lambda fit: sober_cost(bundle, fit)))
     waves = Waves(bundle)
     results: list[Weighed] = []
     for fit in {_outline(fit): fit for fit in fits}.values():

@@ -12,7 +12,7 @@ from devi.errors import DeviError, shown, unknown_name
 from devi.forks import each
 from devi.transitions.carried import without_carried
 from devi.transitions.confidence import confidence_of
-from devi.transitions.curves import Curve, checked_steps, curves_of
+from devi.transitions.curves import Curve, curves_of
 from devi.transitions.descriptions import described
 from devi.transitions.detector import FEWEST_BESIDE, Change, changes_of
 from devi.transitions.events import Event, against, events_of
@@ -71,7 +71,6 @@ def detect(
         "seed": seed,
     }
     _check_steps_of(exogenous or {})
-    checked_steps(trajectories)
     trajectories, carried = without_carried(trajectories)
     trajectories, means = averaged(trajectories)
     curves, skipped = curves_of(trajectories)

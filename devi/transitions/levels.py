@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # the report reads `around`, and should not wait for the sear
     from devi.transitions.detector import Change
     from devi.transitions.events import Event
 
-ERRORS = 2.0  # of the difference of two values
+ERRORS = 2.0  # of the difference of two values, within which nothing is said to have moved
 STRETCH = 0.3  # decades, over which the slope beside a kink is read
 
 

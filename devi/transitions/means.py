@@ -15,7 +15,7 @@ import xarray as xr
 from devi.transitions.curves import GRAIN, NOISE, checked_steps
 from devi.transitions.noise import grain, lasting, local_noise, without_outliers
 
-MOST = 1500  # rows: 1.3 s and 0.4 GB for three curves; 2,000 take twice as much, and date a step no better
+MOST = 1500  # rows: 2,000 take about twice the time and memory, and date a step no better (by hand)
 
 
 def averaged(trajectories: xr.Dataset) -> tuple[xr.Dataset, list[str]]:

@@ -21,7 +21,7 @@ PERIODS = 2.0  # fewer repetitions are no oscillation but a few changes
 SHORTEST = 0.15  # decades; a faster wiggle is noise to the detector
 TRIED = 3  # peaks over frequency whose null is chosen anew
 # Of what a wave costs beside the nulls that suit the curve without it, the least that it has cost with its null chosen
-# anew: 0.66 in 360 curves of benchmarks/transition_cases.py. What cannot be enough is not computed.
+# anew: 0.66 in 360 curves of benchmarks/transition_cases.py (by hand). What cannot be enough is not computed.
 LEFT = 0.6
 MOST_PERIODS = 12.0  # in even steps: more within the run are noise to the detector
 

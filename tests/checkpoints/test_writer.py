@@ -491,6 +491,32 @@ def test_a_model_of_other_settings_than_the_tasks_is_told_with_the_setting(path)
     assert "expects (4, 2). Was the run made with width=5?" in record.notices[0]
 
 
+def test_to_compare_the_models_takes_no_memory_for_a_second_one(path):
+    """A model of 40 GB is built to be compared, of shapes alone."""
+
+    class Large(Line):
+        def model(self):
+            return nn.Linear(100_000, 100_000, bias=False)
+
+    with Recorder(path, Large(), state={}, notice=quiet) as record:
+        record(0, nn.Linear(2, 2, bias=False))
+    assert "'weight' of shape (2, 2)" in record.notices[0]
+    assert "(100000, 100000)" in record.notices[0]
+
+
+def test_a_task_that_looks_at_values_while_it_builds_is_compared_all_the_same(path):
+    class Looking(Line):
+        def model(self):
+            model = super().model()
+            assert all(float(each.detach().sum()) < 1e9 for each in model.parameters())
+            return model
+
+    with Recorder(path, Looking(), state={}, notice=quiet) as record:
+        record(0, Line().model())
+        record(1, Line().model())
+    assert record.notices == []
+
+
 def test_a_task_whose_model_fails_is_told_and_the_run_recorded(path):
     class Broken(Line):
         def model(self):
