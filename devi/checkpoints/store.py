@@ -158,8 +158,8 @@ class Store:
         if self.segment is not None:
             if self.is_unsynced:  # a Ctrl-C came between its last record and that
                 self.sync_then()
-            self._ahead.let_go(self.segment)
-            self.segment = None
+            full, self.segment = self.segment, None  # first: a descriptor that is closed soon belongs to another file
+            self._ahead.let_go(full)
         path = self.folder / segment_name(self._number + 1)
         segment = self._ahead.take(path)
         self._is_name_unsynced = segment is not None
