@@ -37,17 +37,15 @@ def opened(path: Path, header: Header, used: int = 0) -> OpenSegment:
 
 
 class Ahead:
-    """Makes and lets go of one segment at a time; in a forked process, which has no such thread, nothing is made."""
+    """Makes and lets go of one segment at a time."""
 
     def __init__(self) -> None:
-        self._process = os.getpid()
         self._pool = ThreadPoolExecutor(1, "devi-ahead")
         self._next: Future[OpenSegment] | None = None
 
     def begin(self, path: Path, make: Callable[[Path], Header]) -> None:
         """Have a segment made at `path`, where nobody looks for one, and its first room."""
-        if self._process == os.getpid():
-            self._next = self._pool.submit(_made, path, make)
+        self._next = self._pool.submit(_made, path, make)
 
     def take(self, path: Path) -> OpenSegment | None:
         """The segment, waited for and moved to `path`; None if none was begun, or something kept it from being made:
@@ -64,22 +62,18 @@ class Ahead:
 
     def let_go(self, segment: OpenSegment) -> None:
         """Close a segment that takes no more records."""
-        if self._process == os.getpid():
-            self._pool.submit(segment.close)
-        else:
-            segment.close()
+        self._pool.submit(segment.close)
 
     def close(self) -> None:
         """Throw away what was made and not taken."""
         unused = self._taken()
         if unused is not None:
             _thrown_away(unused)
-        if self._process == os.getpid():
-            self._pool.shutdown()
+        self._pool.shutdown()
 
     def _taken(self) -> OpenSegment | None:
         future = self._next
-        if future is None or self._process != os.getpid():
+        if future is None:
             return None
         failed = future.exception()  # known before it is forgotten: an interrupt while it is waited for loses nothing
         self._next = None

@@ -11,13 +11,12 @@ class Syncer:
     """fsyncs one file at a time; what the system refuses is raised by the next call of `begin` or `wait`."""
 
     def __init__(self) -> None:
-        self._process = os.getpid()
         self._pool = ThreadPoolExecutor(1, "devi-sync")
         self._last: Future[None] | None = None
 
     @property
     def is_busy(self) -> bool:
-        return self._last is not None and not self._last.done() and self._process == os.getpid()
+        return self._last is not None and not self._last.done()
 
     def begin(self, descriptor: int | None, *then: Callable[[], object]) -> None:
         """Begin to make durable what was written so far, and do what is to be done after that; the file may be closed
@@ -30,8 +29,6 @@ class Syncer:
 
     def wait(self) -> None:
         """Until the file is durable. Raises OSError."""
-        if self._process != os.getpid():  # no thread comes along into a forked process: it would be waited for forever
-            self._process, self._pool, self._last = os.getpid(), ThreadPoolExecutor(1, "devi-sync"), None
         last, self._last = self._last, None
         if last is not None:
             last.result()

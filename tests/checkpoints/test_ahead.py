@@ -8,7 +8,7 @@ from torch import nn
 
 from devi import Recorder, open_run
 from devi.checkpoints import store as store_module
-from devi.checkpoints.ahead import Ahead, opened
+from devi.checkpoints.ahead import Ahead
 from devi.checkpoints.layout import Layout
 from devi.checkpoints.segment import write_segment
 
@@ -74,23 +74,6 @@ def test_a_segment_without_a_place_is_thrown_away(tmp_path):
     with pytest.raises(FileNotFoundError):
         ahead.take(tmp_path / "missing" / "segment")
     assert names(tmp_path) == []
-    ahead.close()
-
-
-def test_a_forked_process_takes_nothing(tmp_path):
-    ahead = Ahead()
-    ahead.begin(tmp_path / ".hidden", make)
-    child = os.fork()
-    if child == 0:
-        segment = opened(tmp_path / "own", make(tmp_path / "own"))
-        is_none = ahead.take(tmp_path / "segment") is None
-        ahead.begin(tmp_path / ".hidden", make)
-        ahead.let_go(segment)
-        ahead.close()
-        os._exit(0 if is_none else 1)
-    assert os.waitpid(child, 0)[1] == 0
-    ahead.take(tmp_path / "segment").close()
-    assert names(tmp_path) == ["own", "segment"]
     ahead.close()
 
 

@@ -374,6 +374,31 @@ def test_lazily_conjugated_and_negated_buffers_are_stored_as_their_values(path):
     assert (buffers["conjugated"].item(), buffers["negated"].item()) == (1 - 2j, -2.0)
 
 
+@pytest.mark.parametrize("size", [2, 100, 300])  # a segment, its room and its records in several ways
+def test_a_forked_process_neither_records_nor_closes(path, size):
+    model, told = nn.Linear(size, size), path.parent / "told"
+    with Recorder(path, state={}, notice=quiet, segment_bytes=1 << 20) as record:
+        for step in range(5):
+            record(step, model, loss=0.0)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)  # ends a child that waits for a thread of its parent
+            try:
+                record(5, model, loss=0.0)
+            except DeviError as error:
+                told.write_text(str(error))
+            record.close()
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert f"process {os.getpid()} opened this Recorder, and this is process {child}, forked" in told.read_text()
+        for step in range(5, 30):
+            record(step, model, loss=0.0)
+        seen = open_run(path)
+        assert seen.is_live
+        assert seen.steps.tolist() == list(range(30))
+    assert open_run(path).problems == []
+
+
 def test_a_closed_recorder_records_nothing(path):
     model = nn.Linear(2, 2)
     with Recorder(path, notice=quiet) as record:
