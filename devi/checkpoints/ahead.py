@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from devi.checkpoints.header import Header
 from devi.checkpoints.room import Room
+from devi.checkpoints.worker import Job, Worker
 
 
 class OpenSegment(NamedTuple):
@@ -40,12 +41,13 @@ class Ahead:
     """Makes and lets go of one segment at a time."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, "devi-ahead")
-        self._next: Future[OpenSegment] | None = None
+        self._worker = Worker("devi-ahead")
+        self._next: Job[OpenSegment] | None = None
 
     def begin(self, path: Path, make: Callable[[Path], Header]) -> None:
         """Have a segment made at `path`, where nobody looks for one, and its first room."""
-        self._next = self._pool.submit(_made, path, make)
+        self._next = self._worker.job(partial(_made, path, make))
+        self._next.begin()
 
     def take(self, path: Path) -> OpenSegment | None:
         """The segment, waited for and moved to `path`; None if none was begun, or something kept it from being made:
@@ -62,22 +64,22 @@ class Ahead:
 
     def let_go(self, segment: OpenSegment) -> None:
         """Close a segment that takes no more records."""
-        self._pool.submit(segment.close)
+        self._worker.job(segment.close).begin()
 
     def close(self) -> None:
         """Throw away what was made and not taken."""
         unused = self._taken()
         if unused is not None:
             _thrown_away(unused)
-        self._pool.shutdown()
+        self._worker.close()
 
     def _taken(self) -> OpenSegment | None:
-        future = self._next
-        if future is None:
+        made = self._next
+        if made is None:
             return None
-        failed = future.exception()  # known before it is forgotten: an interrupt while it is waited for loses nothing
+        made.wait()  # known before it is forgotten: an interrupt while it is waited for loses nothing
         self._next = None
-        return None if failed else future.result()
+        return made.result() if made.error is None else None
 
 
 def _thrown_away(segment: OpenSegment) -> None:

@@ -240,3 +240,4 @@ class Store:
                     segment.close()
             finally:
                 self._ahead.close()
+                self._syncer.close()

@@ -65,8 +65,8 @@ def test_zeros_are_written_ahead_of_records_within_bounds(file, size):
     if room._map is None:
         pytest.skip("this file system is not one that records are stored in")
     room.put(memoryview(bytes(size)), 0)
-    if room._future is not None:
-        room._future.result()
+    if room._making is not None:
+        room._making.result()
     assert size <= room._made <= 2 * max(room_module.LEAST_AHEAD, room_module.AHEAD_RECORDS * size)
     room.close()
 
