@@ -12,7 +12,7 @@ from typing import Any
 
 import devi
 from devi.checkpoints.header import Finding
-from devi.checkpoints.lock import living_holder
+from devi.checkpoints.lock import living_holder, unseen
 from devi.checkpoints.record import digest_of
 from devi.checkpoints.records import Records
 from devi.checkpoints.segment import SEGMENT_BYTES
@@ -32,6 +32,8 @@ def repair(folder: Path, out: Path, tell: Callable[[int, int], None] | None = No
     is being written, or if nothing of it is whole.
     """
     writer = living_holder(folder)
+    if writer is not None and not writer.is_here:
+        raise DeviError(unseen(folder, writer))
     if writer is not None:
         raise DeviError(f"{folder} is being written by {writer}. Wait for it or stop it, then repair.")
     _check_free(folder, out)

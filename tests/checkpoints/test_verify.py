@@ -315,4 +315,7 @@ def test_a_run_that_is_being_written_is_not_repaired(tmp_path):
     (path / "writer.lock").write_text(json.dumps(holder))
     with pytest.raises(DeviError, match=r"is being written by process \d+ on"):
         repair(path, tmp_path / "new")
+    (path / "writer.lock").write_text(json.dumps({**holder, "host": "elsewhere"}))
+    with pytest.raises(DeviError, match=r"cannot be seen from here .* If it is certainly gone: rm .*writer.lock"):
+        repair(path, tmp_path / "new")
     shutil.rmtree(path)
