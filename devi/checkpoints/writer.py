@@ -22,7 +22,7 @@ from devi.checkpoints.rebuild import misfit
 from devi.checkpoints.rerun import check_same_bytes, check_same_layout, check_same_run, elsewhere
 from devi.checkpoints.resume import apply, newest_slot
 from devi.checkpoints.segment import SEGMENT_BYTES
-from devi.checkpoints.source import Source, checked_step
+from devi.checkpoints.source import Source, checked_count, checked_step
 from devi.checkpoints.state import get_state
 from devi.checkpoints.steady import Steady, steady
 from devi.checkpoints.store import Store
@@ -76,6 +76,8 @@ class Recorder:
         self._state = None if state is None else dict(state)
         for name, thing in (self._state or {}).items():
             get_state(name, thing)  # raises DeviError now rather than at the first checkpoint
+        expected = None if expected is None else checked_count("expected", expected, 0, self.path)
+        segment_bytes = checked_count("segment_bytes", segment_bytes, 1, self.path)
         self._previous = -1  # the last step recorded here
         self._resume, self._restored = resume, False
         self._source: Source | None = None

@@ -342,6 +342,24 @@ def test_misuse_is_told_in_words(path, call, text):
             call(record, model)
 
 
+@pytest.mark.parametrize("expected", [1e1, 100 / 10, np.int64(10), np.float32(10), torch.tensor(10)])
+def test_a_number_of_checkpoints_is_a_whole_number_of_any_kind(path, expected):
+    with Recorder(path, notice=quiet, expected=expected, segment_bytes=expected * 50) as record:
+        for step in range(10):
+            record(step, nn.Linear(2, 2))
+    assert open_run(path).steps.tolist() == list(range(10))
+
+
+@pytest.mark.parametrize("name", ["expected", "segment_bytes"])
+@pytest.mark.parametrize("value", [2.5, float("inf"), float("nan"), -1, "many", [3]])
+def test_what_is_no_number_of_checkpoints_or_bytes_is_refused_before_training_begins(path, name, value):
+    with pytest.raises(
+        DeviError, match=rf"{name}=.*; expected a whole number .* Leave it out, or say: .*{name}=1000\)"
+    ):
+        Recorder(path, notice=quiet, **{name: value})
+    assert not path.exists()
+
+
 def test_a_replaced_layer_is_the_one_that_is_recorded(path):
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     with Recorder(path, notice=quiet) as record:
