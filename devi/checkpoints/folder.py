@@ -25,6 +25,7 @@ class Words(NamedTuple):
 
 
 COMMAND = Words("--resume", "another --out")
+CONVERSION = Words("the same command", "another --out")
 PYTHON = Words("Recorder(path, ..., resume=True)", "another path")
 
 

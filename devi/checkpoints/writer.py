@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from torch import nn
 
-from devi.checkpoints.folder import COMMAND, PYTHON, check_usable, refusal
+from devi.checkpoints.folder import COMMAND, CONVERSION, PYTHON, check_usable, refusal
 from devi.checkpoints.keeper import SlotKeeper
 from devi.checkpoints.lock import WriterLock
 from devi.checkpoints.provenance import check_metadata, environment, provenance
@@ -72,7 +72,7 @@ class Recorder:
         self._task, self._given = task, dict(metadata or {})
         check_metadata(self._given)
         self._is_ours = bool({"training", "converted"} & {*self._given})  # the model is made of the task
-        self._words = COMMAND if self._is_ours else PYTHON
+        self._words = CONVERSION if "converted" in self._given else COMMAND if self._is_ours else PYTHON
         self._state = None if state is None else dict(state)
         for name, thing in (self._state or {}).items():
             get_state(name, thing)  # raises DeviError now rather than at the first checkpoint
