@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from devi.checkpoints.folder import holds_run, only_slots
 from devi.checkpoints.header import Finding, Header, segment_name, segment_paths
 from devi.checkpoints.layout import DIGEST_BYTES, Layout
 from devi.checkpoints.mapped import Segment, as_slice
@@ -55,6 +56,8 @@ class Records:
             what = "is a file; a run is a directory" if folder.exists() else "does not exist"
             raise DeviError(f"{folder} {what}. Expected what `devi train` or a Recorder wrote. See: devi train --help")
         paths = segment_paths(folder)
+        if not paths and holds_run(folder):
+            raise DeviError(only_slots(folder))
         if not paths:
             names = sorted(entry.name for entry in folder.iterdir())
             found = f"{len(names)} entries ({', '.join(names[:3])})" if names else "nothing"
