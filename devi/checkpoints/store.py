@@ -98,7 +98,7 @@ class Store:
             path, header = newest
             self.buffer = RecordBuffer(header.layout, header.salt)
             if not header.is_closed:
-                self._take_up(opened(path, header, self.used))
+                self.segment, self.turn = opened(path, header, self.used), _turn(header.records, self.used)
 
     def _check_belongs(self, header: Header, number: int, path: Path) -> None:
         if header.number != number:
@@ -165,10 +165,11 @@ class Store:
         self._is_name_unsynced = segment is not None
         if segment is None:
             segment = opened(path, self._make(path, self._number + 1, self._before + self.used))
-        self._number, self.used, self._before = self._number + 1, 0, self._before + self.used
         self.buffer.set_salt(segment.header.salt)
         self.next_sync = time.monotonic() + SYNC_SECONDS
-        self._take_up(segment)
+        turn, before = _turn(segment.header.records, 0), self._before + self.used
+        # At last, and at once: a Ctrl-C before it leaves everything as it was.
+        self._number, self.used, self._before, self.turn, self.segment = self._number + 1, 0, before, turn, segment
         return segment
 
     def _make(self, path: Path, number: int, count: int) -> Header:
@@ -178,10 +179,6 @@ class Store:
         if self._expected is not None:
             records = min(records, max(self._expected - count, 1))
         return write_segment(path, number, records, self.layout, self.metadata)
-
-    def _take_up(self, segment: OpenSegment) -> None:
-        self.segment, records = segment, segment.header.records
-        self.turn = min(max(records // 2, self.used + 1), records)
 
     def look_after(self) -> float:
         """Make durable meanwhile what is written, and the next segment, halfway, so that it is ready when it is due.
@@ -241,3 +238,8 @@ class Store:
             finally:
                 self._ahead.close()
                 self._syncer.close()
+
+
+def _turn(records: int, used: int) -> int:
+    """When the next segment is begun: halfway, or with the next record."""
+    return min(max(records // 2, used + 1), records)
