@@ -155,10 +155,16 @@ class Records:
     def refresh(self, *, is_live: bool) -> int:
         """Take in new records; returns their number. Rows of known ones do not change.
 
-        Raises DeviError if another run has taken the place of this one.
+        Raises DeviError if another run has taken the place of this one, or none.
         """
         self.is_live, before = is_live, len(self.steps)
-        paths = segment_paths(self.here)
+        try:
+            paths = segment_paths(self.here)
+        except OSError as error:
+            raise DeviError(
+                f"{self.folder} can no longer be read: {error.strerror or error}. Was it moved or deleted? Open it"
+                " where it is: open_run(path)"
+            ) from None
         last = self.segments[-1]
         self._replace_if_written_anew(last)
         last = self.segments[-1]
