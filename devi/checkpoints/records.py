@@ -168,6 +168,8 @@ class Records:
         last = self.segments[-1]
         self._replace_if_written_anew(last)
         last = self.segments[-1]
+        # A place that was torn may be filled by now; if not, it is found once more.
+        self.findings[:] = [each for each in self.findings if (each.kind, each.file) != ("torn", last.path.name)]
         is_complete = last.header.is_closed or last.header.number != max(paths, default=-1)
         if self._end < last.header.records:
             found = _scanned(last, self._end, self._last_step, is_complete)
