@@ -21,6 +21,7 @@ from torch import nn
 
 from devi import Batch, DeviError, Recorder, Task, open_run
 from devi.checkpoints.room import Room
+from tests.checkpoints.interrupted import interrupted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -390,6 +391,20 @@ def test_lazily_conjugated_and_negated_buffers_are_stored_as_their_values(path):
         record(0, model)
     buffers = open_run(path).buffers(0)
     assert (buffers["conjugated"].item(), buffers["negated"].item()) == (1 - 2j, -2.0)
+
+
+def test_a_step_may_be_recorded_again_after_a_ctrl_c_whether_it_is_stored_or_not(tmp_path):
+    model, moment, is_within = nn.Linear(2, 2), 0, True
+    while is_within:
+        moment += 1
+        with Recorder(tmp_path / f"run-{moment}", notice=quiet) as record:
+            record(0, model)
+            is_within = interrupted(lambda record=record: record._record(1, model, {}), moment)
+            for step in (1, 2):
+                if is_within or step == 2:
+                    record(step, model)
+            assert open_run(record.path).steps.tolist() == [0, 1, 2]
+    assert moment > 50
 
 
 @pytest.mark.parametrize("size", [2, 100, 300])  # a segment, its room and its records in several ways
