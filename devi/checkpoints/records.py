@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from devi.checkpoints.folder import holds_run, only_slots
-from devi.checkpoints.header import Finding, Header, segment_name, segment_paths
+from devi.checkpoints.header import Finding, Header, its_own_name, segment_name, segment_paths
 from devi.checkpoints.layout import DIGEST_BYTES, Layout
 from devi.checkpoints.mapped import Segment, as_slice
 from devi.checkpoints.scan import Scan, believed, places_in, scan
@@ -43,6 +43,7 @@ class Records:
         self.is_damaged = np.zeros(0, bool)  # (T,) and was wrong
         self._is_whole = True  # whether every record was checked and is not damaged
         self.findings: list[Finding] = []
+        self.misnamed: dict[Path, int] = {}  # segments that are whole and were left out, and which they are
         self.is_live = is_live
         self._end = 0  # of the last segment: the place from which on there may be new records
 
@@ -92,6 +93,7 @@ class Records:
         """Open further segments and look at their records."""
         expected = self.segments[-1].header.number + 1 if self.segments else 0
         new: list[Segment] = []
+        misnamed: dict[Path, int] = {}
         for number, path in paths.items():
             for missing in range(expected, min(number, expected + _MOST_GAPS)):
                 self._found(segment_name(missing), "the file is missing, with its checkpoints")
@@ -110,9 +112,19 @@ class Records:
             if first and not _is_same_run(header, first):
                 self._found(path.name, "it belongs to another run and was left out")
             elif header.number != number:
-                self._found(path.name, f"inside it is segment {header.number}; it was left out")
+                misnamed[path] = header.number
             else:
                 new.append(segment)
+        theirs = {each.header.number for each in self.segments} | {
+            n for n, path in paths.items() if path not in misnamed
+        }
+        for path, number in misnamed.items():
+            if number in theirs:
+                self._found(path.name, f"inside it is segment {number}, for which there is a file; it was left out")
+            else:
+                theirs.add(number)
+                self.misnamed[path] = number
+                self._found(path.name, its_own_name(number))
         size = sum(places_in(one.descriptor, one.header) * one.header.layout.dtype.itemsize for one in new)
         found: list[Found] = []
         last = self._last_step

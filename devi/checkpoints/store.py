@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from devi.checkpoints.ahead import Ahead, OpenSegment, opened
-from devi.checkpoints.header import Finding, Header, read_header, segment_name, segment_paths
+from devi.checkpoints.header import Finding, Header, its_own_name, read_header, segment_name, segment_paths
 from devi.checkpoints.layout import DIGEST_BYTES, Layout
 from devi.checkpoints.record import RecordBuffer
 from devi.checkpoints.scan import scan
@@ -102,9 +102,7 @@ class Store:
 
     def _check_belongs(self, header: Header, number: int, path: Path) -> None:
         if header.number != number:
-            raise DeviError(
-                f"{path}: inside it is segment {header.number}. Give it its own name back: {header.number:06d}."
-            )
+            raise DeviError(f"{path}: {its_own_name(header.number)}.")
         if self.layout is None:
             self.layout, self.metadata = header.layout, header.metadata
         elif header.layout != self.layout or header.metadata.get("run_id") != self.run_id:
