@@ -46,7 +46,8 @@ class Recorder:
     expected   number of checkpoints, if it is known
     notice     takes what the user should know; by default it goes to stderr
 
-    It records in the process that made it; a forked one that leaves the `with` closes nothing.
+    It records in the process that made it, for one thread at a time: two that call it at once would lose records, and
+    need a lock of their own around the call. A forked process that leaves the `with` closes nothing.
 
     Raises DeviError for a path that holds something else, a run that another process writes, a full disk.
     """
