@@ -161,6 +161,16 @@ def test_what_no_layout_fits_is_told(made, content, words):
         read_all(made(content))
 
 
+def test_floats_that_numpy_has_not_are_told(tmp_path):
+    kind = h5py.h5t.IEEE_F32LE.copy()
+    kind.set_ebias(2**20)
+    with h5py.File(tmp_path / "run.h5", "w") as file:
+        file["step"] = [0, 1]
+        h5py.h5d.create(file.id, b"W", kind, h5py.h5s.create_simple((2, 3)))
+    with pytest.raises(DeviError, match="'W' holds numbers of an odd kind. Expected plain datasets of numbers"):
+        HDF5File(tmp_path / "run.h5")
+
+
 def test_a_flag_by_flag_dataset_says_what_to_store_instead(made):
     with pytest.raises(DeviError, match=r"'W' holds an enumeration \(h5py writes bool so; store them as uint8\)"):
         read_all(made({"step": STEPS, "W": W > 3}))
