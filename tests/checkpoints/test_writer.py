@@ -332,6 +332,16 @@ def test_changed_settings_are_refused_on_resume(path):
         (lambda r, m: r(1, m.state_dict(), loss=1.0), r"of class OrderedDict; expected a torch\.nn\.Module"),
         (lambda r, m: Recorder(r.path, Line), r"the task is the class Line; expected an instance of .*: Line\(\)\."),
         (lambda r, m: Recorder(r.path, "line"), "the task is 'line', of class str; expected an instance"),
+        (lambda r, m: Recorder(r.path, state={"o": torch.optim.SGD}), r"state\['o'\] is the class SGD; .* SGD\(...\)"),
+        (
+            lambda r, m: Recorder(r.path, metadata={5: 1}),
+            r"a key of metadata is 5, of class int; .* metadata={'5': ...",
+        ),
+        (lambda r, m: Recorder(f"{r.path}-2", state={})(0, m, **{"": 1.0}), "a scalar is called '', which no file"),
+        (
+            lambda r, m: Recorder(f"{r.path}-3", state={})(0, m, **{"\udcff": 1.0}),
+            r"a scalar is called '\\udcff', which",
+        ),
         (lambda r, m: open_run(r.path, "line"), r"expected its class, open_run\(path, MyTask\)"),
     ],
 )
