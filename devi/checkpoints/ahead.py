@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from devi.checkpoints.header import Header
 from devi.checkpoints.room import Room
+from devi.checkpoints.worker import Job, Worker
 
 
 class OpenSegment(NamedTuple):
@@ -37,17 +38,16 @@ def opened(path: Path, header: Header, used: int = 0) -> OpenSegment:
 
 
 class Ahead:
-    """Makes and lets go of one segment at a time; in a forked process, which has no such thread, nothing is made."""
+    """Makes and lets go of one segment at a time."""
 
     def __init__(self) -> None:
-        self._process = os.getpid()
-        self._pool = ThreadPoolExecutor(1, "devi-ahead")
-        self._next: Future[OpenSegment] | None = None
+        self._worker = Worker("devi-ahead")
+        self._next: Job[OpenSegment] | None = None
 
     def begin(self, path: Path, make: Callable[[Path], Header]) -> None:
         """Have a segment made at `path`, where nobody looks for one, and its first room."""
-        if self._process == os.getpid():
-            self._next = self._pool.submit(_made, path, make)
+        self._next = self._worker.job(partial(_made, path, make))
+        self._next.begin()
 
     def take(self, path: Path) -> OpenSegment | None:
         """The segment, waited for and moved to `path`; None if none was begun, or something kept it from being made:
@@ -64,26 +64,22 @@ class Ahead:
 
     def let_go(self, segment: OpenSegment) -> None:
         """Close a segment that takes no more records."""
-        if self._process == os.getpid():
-            self._pool.submit(segment.close)
-        else:
-            segment.close()
+        self._worker.job(segment.close).begin()
 
     def close(self) -> None:
         """Throw away what was made and not taken."""
         unused = self._taken()
         if unused is not None:
             _thrown_away(unused)
-        if self._process == os.getpid():
-            self._pool.shutdown()
+        self._worker.close()
 
     def _taken(self) -> OpenSegment | None:
-        future = self._next
-        if future is None or self._process != os.getpid():
+        made = self._next
+        if made is None:
             return None
-        failed = future.exception()  # known before it is forgotten: an interrupt while it is waited for loses nothing
+        made.wait()  # known before it is forgotten: an interrupt while it is waited for loses nothing
         self._next = None
-        return None if failed else future.result()
+        return made.result() if made.error is None else None
 
 
 def _thrown_away(segment: OpenSegment) -> None:

@@ -6,9 +6,9 @@ import errno
 from pathlib import Path
 from typing import NamedTuple
 
-from devi.checkpoints.header import segment_paths
+from devi.checkpoints.header import segment_name, segment_paths
 from devi.checkpoints.lock import NAME as LOCK_NAME
-from devi.checkpoints.slot_file import SLOTS
+from devi.checkpoints.slot_file import SLOTS, step_of
 from devi.errors import DeviError
 
 
@@ -25,11 +25,12 @@ class Words(NamedTuple):
 
 
 COMMAND = Words("--resume", "another --out")
+CONVERSION = Words("the same command", "another --out")
 PYTHON = Words("Recorder(path, ..., resume=True)", "another path")
 
 
 def check_usable(path: Path, resume: bool, words: Words = COMMAND) -> None:
-    """A path is used if it is free, or if it holds a run and that is to be resumed."""
+    """A path is used if it is free, or if it holds a run with a checkpoint and that is to be resumed."""
     if path.exists() and not path.is_dir():
         raise DeviError(f"{path} is a file; a run is a directory. Give {words.elsewhere}.")
     if not path.exists():
@@ -40,9 +41,21 @@ def check_usable(path: Path, resume: bool, words: Words = COMMAND) -> None:
             raise DeviError(
                 f"{path} already holds a run. To go on with it: {words.resume}. To keep it: give {words.elsewhere}."
             )
+        if not segment_paths(path):  # a run that began there anew would write over them
+            raise DeviError(f"{only_slots(path)} Nothing was touched. To begin anew: give {words.elsewhere}.")
     elif names:
         some = ", ".join(sorted(names)[:3])
         raise DeviError(f"{path} holds something that is no run ({some}). Nothing was touched; give {words.elsewhere}.")
+
+
+def only_slots(path: Path) -> str:
+    """What to say of a run of which nothing but resume slots is left."""
+    slots, step = [slot for slot in SLOTS if (path / slot).exists()], step_of(path)
+    hold = f"{' and '.join(slots)} {'still holds' if len(slots) == 1 else 'still hold'}"
+    return (
+        f"{path}: every checkpoint of this run is lost, with its files {segment_name(0)} and so on; {hold} the last"
+        f" state{'' if step is None else f', of step {step}'}. To go on from it: put those files back."
+    )
 
 
 def refusal(path: Path, last_step: int | None, error: OSError, words: Words) -> DeviError:

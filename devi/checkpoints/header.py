@@ -109,6 +109,11 @@ def segment_paths(folder: Path) -> dict[int, Path]:
     return {int(number): found[number] for number in sorted(found)}
 
 
+def its_own_name(number: int) -> str:
+    """What to say of a whole segment that stands under the name of another."""
+    return f"inside it is segment {number}. Give it its own name back: {segment_name(number)}"
+
+
 def read_header(descriptor: int, name: str) -> tuple[Header, list[Finding]]:
     """The header, from the trailer's copy if the front is damaged, and what was found wrong outside the records.
 

@@ -13,11 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from devi.checkpoints.room import file_system
 from devi.checkpoints.userblock import BlockError, open_regular
-from devi.errors import DeviError, shown
+from devi.errors import DeviError, quoted, shown
 
 NAME = "writer.lock"
 _ZOMBIE = -1
+# Where a file has one number for as long as it is there, whoever asks; sshfs, say, makes them up anew each time.
+_NUMBERED = frozenset({"ext2", "ext3", "ext4", "xfs", "zfs", "tmpfs", "overlay", "nfs", "nfs4", "lustre", "gpfs"})
 
 
 class Holder(NamedTuple):
@@ -30,12 +33,13 @@ class Holder(NamedTuple):
     machine: str = ""  # hosts may share a name
     boot: str = ""
     pids: str = ""  # the namespace that the pid belongs to
+    file: str = ""  # 'device:number' of the lock file: a copy of the run has another
 
     @classmethod
-    def me(cls) -> Holder:
+    def me(cls, file: str = "") -> Holder:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         place = _text("/etc/machine-id"), _text("/proc/sys/kernel/random/boot_id"), _link("/proc/self/ns/pid")
-        return cls(os.getpid(), socket.gethostname(), _process_start(os.getpid()), now, *place)
+        return cls(os.getpid(), socket.gethostname(), _process_start(os.getpid()), now, *place, file)
 
     @property
     def is_here(self) -> bool:
@@ -67,16 +71,26 @@ class Holder(NamedTuple):
             return False
         return self.started is None or now is None or now == self.started
 
+    def is_of(self, file: str) -> bool:
+        """Whether it holds this file, 'device:number', and not the one that this is a copy of."""
+        if not (self.file and file):
+            return True
+        if self.is_here and not self.is_before_boot:
+            return self.file == file
+        return self.file.partition(":")[2] == file.partition(":")[2]  # other hosts number their devices by themselves
+
     def __str__(self) -> str:
         return f"process {self.pid} on {shown(self.host)}, since {shown(self.since)}"
 
 
 def holder_of(folder: Path) -> Holder | None:
-    """Who holds the run's lock, dead or alive; None if nobody does or the file makes no sense."""
+    """Who holds the run's lock, dead or alive; None if nobody does, if the file came along with a copy of the run, or
+    makes no sense."""
     try:
         descriptor = open_regular(folder / NAME)
         try:
-            return _parsed(os.pread(descriptor, 4096, 0))
+            holder = _parsed(os.pread(descriptor, 4096, 0))
+            return holder if holder is not None and holder.is_of(_file(descriptor)) else None
         finally:
             os.close(descriptor)
     except (BlockError, OSError):
@@ -99,13 +113,14 @@ class WriterLock:
         path = folder / NAME
         with _exclusive(path) as descriptor:
             content = os.pread(descriptor, 4096, 0)
-            previous = _parsed(content)
-            if previous is not None and previous.is_alive:
-                raise DeviError(_refusal(folder, path, previous))
-            if content:
+            previous, file = _parsed(content), _file(descriptor)
+            is_copy = previous is not None and not previous.is_of(file)
+            if previous is not None and previous.is_alive and not is_copy:
+                raise DeviError(_refusal(folder, previous))
+            if content and not is_copy:
                 who = "an unreadable note" if previous is None else str(previous)
                 notice(f"{folder}: took over the lock of a writer that is gone ({who}).")
-            self.holder = Holder.me()
+            self.holder = Holder.me(file)
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(self.holder._asdict(), sort_keys=True).encode() + b"\n", 0)
             os.fsync(descriptor)
@@ -113,7 +128,7 @@ class WriterLock:
         self.release = weakref.finalize(self, _release, path.absolute(), self.holder)
 
 
-def _refusal(folder: Path, path: Path, holder: Holder) -> str:
+def _refusal(folder: Path, holder: Holder) -> str:
     if holder.pid == os.getpid() and holder.is_here:
         return (
             f"{folder}: this process is already writing this run (since {holder.since}). Close the other Recorder:"
@@ -124,9 +139,14 @@ def _refusal(folder: Path, path: Path, holder: Holder) -> str:
             f"{folder}: another writer is at work: {holder}. A run has one writer."
             f" Wait for it, stop it (kill {holder.pid}), or give another path."
         )
+    return unseen(folder, holder)
+
+
+def unseen(folder: Path, holder: Holder) -> str:
+    """What to say of a holder that is not here."""
     return (
         f"{folder}: {holder} holds this run; whether it still runs cannot be seen from here ({_here()})."
-        f" If it is certainly gone: rm {path}"
+        f" If it is certainly gone: rm {quoted(folder / NAME)}"
     )
 
 
@@ -163,10 +183,16 @@ def _parsed(content: bytes) -> Holder | None:
         pid, started = fields["pid"], fields["started"]
         if type(pid) is not int or not 0 < pid < 2**31 or not (started is None or type(started) is int):
             return None
-        place = (str(fields.get(name, ""))[:64] for name in ("machine", "boot", "pids"))
+        place = (str(fields.get(name, ""))[:64] for name in ("machine", "boot", "pids", "file"))
         return Holder(pid, str(fields["host"])[:255], started, str(fields["since"])[:64], *place)
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def _file(descriptor: int) -> str:
+    """What tells an open file from its copies; nothing where that cannot be told."""
+    stat = os.fstat(descriptor)
+    return f"{stat.st_dev}:{stat.st_ino}" if file_system(descriptor) in _NUMBERED else ""
 
 
 def _here() -> str:

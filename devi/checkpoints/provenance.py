@@ -19,7 +19,7 @@ import devi
 from devi.checkpoints.tensors import to_stored
 from devi.checkpoints.userblock import json_bytes
 from devi.contract import examples
-from devi.errors import DeviError, shown
+from devi.errors import DeviError, shown, wrong_kind
 from devi.plugins import name_of
 from devi.task import Batch, Split, Task, settings_of
 
@@ -29,6 +29,8 @@ _NAMED_VALUES = ("settings", "training", "versions")  # what is read back key by
 def check_metadata(given: Mapping[str, Any]) -> None:
     """Raise DeviError for a value that cannot be written as JSON, and for one that would be misread."""
     for key, value in given.items():
+        if type(key) is not str:
+            raise wrong_kind("a key of metadata", key, f"text: metadata={{'{shown(key)}': ...}}")
         if key in _NAMED_VALUES and type(value) is not dict:
             raise DeviError(
                 f"metadata['{key}'] is {shown(repr(value))}, expected a dict: devi itself keeps names and values"

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from devi.checkpoints.header import Finding, Header, segment_name, segment_paths
+from devi.checkpoints.folder import holds_run, only_slots
+from devi.checkpoints.header import Finding, Header, its_own_name, segment_name, segment_paths
 from devi.checkpoints.layout import DIGEST_BYTES, Layout
 from devi.checkpoints.mapped import Segment, as_slice
 from devi.checkpoints.scan import Scan, believed, places_in, scan
@@ -42,6 +43,7 @@ class Records:
         self.is_damaged = np.zeros(0, bool)  # (T,) and was wrong
         self._is_whole = True  # whether every record was checked and is not damaged
         self.findings: list[Finding] = []
+        self.misnamed: dict[Path, int] = {}  # segments that are whole and were left out, and which they are
         self.is_live = is_live
         self._end = 0  # of the last segment: the place from which on there may be new records
 
@@ -55,6 +57,8 @@ class Records:
             what = "is a file; a run is a directory" if folder.exists() else "does not exist"
             raise DeviError(f"{folder} {what}. Expected what `devi train` or a Recorder wrote. See: devi train --help")
         paths = segment_paths(folder)
+        if not paths and holds_run(folder):
+            raise DeviError(only_slots(folder))
         if not paths:
             names = sorted(entry.name for entry in folder.iterdir())
             found = f"{len(names)} entries ({', '.join(names[:3])})" if names else "nothing"
@@ -89,6 +93,7 @@ class Records:
         """Open further segments and look at their records."""
         expected = self.segments[-1].header.number + 1 if self.segments else 0
         new: list[Segment] = []
+        misnamed: dict[Path, int] = {}
         for number, path in paths.items():
             for missing in range(expected, min(number, expected + _MOST_GAPS)):
                 self._found(segment_name(missing), "the file is missing, with its checkpoints")
@@ -107,9 +112,19 @@ class Records:
             if first and not _is_same_run(header, first):
                 self._found(path.name, "it belongs to another run and was left out")
             elif header.number != number:
-                self._found(path.name, f"inside it is segment {header.number}; it was left out")
+                misnamed[path] = header.number
             else:
                 new.append(segment)
+        theirs = {each.header.number for each in self.segments} | {
+            n for n, path in paths.items() if path not in misnamed
+        }
+        for path, number in misnamed.items():
+            if number in theirs:
+                self._found(path.name, f"inside it is segment {number}, for which there is a file; it was left out")
+            else:
+                theirs.add(number)
+                self.misnamed[path] = number
+                self._found(path.name, its_own_name(number))
         size = sum(places_in(one.descriptor, one.header) * one.header.layout.dtype.itemsize for one in new)
         found: list[Found] = []
         last = self._last_step
@@ -152,13 +167,21 @@ class Records:
     def refresh(self, *, is_live: bool) -> int:
         """Take in new records; returns their number. Rows of known ones do not change.
 
-        Raises DeviError if another run has taken the place of this one.
+        Raises DeviError if another run has taken the place of this one, or none.
         """
         self.is_live, before = is_live, len(self.steps)
-        paths = segment_paths(self.here)
+        try:
+            paths = segment_paths(self.here)
+        except OSError as error:
+            raise DeviError(
+                f"{self.folder} can no longer be read: {error.strerror or error}. Was it moved or deleted? Open it"
+                " where it is: open_run(path)"
+            ) from None
         last = self.segments[-1]
         self._replace_if_written_anew(last)
         last = self.segments[-1]
+        # A place that was torn may be filled by now; if not, it is found once more.
+        self.findings[:] = [each for each in self.findings if (each.kind, each.file) != ("torn", last.path.name)]
         is_complete = last.header.is_closed or last.header.number != max(paths, default=-1)
         if self._end < last.header.records:
             found = _scanned(last, self._end, self._last_step, is_complete)

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import devi
-from devi.checkpoints.header import Finding
-from devi.checkpoints.lock import living_holder
+from devi.checkpoints.header import Finding, segment_name
+from devi.checkpoints.lock import living_holder, unseen
 from devi.checkpoints.record import digest_of
 from devi.checkpoints.records import Records
 from devi.checkpoints.segment import SEGMENT_BYTES
 from devi.checkpoints.store import Store
 from devi.checkpoints.userblock import replacing, sync_folder
 from devi.checkpoints.verify import REPAIR_NOTE, checked_slots, misplaced, verify
-from devi.errors import DeviError, quoted
+from devi.errors import DeviError, counted, quoted
 
 SCHEMA = "devi/repair/1"
 
@@ -29,13 +29,17 @@ def repair(folder: Path, out: Path, tell: Callable[[int, int], None] | None = No
 
     It appears there complete or not at all. Returns the content of its repair.json. The run keeps its id: it can be
     resumed from an intact slot, and takes up its cached analysis. Raises DeviError if `out` is not free, if the run
-    is being written, or if nothing of it is whole.
+    is being written, if segments only bear each other's names, or if nothing of it is whole.
     """
     writer = living_holder(folder)
+    if writer is not None and not writer.is_here:
+        raise DeviError(unseen(folder, writer))
     if writer is not None:
         raise DeviError(f"{folder} is being written by {writer}. Wait for it or stop it, then repair.")
     _check_free(folder, out)
     records = Records.open(folder, is_live=False)
+    if records.misnamed:
+        raise DeviError(_rename(folder, records.misnamed))
     slots, wrong = checked_slots(folder)
     wrong += misplaced(slots, records)
     place = out.resolve()
@@ -60,6 +64,16 @@ def repair(folder: Path, out: Path, tell: Callable[[int, int], None] | None = No
         shutil.rmtree(partial, ignore_errors=True)
     sync_folder(place.parent)
     return document
+
+
+def _rename(folder: Path, misnamed: dict[Path, int]) -> str:
+    """What to type before a repair that would leave whole segments out."""
+    owns = {path: path.with_name(segment_name(number)) for path, number in misnamed.items()}
+    moves = [(path, f"{own}.own") for path, own in owns.items()] + [(f"{own}.own", own) for own in owns.values()]
+    return (
+        f"{folder}: {counted(len(misnamed), 'segment')} in it may be whole and would be lost, for nothing but a name."
+        f" Give each its own back first: {' && '.join(f'mv -n {quoted(old)} {quoted(new)}' for old, new in moves)}"
+    )
 
 
 def _check_free(folder: Path, out: Path) -> None:

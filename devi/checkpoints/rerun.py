@@ -17,6 +17,14 @@ from devi.errors import DeviError
 _ENVIRONMENT = ("devi", "torch", "numpy", "python", "device", "hardware", "threads", "seeds_at_once")
 
 
+class Differs(DeviError):
+    """A step that is not what is stored of it; `where`, in words."""
+
+    def __init__(self, text: str, where: str) -> None:
+        super().__init__(text)
+        self.where = where
+
+
 def check_same_run(path: Path, stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raise DeviError unless task, seed, data and settings are those in the run's metadata."""
     pairs = {name: (stored.get(name), now.get(name)) for name in ("task", "seed", "data_hash")}
@@ -63,7 +71,8 @@ def check_same_bytes(
 ) -> str | None:
     """What differs between a stored record (without its digest) and the same step computed again.
 
-    None if nothing does, a notice if the run was made on other versions or another device, else DeviError.
+    None if nothing does, a notice if the run was made on other versions or another device, else Differs is raised; for
+    a conversion always: bits that are only copied are the same everywhere.
     """
     if buffer.bytes[:-DIGEST_BYTES] == stored:
         return None
@@ -71,10 +80,11 @@ def check_same_bytes(
     where = _difference(layout, old, buffer.record)
     text = f"{path}: step {step}, computed again, differs from what is stored: {where}."
     changed = _changes(then, now)
-    if not changed:
-        raise DeviError(
+    if not changed or "converted" in then:
+        raise Differs(
             f"{text} On the same versions and device it should be equal to the last bit: is something random or"
-            " stateful missing from `state`, or was the code changed? Record to another path to start over."
+            " stateful missing from `state`, or was the code changed? Record to another path to start over.",
+            where,
         )
     return f"{text} The stored one is kept. The run was made elsewhere ({'; '.join(changed)})."
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import weakref
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from devi.checkpoints.userblock import write_all
+from devi.checkpoints.worker import Job, Worker
 
 # Where a store into a block that was written before cannot meet a full disk. Elsewhere (btrfs, zfs, xfs with shared
 # blocks, overlay) a block may be written to another place each time, or on another machine: records are written there.
@@ -42,12 +41,10 @@ class Room:
         self._is_cut = False
         self._easy = 0  # records up to here are copied, and nothing else is to be done
         self._file_size = partial(os.lseek, descriptor, 0, os.SEEK_END)  # the quickest way to it
-        self._pool: ThreadPoolExecutor | None = None
-        self._future: Future[None] | None = None
-        self._process = os.getpid()
+        self._worker: Worker | None = None
+        self._making: Job[None] | None = None
         if is_mapped and self._ahead > LEAST_AHEAD:  # the room for 64 small records is made in less time than a thread
-            self._pool = ThreadPoolExecutor(1, "devi-room")
-            _ROOMS.add(self)
+            self._worker = Worker("devi-room")
 
     def put(self, record: memoryview, at: int) -> None:
         """Put a record at byte `at`, right behind the one before. Raises OSError if there is no room on the disk."""
@@ -67,7 +64,7 @@ class Room:
         if self._is_cut:
             return
         self._easy = self._made
-        if self._pool is not None:
+        if self._worker is not None:
             if self._asked - end < self._ahead // 2:
                 self._ask(end)
             self._easy = min(self._made, self._asked - self._ahead // 2)
@@ -89,12 +86,12 @@ class Room:
 
     def rest(self) -> None:
         """Wait until no room is being made."""
-        if self._future is not None and self._process == os.getpid():
-            self._future.exception()
+        if self._making is not None:
+            self._making.wait()
 
     def close(self) -> None:
-        if self._pool is not None and self._process == os.getpid():
-            self._pool.shutdown()
+        if self._worker is not None:
+            self._worker.close()
         if self._map is not None:
             self._map.close()
 
@@ -106,17 +103,16 @@ class Room:
 
     def _ask(self, end: int) -> None:
         """Have room made in the thread, unless it is at work or all is made."""
-        if self._process != os.getpid():  # no thread comes along into a forked process, and its locks may be held
-            self._pool = None
-        elif self._asked < self._end and (self._future is None or self._future.done()):
-            assert self._pool is not None
+        if self._asked < self._end and (self._making is None or self._making.is_done):
+            assert self._worker is not None
             self._asked = min(max(end, self._made) + self._ahead, self._end)
-            self._future = self._pool.submit(self._make, self._asked)
+            self._making = self._worker.job(partial(self._make, self._asked))
+            self._making.begin()
 
     def _wait(self, end: int) -> None:
         """Until there is room up to byte `end`. Raises OSError for what kept it from being made."""
-        if self._future is not None and self._process == os.getpid():
-            self._future.exception()  # what it is shows below, if room is still wanting
+        if self._making is not None:
+            self._making.wait()  # what it is shows below, if room is still wanting
         if end > self._made:
             self._make(min(end + self._ahead // 2, self._end))
         self._asked = max(self._asked, self._made)
@@ -131,22 +127,6 @@ class Room:
             with contextlib.suppress(OSError):
                 self._map.madvise(_POPULATE_WRITE, page, stop - page)
             self._made = stop
-
-
-# A forked process that goes on with the run must not find this one's zeros on top of its records.
-_ROOMS: weakref.WeakSet[Room] = weakref.WeakSet()
-
-
-def _rest_all() -> None:
-    rooms: list[Room] | None = None
-    while rooms is None:
-        with contextlib.suppress(RuntimeError):  # a room was made in another thread while they were listed
-            rooms = list(_ROOMS)
-    for room in rooms:
-        room.rest()
-
-
-os.register_at_fork(before=_rest_all)
 
 
 def file_system(descriptor: int) -> str | None:

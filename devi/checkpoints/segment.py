@@ -24,7 +24,7 @@ from devi.checkpoints.userblock import (
     trailer,
     write_all,
 )
-from devi.errors import DeviError
+from devi.errors import DeviError, quoted
 
 SEGMENT_BYTES = 64 << 20
 _COPY_BYTES = 64 << 10  # as in store.py: larger pieces take large pages, slow where they are not at hand
@@ -47,7 +47,8 @@ def write_segment(
 ) -> Header:
     """Make a segment with room for `records` under a temporary name and move it to `path`.
 
-    `copied` (an open segment's descriptor and header) fills it with that segment's first records, byte for byte.
+    `copied` (descriptor and header of the open segment at `path`) fills it with that segment's first records, byte for
+    byte. Raises DeviError, and leaves the file at `path`, if the descriptor is not its, or not all of it can be read.
     """
     salt = secrets.token_bytes(16) if copied is None else copied[1].salt
     is_closed = copied is not None
@@ -60,10 +61,7 @@ def write_segment(
             sha256 = digest_of_span(descriptor, user_block, offset)
             header = Header(number, records, layout, offset, user_block, salt, sha256, is_closed, metadata)
             if copied is not None:
-                source, old = copied
-                for at in range(0, header.end - offset, _COPY_BYTES):
-                    piece = os.pread(source, min(_COPY_BYTES, header.end - offset - at), old.data_offset + at)
-                    write_all(descriptor, piece, offset + at)
+                _copy(copied[0], copied[1].data_offset, path, descriptor, offset, header.end)
             try:
                 block = packed(header.to_json())
             except BlockError as error:
@@ -77,6 +75,21 @@ def write_segment(
         finally:
             os.close(descriptor)
     return header
+
+
+def _copy(source: int, start: int, path: Path, descriptor: int, offset: int, end: int) -> None:
+    """Fill the bytes `offset` to `end` with those from `start` on of `source`, which must be the file at `path`."""
+    is_there = os.path.samestat(os.fstat(source), path.stat())
+    for at in range(offset, end, _COPY_BYTES):
+        size = min(_COPY_BYTES, end - at)
+        piece = os.pread(source, size, start + at - offset)
+        if not is_there or len(piece) < size:
+            why = "it was cut" if is_there else "another file stands there"
+            raise DeviError(
+                f"{path} is no longer as it was recorded, and stays as it is: {why}. Was it changed by another program?"
+                f" What is whole: devi verify {quoted(path.parent)}"
+            )
+        write_all(descriptor, piece, at)
 
 
 def _create(path: Path, user_block: int, records: int, layout: Layout) -> int:

@@ -122,6 +122,21 @@ def checked_step(step: Any, path: Path) -> int:
     return number
 
 
+def checked_count(name: str, value: Any, least: int, path: Path) -> int:
+    """A whole number of any kind, 1e4 too, as Python's integer. Raises DeviError if it is none, or below `least`."""
+    try:
+        count = int(value)
+        is_count = count == value and count >= least
+    except (TypeError, ValueError, OverflowError):
+        is_count = False
+    if not is_count:
+        raise DeviError(
+            f"{path}: {name}={shown(repr(value))}; expected a whole number from {least} on. Leave it out, or say:"
+            f" Recorder(path, ..., {name}=1000)"
+        )
+    return count
+
+
 def number(value: Any) -> float:
     """A scalar as Python's number, if it is one."""
     return value.item() if isinstance(value, Tensor) else float(value)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from devi.checkpoints.layout import stored_dtype
 from devi.checkpoints.tensors import from_stored, to_stored
-from devi.errors import DeviError
+from devi.errors import DeviError, wrong_kind
 
 _DICTS: dict[str, Callable[[list[Any]], Any]] = {
     "dict": dict,
@@ -138,6 +138,8 @@ def decode(node: Any, arrays: dict[int, np.ndarray]) -> Any:
 
 def get_state(name: str, thing: Any) -> Any:
     """The state of one of the user's objects."""
+    if isinstance(thing, type):
+        raise wrong_kind(f"state['{name}']", thing, f"an object of it, as in {thing.__name__}(...).")
     if isinstance(thing, torch.Generator):
         return thing.get_state()
     if isinstance(thing, np.random.Generator):

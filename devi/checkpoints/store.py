@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from devi.checkpoints.ahead import Ahead, OpenSegment, opened
-from devi.checkpoints.header import Finding, Header, read_header, segment_name, segment_paths
+from devi.checkpoints.header import Finding, Header, its_own_name, read_header, segment_name, segment_paths
 from devi.checkpoints.layout import DIGEST_BYTES, Layout
 from devi.checkpoints.record import RecordBuffer
 from devi.checkpoints.scan import scan
@@ -98,13 +98,11 @@ class Store:
             path, header = newest
             self.buffer = RecordBuffer(header.layout, header.salt)
             if not header.is_closed:
-                self._take_up(opened(path, header, self.used))
+                self.segment, self.turn = opened(path, header, self.used), _turn(header.records, self.used)
 
     def _check_belongs(self, header: Header, number: int, path: Path) -> None:
         if header.number != number:
-            raise DeviError(
-                f"{path}: inside it is segment {header.number}. Give it its own name back: {header.number:06d}."
-            )
+            raise DeviError(f"{path}: {its_own_name(header.number)}.")
         if self.layout is None:
             self.layout, self.metadata = header.layout, header.metadata
         elif header.layout != self.layout or header.metadata.get("run_id") != self.run_id:
@@ -158,17 +156,18 @@ class Store:
         if self.segment is not None:
             if self.is_unsynced:  # a Ctrl-C came between its last record and that
                 self.sync_then()
-            self._ahead.let_go(self.segment)
-            self.segment = None
+            full, self.segment = self.segment, None  # first: a descriptor that is closed soon belongs to another file
+            self._ahead.let_go(full)
         path = self.folder / segment_name(self._number + 1)
         segment = self._ahead.take(path)
         self._is_name_unsynced = segment is not None
         if segment is None:
             segment = opened(path, self._make(path, self._number + 1, self._before + self.used))
-        self._number, self.used, self._before = self._number + 1, 0, self._before + self.used
         self.buffer.set_salt(segment.header.salt)
         self.next_sync = time.monotonic() + SYNC_SECONDS
-        self._take_up(segment)
+        turn, before = _turn(segment.header.records, 0), self._before + self.used
+        # At last, and at once: a Ctrl-C before it leaves everything as it was.
+        self._number, self.used, self._before, self.turn, self.segment = self._number + 1, 0, before, turn, segment
         return segment
 
     def _make(self, path: Path, number: int, count: int) -> Header:
@@ -178,10 +177,6 @@ class Store:
         if self._expected is not None:
             records = min(records, max(self._expected - count, 1))
         return write_segment(path, number, records, self.layout, self.metadata)
-
-    def _take_up(self, segment: OpenSegment) -> None:
-        self.segment, records = segment, segment.header.records
-        self.turn = min(max(records // 2, self.used + 1), records)
 
     def look_after(self) -> float:
         """Make durable meanwhile what is written, and the next segment, halfway, so that it is ready when it is due.
@@ -240,3 +235,9 @@ class Store:
                     segment.close()
             finally:
                 self._ahead.close()
+                self._syncer.close()
+
+
+def _turn(records: int, used: int) -> int:
+    """When the next segment is begun: halfway, or with the next record."""
+    return min(max(records // 2, used + 1), records)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+
+from devi.checkpoints.worker import Job, Worker
 
 
 class Syncer:
     """fsyncs one file at a time; what the system refuses is raised by the next call of `begin` or `wait`."""
 
     def __init__(self) -> None:
-        self._process = os.getpid()
-        self._pool = ThreadPoolExecutor(1, "devi-sync")
-        self._last: Future[None] | None = None
+        self._worker = Worker("devi-sync")
+        self._last: Job[None] | None = None
 
     @property
     def is_busy(self) -> bool:
-        return self._last is not None and not self._last.done() and self._process == os.getpid()
+        return self._last is not None and not self._last.is_done
 
     def begin(self, descriptor: int | None, *then: Callable[[], object]) -> None:
         """Begin to make durable what was written so far, and do what is to be done after that; the file may be closed
@@ -26,15 +27,19 @@ class Syncer:
         The one before is waited for, so that no more than two segments are ever in danger.
         """
         self.wait()
-        self._last = self._pool.submit(_sync, None if descriptor is None else os.dup(descriptor), then)
+        self._last = self._worker.job(partial(_sync, None if descriptor is None else os.dup(descriptor), then))
+        self._last.begin()
 
     def wait(self) -> None:
         """Until the file is durable. Raises OSError."""
-        if self._process != os.getpid():  # no thread comes along into a forked process: it would be waited for forever
-            self._process, self._pool, self._last = os.getpid(), ThreadPoolExecutor(1, "devi-sync"), None
-        last, self._last = self._last, None
+        last = self._last
         if last is not None:
+            last.wait()  # and forgotten then: an interrupt while it is waited for loses no error
+            self._last = None
             last.result()
+
+    def close(self) -> None:
+        self._worker.close()
 
 
 def _sync(descriptor: int | None, then: tuple[Callable[[], object], ...]) -> None:

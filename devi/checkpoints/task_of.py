@@ -31,8 +31,10 @@ def task_of(path: Path, metadata: dict[str, Any], given: type[Task] | None) -> T
 
 
 def how_to_resume(path: Path, metadata: Mapping[str, Any]) -> str:
-    """What goes on with the run at `path`: devi train, or the loop that recorded it."""
+    """What goes on with the run at `path`: devi train, devi convert, or the loop that recorded it."""
     task = metadata.get("task")
+    if "converted" in metadata:
+        return f"the same command, devi convert … --out {quoted(path)}"
     if isinstance(metadata.get("training"), dict) and isinstance(task, str):
         return f"devi train {quoted(shown(task, 200))} --out {quoted(path)} --resume"
     return f"in the loop that recorded it, Recorder({str(path)!r}, ..., resume=True)"

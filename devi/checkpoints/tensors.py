@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from devi.checkpoints.layout import MOST_RECORD_BYTES, NUMPY_KNOWS, Layout, Stored, stored_dtype
-from devi.errors import DeviError, wrong_kind
+from devi.errors import DeviError, shown, wrong_kind
 
 _UNSIGNED = {1: torch.uint8, 2: torch.uint16, 4: torch.uint32}
 
@@ -81,6 +81,14 @@ def named_tensors(model: nn.Module) -> Iterator[tuple[str, dict[str, Any], str, 
                 yield f"{prefix}.{key}" if prefix else key, module._buffers, key, True
 
 
+def _is_text(name: str) -> bool:
+    """Whether it can be written: nothing cannot, nor half of a surrogate pair."""
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 def layout_of(model: nn.Module, scalars: Sequence[str]) -> tuple[Layout, list[tuple[dict[str, Any], str]]]:
     """The record layout for a model and scalar names, and for each field of a tensor where the model keeps it.
 
@@ -91,6 +99,8 @@ def layout_of(model: nn.Module, scalars: Sequence[str]) -> tuple[Layout, list[tu
             raise DeviError(
                 f"a scalar is called '{name}', which the checkpoint format uses itself. Call it something else."
             )
+        if not _is_text(name):
+            raise DeviError(f"a scalar is called {shown(repr(name))}, which no file can hold. Call it something else.")
     first: dict[int, str] = {}
     tied: dict[str, list[str]] = {}
     found: list[tuple[str, Tensor, bool, tuple[dict[str, Any], str]]] = []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any, Self
 
 from torch import nn
 
-from devi.checkpoints.folder import COMMAND, PYTHON, check_usable, refusal
+from devi.checkpoints.folder import COMMAND, CONVERSION, PYTHON, check_usable, refusal
 from devi.checkpoints.keeper import SlotKeeper
 from devi.checkpoints.lock import WriterLock
 from devi.checkpoints.provenance import check_metadata, environment, provenance
@@ -20,7 +22,7 @@ from devi.checkpoints.rebuild import misfit
 from devi.checkpoints.rerun import check_same_bytes, check_same_layout, check_same_run, elsewhere
 from devi.checkpoints.resume import apply, newest_slot
 from devi.checkpoints.segment import SEGMENT_BYTES
-from devi.checkpoints.source import Source, checked_step
+from devi.checkpoints.source import Source, checked_count, checked_step
 from devi.checkpoints.state import get_state
 from devi.checkpoints.steady import Steady, steady
 from devi.checkpoints.store import Store
@@ -43,6 +45,9 @@ class Recorder:
     metadata   JSON values stored with the run; `task`, `seed`, `device`, `data_hash` replace what is found by itself
     expected   number of checkpoints, if it is known
     notice     takes what the user should know; by default it goes to stderr
+
+    It records in the process that made it, for one thread at a time: two that call it at once would lose records, and
+    need a lock of their own around the call. A forked process that leaves the `with` closes nothing.
 
     Raises DeviError for a path that holds something else, a run that another process writes, a full disk.
     """
@@ -68,15 +73,18 @@ class Recorder:
         self._task, self._given = task, dict(metadata or {})
         check_metadata(self._given)
         self._is_ours = bool({"training", "converted"} & {*self._given})  # the model is made of the task
-        self._words = COMMAND if self._is_ours else PYTHON
+        self._words = CONVERSION if "converted" in self._given else COMMAND if self._is_ours else PYTHON
         self._state = None if state is None else dict(state)
         for name, thing in (self._state or {}).items():
             get_state(name, thing)  # raises DeviError now rather than at the first checkpoint
+        expected = None if expected is None else checked_count("expected", expected, 0, self.path)
+        segment_bytes = checked_count("segment_bytes", segment_bytes, 1, self.path)
         self._previous = -1  # the last step recorded here
         self._resume, self._restored = resume, False
         self._source: Source | None = None
         self._steady: Steady | None = None  # None: the next record goes the long way
         self._has_told_bits_differ = self._is_closed = False
+        self._process = os.getpid()
         with self._told_in_words():
             check_usable(self.path, resume, self._words)
             self.path.mkdir(parents=True, exist_ok=True)
@@ -100,6 +108,7 @@ class Recorder:
                 f"{self.path}: recorded without `state`, so this run can be read but not resumed after an interrupt."
                 " To change that: Recorder(path, task, state={'optimizer': optimizer})."
             )
+        _OPEN.add(self)
 
     def __call__(self, step: int, model: nn.Module, **scalars: float) -> None:
         """Record checkpoint `step`: the model's parameters and persistent buffers, and named numbers.
@@ -170,6 +179,8 @@ class Recorder:
         if self._is_closed:
             return
         self._is_closed, self._source, self._steady = True, None, None
+        if self._process != os.getpid():  # a worker that ends: its parent goes on with these files
+            return
         try:
             with self._told_in_words():
                 try:
@@ -196,6 +207,7 @@ class Recorder:
     def _record(self, step: int, model: nn.Module, scalars: Mapping[str, Any]) -> None:
         """The long way, which looks at everything anew; after it the short one is open again."""
         source, store = self._source, self._store
+        self._check_open()
         if step <= self._previous:
             raise DeviError(f"{self.path}: step {step} was recorded after step {self._previous}. Steps must increase.")
         self._steady = None
@@ -213,7 +225,6 @@ class Recorder:
 
     def _bind(self, model: nn.Module, scalars: tuple[str, ...]) -> Source:
         """Fix where each field comes from; at the first record, the layout."""
-        self._check_open()
         store = self._store
         if store.layout is None:
             source = Source(model, scalars)
@@ -233,6 +244,11 @@ class Recorder:
     def _check_open(self) -> None:
         if self._is_closed:
             raise DeviError(f"{self.path}: this Recorder is closed. To go on: Recorder(path, ..., resume=True).")
+        if self._process != os.getpid():
+            raise DeviError(
+                f"{self.path}: process {self._process} opened this Recorder, and this is process {os.getpid()}, forked"
+                " from it. A run has one writer: record there, or make a Recorder for another path here."
+            )
 
     def _check_same_run(self, model: nn.Module) -> None:
         if not self._restored and self._state is not None and newest_slot(self._store.folder, self._store.run_id)[0]:
@@ -247,6 +263,10 @@ class Recorder:
         store = self._store
         stored = store.stored(step)
         if stored is None:
+            if (
+                step == store.last_step
+            ):  # committed by this Recorder, and then came the Ctrl-C that the loop went on from
+                return
             if store.has_gaps:
                 self._notice(f"{self.path}: step {step} is among what is damaged or lost, and stays out of the run.")
                 return
@@ -268,6 +288,18 @@ class Recorder:
         except OSError as error:
             store = getattr(self, "_store", None)
             raise refusal(self.path, None if store is None else store.last_step, error, self._words) from None
+
+
+_OPEN: weakref.WeakSet[Recorder] = weakref.WeakSet()  # all there are
+
+
+def _take_the_long_way() -> None:
+    """In a forked process, whose next record is to be refused: the short way does not ask for the process."""
+    for recorder in list(_OPEN):
+        recorder.release()
+
+
+os.register_at_fork(after_in_child=_take_the_long_way)
 
 
 def _attend(store: Store, keeper: SlotKeeper | None, model: nn.Module, step: int) -> float:

@@ -6,11 +6,13 @@ import threading
 import pytest
 from torch import nn
 
-from devi import Recorder, open_run
+from devi import DeviError, Recorder, open_run
 from devi.checkpoints import store as store_module
-from devi.checkpoints.ahead import Ahead, opened
+from devi.checkpoints.ahead import Ahead
 from devi.checkpoints.layout import Layout
 from devi.checkpoints.segment import write_segment
+from devi.checkpoints.verify import verify
+from tests.checkpoints.interrupted import interrupted
 
 RECORD = 56  # bytes: step 8, 8 float32, digest 16
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -77,23 +79,6 @@ def test_a_segment_without_a_place_is_thrown_away(tmp_path):
     ahead.close()
 
 
-def test_a_forked_process_takes_nothing(tmp_path):
-    ahead = Ahead()
-    ahead.begin(tmp_path / ".hidden", make)
-    child = os.fork()
-    if child == 0:
-        segment = opened(tmp_path / "own", make(tmp_path / "own"))
-        is_none = ahead.take(tmp_path / "segment") is None
-        ahead.begin(tmp_path / ".hidden", make)
-        ahead.let_go(segment)
-        ahead.close()
-        os._exit(0 if is_none else 1)
-    assert os.waitpid(child, 0)[1] == 0
-    ahead.take(tmp_path / "segment").close()
-    assert names(tmp_path) == ["own", "segment"]
-    ahead.close()
-
-
 def test_recording_makes_each_segment_but_the_first_while_the_one_before_fills(tmp_path, monkeypatch):
     real, made = store_module.write_segment, []
 
@@ -152,6 +137,21 @@ def test_what_a_killed_process_made_ahead_is_cleared_away_when_the_run_goes_on(t
     with Recorder(tmp_path / "run", state={}, resume=True, notice=quiet):
         pass
     assert names(tmp_path / "run") == ["segment-000000.h5"]
+
+
+@pytest.mark.parametrize("moment", range(1, 13))
+def test_a_ctrl_c_while_the_next_segment_is_taken_leaves_no_hole_in_the_run(tmp_path, monkeypatch, moment):
+    real = store_module.Store._open_next.__code__
+    with Recorder(tmp_path / "run", notice=quiet, segment_bytes=4 * RECORD) as record:
+        model = nn.Linear(4, 2, bias=False)
+        for step in range(12):
+            if step in (4, 8):
+                is_within = interrupted(lambda step=step: record(step, model), moment, within=real)
+                assert is_within or moment > 6
+            with contextlib.suppress(DeviError):  # it may be recorded
+                record(step, model)
+    assert verify(tmp_path / "run").damage == []
+    assert open_run(tmp_path / "run").steps.tolist() == list(range(12))
 
 
 def test_a_turn_that_an_interrupt_skipped_is_taken_at_the_next_record(tmp_path, monkeypatch):

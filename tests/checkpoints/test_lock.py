@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,7 +13,8 @@ import pytest
 from torch import nn
 
 from devi import DeviError, Recorder, open_run
-from devi.checkpoints.lock import Holder
+from devi.checkpoints.lock import Holder, _file, living_holder
+from devi.checkpoints.repair import repair
 
 ME = Holder.me()
 RUNS = {"pid": os.getppid(), "started": None}  # a process that certainly runs
@@ -76,11 +78,49 @@ def test_the_lock_names_its_holder_and_goes_with_it(tmp_path):
     path = tmp_path / "run"
     with Recorder(path, state={}, notice=lambda text: None) as record:
         assert json.loads((path / "writer.lock").read_text()) == record._lock.holder._asdict()
-        assert record._lock.holder._replace(since="") == ME._replace(since="")
+        assert record._lock.holder._replace(since="", file="") == ME._replace(since="")
         record(0, nn.Linear(1, 1))
         assert open_run(path).is_live
     assert not (path / "writer.lock").exists()
     assert not open_run(path).is_live
+
+
+def numbered(path):
+    """The lock file's own number, where it has one."""
+    descriptor = os.open(path / "writer.lock", os.O_RDONLY)
+    try:
+        return _file(descriptor) or pytest.skip("this file system gives its files no lasting numbers")
+    finally:
+        os.close(descriptor)
+
+
+def test_a_copy_of_a_run_that_is_being_written_is_nobodys(tmp_path):
+    path, copy, model = tmp_path / "run", tmp_path / "copy", nn.Linear(1, 1)
+    with Recorder(path, state={}, notice=lambda text: None) as record:
+        record(0, model)
+        numbered(path)
+        shutil.copytree(path, copy)
+        assert open_run(path).is_live
+        assert not open_run(copy).is_live
+        repair(copy, tmp_path / "repaired")
+        with Recorder(copy, state={}, resume=True, notice=lambda text: None) as other:
+            other.restore(model)
+            other(1, model)
+            assert open_run(copy).is_live
+        path.rename(tmp_path / "moved")
+        assert open_run(tmp_path / "moved").is_live
+        (tmp_path / "moved").rename(path)
+    assert open_run(copy).steps.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(("numbers", "is_held"), [("{}:{}", True), ("1{}:{}", True), ("{}:1{}", False), ("", True)])
+def test_a_lock_from_elsewhere_is_a_copy_if_its_file_has_another_number(tmp_path, numbers, is_held):
+    """Another host may number its devices otherwise; locks of before say nothing of this."""
+    lock_of(tmp_path / "run", host="elsewhere")
+    device, number = numbered(tmp_path / "run").split(":")
+    holder = json.loads((tmp_path / "run" / "writer.lock").read_text())
+    (tmp_path / "run" / "writer.lock").write_text(json.dumps({**holder, "file": numbers.format(device, number)}))
+    assert (living_holder(tmp_path / "run") is not None) == is_held
 
 
 def test_a_forked_child_that_ends_does_not_release_its_parents_lock(tmp_path):

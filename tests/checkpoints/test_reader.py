@@ -123,12 +123,14 @@ def test_a_half_written_last_record_is_torn_and_resumed_over(tmp_path):
         file.seek(header.data_offset + 3 * header.layout.dtype.itemsize)
         file.write(b"\7" * 20)
     run = open_run(path)
+    assert run.refresh() == 0
     assert [finding.kind for finding in run.findings] == ["torn"]
     assert run.steps.tolist() == [0, 1, 2]
     with Recorder(path, resume=True, notice=lambda text: None) as again:
         again(3, nn.Linear(2, 2))
-    run = open_run(path)
-    assert (run.steps.tolist(), run.problems) == ([0, 1, 2, 3], [])
+    assert run.refresh() == 1
+    for each in (run, open_run(path)):
+        assert (each.steps.tolist(), each.problems) == ([0, 1, 2, 3], [])
 
 
 def test_a_lost_segment_is_named(tmp_path):

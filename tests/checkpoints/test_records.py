@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -183,6 +184,14 @@ def test_a_run_that_is_replaced_by_another_is_told(path, model):
             record(step, model)
     with pytest.raises(DeviError, match="another run has taken its place"):
         run.refresh()
+
+
+def test_a_run_that_is_deleted_is_told(path):
+    run = open_run(path)
+    shutil.rmtree(path)
+    with pytest.raises(DeviError, match=r"can no longer be read: No such file .* Was it moved or deleted"):
+        run.refresh()
+    assert run.parameters(0)["weight"][0, 0] == 0  # what was open stays
 
 
 def test_a_run_opened_by_a_relative_path_is_found_from_another_directory(tmp_path, monkeypatch):

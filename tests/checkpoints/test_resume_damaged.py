@@ -187,6 +187,23 @@ def test_a_lost_segment_is_told_and_the_run_goes_on(tmp_path, straight):
     assert_same_bits(run, rest)
 
 
+def test_slots_without_any_segment_are_all_that_is_left_and_are_not_written_over(tmp_path):
+    path = tmp_path / "run"
+    Loop().run(path, keep_at=(STEPS - 1,))
+    for segment in path.glob("segment-*.h5"):
+        segment.rename(tmp_path / segment.name)
+    before = {entry.name: entry.read_bytes() for entry in path.iterdir()}
+    text = rf"lost.* resume-0.h5 .* the last state, of step {STEPS - 1}. To go on from it: put those files back"
+    with pytest.raises(DeviError, match=f"{text}.* Nothing was touched.* give another path"):
+        Loop().run(path, resume=True)
+    with pytest.raises(DeviError, match=text):
+        open_run(path)
+    assert {entry.name: entry.read_bytes() for entry in path.iterdir()} == before
+    for name in {entry.name for entry in tmp_path.glob("segment-*.h5")}:
+        (tmp_path / name).rename(path / name)
+    Loop().run(path, resume=True)
+
+
 def test_short_reads_are_read_on(tmp_path, monkeypatch):
     """One call of the system reads 2 GiB at most; here 100 bytes."""
     Loop().run(tmp_path / "run", keep_at=(STEPS - 1,))

@@ -1,7 +1,6 @@
 import errno
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import textwrap
@@ -66,8 +65,8 @@ def test_zeros_are_written_ahead_of_records_within_bounds(file, size):
     if room._map is None:
         pytest.skip("this file system is not one that records are stored in")
     room.put(memoryview(bytes(size)), 0)
-    if room._future is not None:
-        room._future.result()
+    if room._making is not None:
+        room._making.result()
     assert size <= room._made <= 2 * max(room_module.LEAST_AHEAD, room_module.AHEAD_RECORDS * size)
     room.close()
 
@@ -95,22 +94,6 @@ def test_no_room_is_an_error_of_the_record_that_has_none_and_the_next_call_tries
         room.put(record, at)
     room.close()
     assert os.pread(file, 1000 * size, 0) == bytes([1]) * (1000 * size)
-
-
-def test_a_forked_process_makes_room_by_itself(file):
-    size = 40_000
-    os.ftruncate(file, 300 * size)
-    room, record = Room(file, 0, 300 * size, size), memoryview(bytes([1]) * size)
-    room.put(record, 0)
-    child = os.fork()
-    if child == 0:
-        signal.alarm(10)  # ends a child that waits for a thread of its parent
-        for number in range(1, 300):
-            room.put(record, number * size)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    room.close()
-    assert os.pread(file, 300 * size, 0) == bytes([1]) * (300 * size)
 
 
 FILL = """

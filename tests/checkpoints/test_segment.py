@@ -13,6 +13,8 @@ from torch import nn
 
 from devi import DeviError, Recorder, open_run
 from devi.checkpoints import store as store_module
+from devi.checkpoints.ahead import Ahead
+from devi.checkpoints.verify import verify
 
 
 def quiet(text):
@@ -92,3 +94,43 @@ def test_a_close_that_fails_leaves_the_segment_as_it_was(tmp_path, monkeypatch):
         *("resume-0.h5", "resume-1.h5"), "segment-000000.h5",
     ]  # fmt: skip
     assert open_run(tmp_path / "run").steps.tolist() == [0, 1, 2]
+
+
+def test_a_ctrl_c_right_after_a_full_segment_was_let_go_leaves_it_whole(tmp_path, monkeypatch):
+    """Its descriptor's number may be another file's by then, and the close would have copied that one."""
+    real, others = Ahead.let_go, []
+
+    def interrupted(ahead, segment):
+        segment.close()
+        others.append(os.open(tmp_path / "log", os.O_RDWR | os.O_CREAT))
+        assert others == [segment.descriptor]
+        monkeypatch.setattr(Ahead, "let_go", real)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Ahead, "let_go", interrupted)
+    with Recorder(tmp_path / "run", notice=quiet, segment_bytes=4 * 56) as record:
+        for step in range(4):
+            record(step, nn.Linear(4, 2, bias=False))
+        with pytest.raises(KeyboardInterrupt):
+            record(4, nn.Linear(4, 2, bias=False))
+    os.close(others[0])
+    assert verify(tmp_path / "run").damage == []
+    assert open_run(tmp_path / "run").steps.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("harm", ["cut", "replaced"])
+def test_a_file_that_is_not_what_was_recorded_is_left_as_it_is_by_a_close(tmp_path, harm):
+    record = Recorder(tmp_path / "run", notice=quiet)
+    for step in range(3):
+        record(step, nn.Linear(2, 2))
+    path = tmp_path / "run" / "segment-000000.h5"
+    if harm == "cut":
+        os.truncate(path, record._store.segment.header.data_offset + 100)
+    else:
+        path.rename(tmp_path / "elsewhere")
+        path.write_bytes(b"another file")
+    before = path.read_bytes()
+    why = "it was cut" if harm == "cut" else "another file stands there"
+    with pytest.raises(DeviError, match=f"stays as it is: {why}.*devi verify"):
+        record.close()
+    assert path.read_bytes() == before

@@ -1,6 +1,5 @@
 import errno
 import os
-import signal
 import threading
 
 import pytest
@@ -85,16 +84,3 @@ def test_a_disk_that_refuses_to_sync_is_told_at_the_next_segment(tmp_path, monke
     with pytest.raises(DeviError, match="cannot write here: Input/output error"):
         record(1, model)
     record._lock.release()
-
-
-def test_a_forked_process_syncs_by_itself(file):
-    one = Syncer()
-    one.begin(file)
-    child = os.fork()
-    if child == 0:
-        signal.alarm(10)  # ends a child that waits for a thread of its parent
-        one.begin(file)
-        one.wait()
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    one.wait()

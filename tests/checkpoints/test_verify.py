@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import socket
+import subprocess
 
 import numpy as np
 import pytest
@@ -209,6 +210,30 @@ def test_a_slot_tells_of_lost_checkpoints_wherever_its_state_was_kept(tmp_path, 
     assert words in [finding.reason for finding in verify(path).damage]
 
 
+@pytest.mark.parametrize("names", [[1, 0, 2, 3], [1, 2, 0, 3], [3, 2, 1, 0], [4, 1, 2, 3]])
+def test_segments_that_only_changed_their_names_are_given_them_back_before_a_repair(tmp_path, names):
+    path = written(tmp_path / "run")
+    before = contents(path)
+    for number, file in enumerate(sorted(path.glob("segment-*.h5"))):
+        file.rename(path / f"segment-{names[number]:06d}.h5.aside")
+    for file in path.glob("*.aside"):
+        file.rename(file.with_suffix(""))
+    wrong = {finding.reason for finding in verify(path).damage}
+    assert "inside it is segment 0. Give it its own name back: segment-000000.h5" in wrong
+    with pytest.raises(DeviError, match="would be lost, for nothing but a name.* first: mv -n ") as error:
+        repair(path, tmp_path / "new")
+    subprocess.run(str(error.value).rpartition("first: ")[2], shell=True, check=True)
+    assert contents(path) == before
+    assert verify(path).damage == []
+
+
+def test_a_segment_that_is_there_twice_is_left_out_once(tmp_path):
+    path = written(tmp_path / "run")
+    shutil.copy(path / "segment-000001.h5", path / "segment-000003.h5")
+    assert "for which there is a file; it was left out" in str(verify(path).damage[0])
+    assert repair(path, tmp_path / "new")["kept"]["count"] == RECORDS
+
+
 def test_repair_keeps_every_whole_record_bit_for_bit_and_touches_nothing(tmp_path, capsys):
     path, new = written(tmp_path / "run"), tmp_path / "new"
     damage_record(path / "segment-000002.h5", 0)
@@ -314,5 +339,8 @@ def test_a_run_that_is_being_written_is_not_repaired(tmp_path):
     holder = {"pid": os.getppid(), "host": socket.gethostname(), "started": None, "since": "today"}
     (path / "writer.lock").write_text(json.dumps(holder))
     with pytest.raises(DeviError, match=r"is being written by process \d+ on"):
+        repair(path, tmp_path / "new")
+    (path / "writer.lock").write_text(json.dumps({**holder, "host": "elsewhere"}))
+    with pytest.raises(DeviError, match=r"cannot be seen from here .* If it is certainly gone: rm .*writer.lock"):
         repair(path, tmp_path / "new")
     shutil.rmtree(path)

@@ -21,6 +21,7 @@ from torch import nn
 
 from devi import Batch, DeviError, Recorder, Task, open_run
 from devi.checkpoints.room import Room
+from tests.checkpoints.interrupted import interrupted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -331,6 +332,16 @@ def test_changed_settings_are_refused_on_resume(path):
         (lambda r, m: r(1, m.state_dict(), loss=1.0), r"of class OrderedDict; expected a torch\.nn\.Module"),
         (lambda r, m: Recorder(r.path, Line), r"the task is the class Line; expected an instance of .*: Line\(\)\."),
         (lambda r, m: Recorder(r.path, "line"), "the task is 'line', of class str; expected an instance"),
+        (lambda r, m: Recorder(r.path, state={"o": torch.optim.SGD}), r"state\['o'\] is the class SGD; .* SGD\(...\)"),
+        (
+            lambda r, m: Recorder(r.path, metadata={5: 1}),
+            r"a key of metadata is 5, of class int; .* metadata={'5': ...",
+        ),
+        (lambda r, m: Recorder(f"{r.path}-2", state={})(0, m, **{"": 1.0}), "a scalar is called '', which no file"),
+        (
+            lambda r, m: Recorder(f"{r.path}-3", state={})(0, m, **{"\udcff": 1.0}),
+            r"a scalar is called '\\udcff', which",
+        ),
         (lambda r, m: open_run(r.path, "line"), r"expected its class, open_run\(path, MyTask\)"),
     ],
 )
@@ -340,6 +351,24 @@ def test_misuse_is_told_in_words(path, call, text):
         record(0, model, loss=1.0)
         with pytest.raises(DeviError, match=text):
             call(record, model)
+
+
+@pytest.mark.parametrize("expected", [1e1, 100 / 10, np.int64(10), np.float32(10), torch.tensor(10)])
+def test_a_number_of_checkpoints_is_a_whole_number_of_any_kind(path, expected):
+    with Recorder(path, notice=quiet, expected=expected, segment_bytes=expected * 50) as record:
+        for step in range(10):
+            record(step, nn.Linear(2, 2))
+    assert open_run(path).steps.tolist() == list(range(10))
+
+
+@pytest.mark.parametrize("name", ["expected", "segment_bytes"])
+@pytest.mark.parametrize("value", [2.5, float("inf"), float("nan"), -1, "many", [3]])
+def test_what_is_no_number_of_checkpoints_or_bytes_is_refused_before_training_begins(path, name, value):
+    with pytest.raises(
+        DeviError, match=rf"{name}=.*; expected a whole number .* Leave it out, or say: .*{name}=1000\)"
+    ):
+        Recorder(path, notice=quiet, **{name: value})
+    assert not path.exists()
 
 
 def test_a_replaced_layer_is_the_one_that_is_recorded(path):
@@ -372,6 +401,45 @@ def test_lazily_conjugated_and_negated_buffers_are_stored_as_their_values(path):
         record(0, model)
     buffers = open_run(path).buffers(0)
     assert (buffers["conjugated"].item(), buffers["negated"].item()) == (1 - 2j, -2.0)
+
+
+def test_a_step_may_be_recorded_again_after_a_ctrl_c_whether_it_is_stored_or_not(tmp_path):
+    model, moment, is_within = nn.Linear(2, 2), 0, True
+    while is_within:
+        moment += 1
+        with Recorder(tmp_path / f"run-{moment}", notice=quiet) as record:
+            record(0, model)
+            is_within = interrupted(lambda record=record: record._record(1, model, {}), moment)
+            for step in (1, 2):
+                if is_within or step == 2:
+                    record(step, model)
+            assert open_run(record.path).steps.tolist() == [0, 1, 2]
+    assert moment > 50
+
+
+@pytest.mark.parametrize("size", [2, 100, 300])  # a segment, its room and its records in several ways
+def test_a_forked_process_neither_records_nor_closes(path, size):
+    model, told = nn.Linear(size, size), path.parent / "told"
+    with Recorder(path, state={}, notice=quiet, segment_bytes=1 << 20) as record:
+        for step in range(5):
+            record(step, model, loss=0.0)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)  # ends a child that waits for a thread of its parent
+            try:
+                record(5, model, loss=0.0)
+            except DeviError as error:
+                told.write_text(str(error))
+            record.close()
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert f"process {os.getpid()} opened this Recorder, and this is process {child}, forked" in told.read_text()
+        for step in range(5, 30):
+            record(step, model, loss=0.0)
+        seen = open_run(path)
+        assert seen.is_live
+        assert seen.steps.tolist() == list(range(30))
+    assert open_run(path).problems == []
 
 
 def test_a_closed_recorder_records_nothing(path):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from forge import ESCAPE, run_of, use
 
-REFUSED = "is being written by"
+REFUSED = "holds this run"
 
 
 def make(folder: Path) -> None:

@@ -19,7 +19,7 @@ from devi.checkpoints.foreign.convert import convert, damage_of
 from devi.checkpoints.foreign.listing import foreign_in
 from devi.checkpoints.header import segment_paths
 from devi.checkpoints.lock import holder_of
-from devi.checkpoints.reader import open_run
+from devi.checkpoints.records import Records
 from devi.errors import counted
 from devi.plugins import source_digest
 from devi.task import Task, settings_of
@@ -43,11 +43,11 @@ def converted(
             if old != place.parent and not any(holder_of(run) for run in old.iterdir()):
                 shutil.rmtree(old)
     tell = notice or (lambda text: None)
-    damage = damage_of(open_run(place)) if place.is_dir() and segment_paths(place) else None
+    damage = damage_of(Records.open(place, is_live=False)) if place.is_dir() and segment_paths(place) else None
     if damage is not None:
         tell(f"{place}: the conversion kept here is damaged ({damage}) and is made anew.")
         shutil.rmtree(place)
-    done = convert(source, place, task, name=name, progress=progress, notice=tell)
+    done = convert(source, place, task, name=name, is_unchanged=True, progress=progress, notice=tell)
     how = "was converted before" if done.already == done.checkpoints else "is converted"
     tell(f"{source} {how}: {counted(done.checkpoints, 'checkpoint')}, kept in {place}")
     return place

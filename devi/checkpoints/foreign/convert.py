@@ -11,7 +11,8 @@ from devi.checkpoints.foreign.names import Rename
 from devi.checkpoints.foreign.source import Source
 from devi.checkpoints.foreign.vessel import Vessel
 from devi.checkpoints.header import segment_paths
-from devi.checkpoints.reader import Run, open_run
+from devi.checkpoints.records import Records
+from devi.checkpoints.rerun import Differs
 from devi.checkpoints.writer import Recorder
 from devi.errors import DeviError, counted, shown
 from devi.plugins import name_of
@@ -37,24 +38,27 @@ def convert(
     name: str | None = None,
     pattern: str | None = None,
     renames: Sequence[str] = (),
+    is_unchanged: bool = False,
     progress: Callable[[int, int], None] | None = None,
     notice: Callable[[str], None] | None = None,
 ) -> Converted:
     """Write the checkpoints at `source` as a run at `out`. Dtypes stay as they are in the files.
 
-    name       what the user calls the task; it is stored with the run
-    pattern    regular expression with one group, the step, for file names that do not say it
-    renames    'old=new': a name in the file and the model's; with a dot at its end, the beginnings of names
-    progress   told (checkpoints done, of how many)
+    name          what the user calls the task; it is stored with the run
+    pattern       regular expression with one group, the step, for file names that do not say it
+    renames       'old=new': a name in the file and the model's; with a dot at its end, the beginnings of names
+    is_unchanged  whether what was converted before is known to be still in the files; else all of it is compared
+    progress      told (checkpoints done, of how many)
     Raises DeviError; what was converted before that is kept, and the same call goes on from there.
     """
     tell = notice or (lambda text: None)
     source = source if isinstance(source, Source) else open_source(Path(source), pattern)
     out, places = Path(out), source.places
     vessel = Vessel(task, name or name_of("task", type(task)), [Rename.parsed(text) for text in renames])
-    stored = _stored_steps(out, source)
-    # The last one again: the Recorder compares it with what is stored, byte for byte.
-    begin = max(len(stored) - 1, 0)
+    before = _stored(out, source)
+    stored = 0 if before is None else len(before.steps)
+    # What is stored once more, the last at least: the Recorder compares it byte for byte.
+    begin = max(stored - 1, 0) if is_unchanged else 0
     vessel.fill(source.read(places[begin]), places[begin])  # before anything is written: do the names fit?
     notices: list[str] = []
 
@@ -66,37 +70,46 @@ def convert(
     note([*source.notices, *_about_names(vessel)])
     known = set(vessel.left_out)
     about = _about(source, name, renames)
-    with Recorder(out, task, metadata=about, resume=bool(stored), expected=len(places), notice=tell) as record:
+    with Recorder(out, task, metadata=about, resume=before is not None, expected=len(places), notice=tell) as record:
         for done, place in enumerate(places[begin:], begin):
             if done > begin:
                 vessel.fill(source.read(place), place)
                 if more := [name for name in vessel.left_out if name not in known]:
                     known.update(more)
                     note([f"{place}: {_left_out(more)}"])
-            record(place.step, vessel.model)
+            try:
+                record(place.step, vessel.model)
+            except Differs as error:
+                raise DeviError(
+                    f"{place} is no longer what was converted to {out}: {error.where}. Put it back, or give another"
+                    " --out."
+                ) from None
             vessel.empty()
             record.release()
             if progress:
                 progress(done + 1, len(places))
-    return Converted(source.kind, len(places), len(stored), places[0].step, places[-1].step, notices)
+    return Converted(source.kind, len(places), stored, places[0].step, places[-1].step, notices)
 
 
-def damage_of(run: Run) -> str | None:
+def damage_of(records: Records) -> str | None:
     """What is wrong with the first damaged place of a conversion; where an interrupt tore it is no damage."""
-    return next((str(finding) for finding in run.findings if finding.kind != "torn"), None)
+    return next((str(finding) for finding in records.findings if finding.kind != "torn"), None)
 
 
-def _stored_steps(out: Path, source: Source) -> list[int]:
-    """The steps that an earlier, interrupted conversion has stored. Raises DeviError if they are not this source's."""
+def _stored(out: Path, source: Source) -> Records | None:
+    """What an earlier, interrupted conversion has stored, perhaps no checkpoint yet; None if there was none.
+
+    Raises DeviError if it is not of these steps.
+    """
     if not out.is_dir() or not segment_paths(out):
-        return []
-    run = open_run(out)
-    if "converted" not in run.metadata:
+        return None
+    records = Records.open(out, is_live=False)
+    if records.segments and "converted" not in records.layout_header.metadata:
         raise DeviError(f"{out} already holds a run, and not one that was converted. Give another --out.")
-    damage = damage_of(run)
+    damage = damage_of(records)
     if damage is not None:
         raise DeviError(f"{out} holds a conversion that is damaged: {damage}. Delete it, or give another --out.")
-    steps = run.steps.tolist()
+    steps = records.steps.tolist()
     expected = [place.step for place in source.places]
     if steps != expected[: len(steps)]:
         odd = next((step for step, wanted in zip(steps, expected, strict=False) if step != wanted), steps[-1])
@@ -104,7 +117,7 @@ def _stored_steps(out: Path, source: Source) -> list[int]:
             f"{out} holds a conversion whose step {odd} does not stand there in {shown(source.path, 300)}: it was made"
             " from other files, or files were added between. Give another --out."
         )
-    return steps
+    return records
 
 
 def _about(source: Source, name: str | None, renames: Sequence[str]) -> dict[str, Any]:

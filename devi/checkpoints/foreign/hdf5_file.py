@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from devi.checkpoints.foreign.hdf5_guard import open_guarded
+from devi.checkpoints.foreign.hdf5_guard import Refused, open_guarded
+from devi.checkpoints.foreign.hdf5_rows import Rows
 from devi.checkpoints.foreign.source import MOST_STEP, Place, Source
 from devi.checkpoints.foreign.steps import left_out, no_step, steps_by_name, steps_by_pattern
 from devi.errors import DeviError, shown
@@ -26,6 +27,7 @@ SUFFIXES = (".h5", ".hdf5", ".hdf")
 STEP_NAMES = ("step", "steps", "global_step")
 MOST_STEPS = 1_000_000
 MOST_PARAMETERS = 2_000
+MOST_BLOCK_BYTES = 32 << 20  # of rows that were unpacked together and wait for their turn
 _ONE_STEP = re.compile(r"[0-9]+|.*(step|iter|checkpoint|ckpt).*[0-9].*", re.I)  # a group that is the only step's
 
 Datasets = Mapping[str, h5py.h5d.DatasetID]
@@ -43,11 +45,11 @@ class HDF5File(Source):
         if axis and pattern is None:
             nearest = min(axis, key=lambda name: name.count("/"))
             steps = _steps(path, nearest, found[nearest])
-            self._rows = _rows(path, found, len(steps), nearest, notices)
+            chosen = _with_steps(path, found, len(steps), nearest, notices)
             self._groups: dict[str, dict[str, h5py.h5d.DatasetID]] = {}
             places = [Place(step, path, row) for row, step in enumerate(steps)]
         else:
-            self._rows, self._groups = {}, _by_group(found)
+            chosen, self._groups = {}, _by_group(found)
             names = list(self._groups)
             numbers = steps_by_pattern(names, pattern) if pattern else steps_by_name(names)
             unknown = [name for name, step in zip(names, numbers, strict=True) if step is None]
@@ -58,29 +60,27 @@ class HDF5File(Source):
             notices += left_out(unknown, "group")
             places = [Place(step, path, name) for name, step in zip(names, numbers, strict=True) if step is not None]
         super().__init__(path, places, notices)
+        self._rows = _rows(path, chosen, [place.part for place in self.places if isinstance(place.part, int)])
 
     def read(self, place: Place) -> dict[str, Tensor]:
         try:
             if isinstance(place.part, int):
                 row = place.part
-                return {name: _read(dataset, row) for name, dataset in self._rows.items()}
-            return {name: _read(dataset, None) for name, dataset in self._groups[str(place.part)].items()}
+                return {name: torch.from_numpy(rows[row]) for name, rows in self._rows.items()}
+            return {name: torch.from_numpy(_read(dataset)) for name, dataset in self._groups[str(place.part)].items()}
         except (OSError, RuntimeError, ValueError, TypeError) as error:
             raise DeviError(
                 f"{place}: cannot be read: {shown(error, 300)}. The file is damaged: copy it again."
             ) from None
 
 
-def _read(dataset: h5py.h5d.DatasetID, row: int | None) -> Tensor:
-    """A dataset, or one row of its first axis, in the machine's byte order."""
-    shape = dataset.shape if row is None else dataset.shape[1:]
-    values = np.empty(shape, dataset.dtype.newbyteorder("="))
+def _read(dataset: h5py.h5d.DatasetID) -> np.ndarray:
+    """A dataset in the machine's byte order."""
+    values = np.empty(dataset.shape, dataset.dtype.newbyteorder("="))
     if values.size:
         space = dataset.get_space()
-        if row is not None:
-            space.select_hyperslab((row,) + (0,) * len(shape), (1, *shape))
-        dataset.read(h5py.h5s.create_simple(values.shape or (1,)) if row is not None else space, space, values)
-    return torch.from_numpy(values)
+        dataset.read(space, space, values)
+    return values
 
 
 def _steps(path: Path, name: str, dataset: h5py.h5d.DatasetID) -> list[int]:
@@ -89,7 +89,7 @@ def _steps(path: Path, name: str, dataset: h5py.h5d.DatasetID) -> list[int]:
             f"{shown(path, 300)}: '{shown(name)}' has {dataset.shape[0]:,} steps; at most {MOST_STEPS:,} are read."
             " Keep fewer checkpoints in one file."
         )
-    values = _read(dataset, None).numpy()
+    values = _read(dataset)
     whole = values.astype(np.int64) if np.isfinite(values).all() and (np.abs(values) <= MOST_STEP / 2).all() else None
     if whole is None or (whole != values).any() or (whole < 0).any():
         raise DeviError(
@@ -99,7 +99,9 @@ def _steps(path: Path, name: str, dataset: h5py.h5d.DatasetID) -> list[int]:
     return whole.tolist()
 
 
-def _rows(path: Path, found: Datasets, count: int, steps: str, notices: list[str]) -> dict[str, h5py.h5d.DatasetID]:
+def _with_steps(
+    path: Path, found: Datasets, count: int, steps: str, notices: list[str]
+) -> dict[str, h5py.h5d.DatasetID]:
     """The datasets whose first axis is the step."""
     others = {name: dataset for name, dataset in found.items() if name != steps}
     rows = {name.replace("/", "."): dataset for name, dataset in others.items() if dataset.shape[:1] == (count,)}
@@ -116,6 +118,16 @@ def _rows(path: Path, found: Datasets, count: int, steps: str, notices: list[str
         )
     if left:
         notices.append(f"without a first axis of {count} steps, and left out: {', '.join(left[:5])}.")
+    return rows
+
+
+def _rows(path: Path, chosen: Datasets, order: list[int]) -> dict[str, Rows]:
+    rows = {}
+    for name, dataset in chosen.items():
+        try:
+            rows[name] = Rows(dataset, order, MOST_BLOCK_BYTES // len(chosen))
+        except Refused as error:
+            raise DeviError(f"{shown(path, 300)}: '{shown(name)}': {error}") from None
     return rows
 
 

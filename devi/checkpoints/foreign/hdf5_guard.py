@@ -99,6 +99,10 @@ def _check(dataset: h5py.h5d.DatasetID, name: str) -> None:
     kind = dataset.get_type()
     if kind.get_class() not in (h5py.h5t.INTEGER, h5py.h5t.FLOAT) or kind.get_size() not in (1, 2, 4, 8):
         raise Refused(f"'{shown(name)}' holds {_KINDS.get(kind.get_class(), 'numbers of an odd size')}")
+    try:
+        dataset.dtype  # noqa: B018  # numpy has not every float that HDF5 can describe
+    except (ValueError, RuntimeError, TypeError):
+        raise Refused(f"'{shown(name)}' holds numbers of an odd kind") from None
     for index in range(creation.get_nfilters()):
         code = creation.get_filter(index)[0]
         if code not in _FILTERS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from devi.checkpoints.foreign.folder import READERS, Folder
@@ -49,6 +50,12 @@ def open_source(path: Path, pattern: str | None = None) -> Source:
                 " for files. Leave it out."
             )
         raise _nothing(path)
+    index = next((name for name in INDEXES if (path / name).is_file()), None)
+    if index is not None and pattern is None:
+        raise DeviError(
+            f"{shown(path, 300)} is one checkpoint in several files, which {index} lists, and its name does not say the"
+            f" step. Call it so, with its step in place of 1000: mv {quoted(path)} checkpoint-1000"
+        )
     kinds = {file.suffix.lower(): file for file in reversed(files)}
     if len(kinds) > 1:
         raise _mixed(path, kinds)
@@ -64,8 +71,9 @@ def is_foreign(path: Path) -> bool:
 
 def foreign_in(path: Path) -> tuple[list[Path], list[Path]]:
     """The checkpoint-N folders in a folder (itself, if it is one), and the files that could be checkpoints."""
-    if NAME.fullmatch(path.name) and any((path / name).is_file() for name in (*WEIGHTS, *INDEXES)):
-        return [path], []
+    itself = Path(os.path.abspath(path))  # '.' has no name
+    if NAME.fullmatch(itself.name) and any((path / name).is_file() for name in (*WEIGHTS, *INDEXES)):
+        return [itself], []
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     folders = [entry for entry in entries if NAME.fullmatch(entry.name) and entry.is_dir()]
     return folders, [entry for entry in entries if entry.suffix.lower() in READERS and entry.is_file()]

@@ -34,7 +34,7 @@ class Rename(NamedTuple):
 
     @classmethod
     def parsed(cls, text: str) -> Rename:
-        old, equals, new = text.partition("=")
+        old, equals, new = text.rpartition("=")  # the last one: strangers put more into names than models do
         if not equals:
             raise DeviError(
                 f"--rename {text!r} has no '='. Expected 'old=new', e.g. --rename 'fc.weight=W'; for the beginnings of"

@@ -18,8 +18,8 @@ def telling_apart(pair: Sequence[str], step: int, names: Sequence[str]) -> str |
             continue
         steps = [int(match[1]) for each in names if (match := re.search(pattern, each))]
         if len(set(steps)) == len(steps):
-            found.append((len(steps), "step" in pattern.lower(), pattern))
-    return max(found)[2] if found else None
+            found.append((len(steps), "step" in pattern.lower(), -len(name), pattern))  # model_10, not model_10_optim
+    return max(found)[3] if found else None
 
 
 def _around(name: str, step: int) -> str | None:

@@ -56,6 +56,11 @@ def ordered(places: Iterable[Place]) -> list[Place]:
     """By step, as numbers. Raises DeviError if two have the same."""
     found = sorted(places, key=lambda place: place.step)
     for one, other in itertools.pairwise(found):
+        if one.step == other.step and isinstance(one.part, int):
+            raise DeviError(
+                f"{one} and row {other.part} are both of step {one.step}; a run has one checkpoint a step. Write each"
+                " row's own step there."
+            )
         if one.step == other.step:
             pair = [_named(each) for each in (one, other)]
             pattern = telling_apart(pair, one.step, [_named(each) for each in found])

@@ -20,6 +20,7 @@ _WORDS = [
     re.compile(rf"(?:{words})s?[-_=. ]*(?:(?!{_THOUSANDS})({_WHOLE})|[0-9])", re.I)
     for words in ("step", "iter|iteration", "checkpoint|ckpt")
 ]
+_BEFORE_WORD = re.compile(r"[0-9]+([-_. ]?(?:steps?|iters?|iterations?)(?![^\W_]))", re.I)  # 10steps
 _EPOCH = re.compile(rf"epochs?[-_=. ]*({_WHOLE})", re.I)
 
 
@@ -135,7 +136,10 @@ def _example(names: Sequence[str]) -> str:
     for name in names:
         if _said(name) is None and (numbers := list(_NUMBER.finditer(name))):
             return _leaving_out(name, name[: numbers[-1].start()][-12:])
-    return r"Rename them: step_1200. If a name has a number: --step-pattern 'step_(\d+)'"
+    for name in names:
+        if match := _BEFORE_WORD.search(name):
+            return rf"For '{shown(name, 200)}' it could be this: --step-pattern '(\d+){shown(re.escape(match[1]))}'"
+    return "Rename them: step_1200."
 
 
 def _leaving_out(name: str, before: str) -> str:

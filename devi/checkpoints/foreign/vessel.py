@@ -26,6 +26,7 @@ class Vessel:
         self.model: nn.Module = unwrapped(built(task, settings_of(task).get("seed")))
         self.left_out: list[str] = []  # names in the file that the model has not
         self.prefix = ""
+        self._dtypes: dict[str, str] = {}  # of what was filled in first
         self._task, self._called, self._renames = task, called, renames
         holders: dict[int, list[tuple[str, dict[str, Any], str]]] = {}
         shapes: dict[int, tuple[int, ...]] = {}
@@ -50,6 +51,7 @@ class Vessel:
             if any(tuple(tensor.shape) != one.shape for tensor in given):
                 raise self._other_shape(one, given, place, there, prefix)
             self._check(one, given, place)
+            self._check_dtype(one.names[0], str(given[0].dtype).removeprefix("torch."), place)
             for _, owner, key in held:
                 owner[key] = given[0]
         self.prefix, self.left_out = prefix, list(rest)
@@ -72,6 +74,15 @@ class Vessel:
             raise DeviError(
                 f"{place}: {' and '.join(map(shown, one.names))} are one tensor in the task's model and differ in the"
                 " file. Untie them in the model, or is it another kind of model?"
+            )
+
+    def _check_dtype(self, name: str, dtype: str, place: Place) -> None:
+        first = self._dtypes.setdefault(name, dtype)
+        if dtype != first:
+            raise DeviError(
+                f"{place}: '{shown(name)}' is {dtype}; those before it have {first}, and a run has one layout."
+                f" Save all of them as {first}, or move those of {dtype} into a folder of their own, and convert it to"
+                " another --out."
             )
 
     def _other_shape(

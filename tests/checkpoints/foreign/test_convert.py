@@ -1,6 +1,8 @@
 """convert: whatever the checkpoints came in, the run holds the same bits."""
 
+import errno
 import json
+import os
 
 import h5py
 import numpy as np
@@ -12,6 +14,7 @@ from safetensors.torch import save_file
 
 from devi import DeviError, open_run
 from devi.checkpoints.foreign.convert import convert
+from devi.checkpoints.room import Room
 from tests.checkpoints.foreign.saved import Net, assert_is, state
 from tests.checkpoints.harm import damage_record
 
@@ -231,7 +234,7 @@ def test_a_setting_with_which_only_one_shape_would_fit_is_not_suggested(source, 
 def test_checkpoints_that_change_their_dtype_or_names_are_refused(source, tmp_path):
     torch.save(state(1), source / "step_1.pt")
     torch.save(state(2, dtype=torch.float16), source / "step_2.pt")
-    with pytest.raises(DeviError, match="is now float16 .*; the run began with float32"):
+    with pytest.raises(DeviError, match=r"step_2.pt: '0.weight' is float16; .* before it have float32.* folder"):
         convert(source, tmp_path / "run", Net())
     torch.save({"0.weight": torch.zeros(3, 3)}, source / "step_2.pt")
     with pytest.raises(DeviError, match=r"step_2.pt: 3 of the 4 parameters of the task's model are not in the file"):
@@ -245,8 +248,49 @@ def test_another_source_is_not_mixed_into_a_conversion(source, tmp_path):
     with pytest.raises(DeviError, match="holds a conversion whose step 2 does not stand there"):
         convert(source, tmp_path / "run", Net())
     (source / "step_3.pt").rename(source / "step_2.pt")
-    torch.save(state(7), source / "step_300.pt")
-    with pytest.raises(DeviError, match="step 300, computed again, differs from what is stored"):
+    before = [path.read_bytes() for path in sorted((tmp_path / "run").iterdir())]
+    for step in (300, 0):  # the first one too, though nothing has to be converted after it
+        torch.save(state(7), source / f"step_{step}.pt")
+        with pytest.raises(DeviError, match=rf"step_{step}.pt is no longer what was converted .*give another --out"):
+            convert(source, tmp_path / "run", Net())
+        torch.save(state(step), source / f"step_{step}.pt")
+    assert [path.read_bytes() for path in sorted((tmp_path / "run").iterdir())] == before
+
+
+def test_a_changed_file_is_no_matter_of_versions(source, tmp_path, monkeypatch):
+    as_pt(source)
+    convert(source, tmp_path / "run", Net())
+    torch.save(state(7), source / "step_0.pt")
+    monkeypatch.setattr("devi.__version__", "99")
+    with pytest.raises(DeviError, match="step_0.pt is no longer what was converted"):
+        convert(source, tmp_path / "run", Net())
+
+
+def test_a_conversion_that_stopped_before_its_first_checkpoint_is_taken_up(source, tmp_path, monkeypatch):
+    as_pt(source)
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Room, "put", stop)
+        with pytest.raises(KeyboardInterrupt):
+            convert(source, tmp_path / "run", Net())
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["segment-000000.h5"]
+    with pytest.raises(DeviError, match="begin the run again in its place: the same command, devi convert"):
+        open_run(tmp_path / "run", Net)
+    assert convert(source, tmp_path / "run", Net()).already == 0
+    assert open_run(tmp_path / "run", Net).steps.tolist() == STEPS
+
+
+def test_a_full_disk_in_a_conversion_is_told_with_what_takes_it_up(source, tmp_path, monkeypatch):
+    as_pt(source)
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Room, "put", full)
+    with pytest.raises(DeviError, match=r"the disk is full.*then go on with the same command\.$"):
         convert(source, tmp_path / "run", Net())
 
 

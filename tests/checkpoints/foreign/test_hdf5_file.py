@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from devi import DeviError
 from devi.checkpoints.foreign.hdf5_file import HDF5File
+from devi.checkpoints.foreign.hdf5_rows import Rows
 
 STEPS = [0, 5, 100]
 W = np.arange(3 * 2 * 6, dtype="f4").reshape(3, 2, 6)
@@ -59,11 +60,39 @@ def test_steps_out_of_order_are_put_in_order(made):
 
 @pytest.mark.parametrize(
     "options",
-    [{"compression": "gzip"}, {"compression": "gzip", "shuffle": True, "fletcher32": True}, {"chunks": True}],
+    [
+        *({"compression": "gzip"}, {"compression": "gzip", "shuffle": True, "fletcher32": True}, {"chunks": True}),
+        *({"compression": "gzip", "chunks": chunks} for chunks in [(2, 2, 6), (3, 1, 5), (1, 2, 6)]),
+    ],
     ids=str,
 )
 def test_packed_data_are_read(made, options):
     same(read_all(made({"step": STEPS, "W": W}, **options)), {t: {"W": W[i]} for i, t in enumerate(STEPS)})
+
+
+class Counted:
+    """A dataset, and how often it was read."""
+
+    def __init__(self, dataset):
+        self._dataset, self.reads = dataset, 0
+
+    def __getattr__(self, name):
+        return getattr(self._dataset, name)
+
+    def read(self, *arguments):
+        self.reads += 1
+        self._dataset.read(*arguments)
+
+
+@pytest.mark.parametrize(("most_bytes", "reads"), [(10_000, 3), (2 * 12 * 4, 5), (0, 9)])
+def test_a_chunk_of_many_steps_is_unpacked_once_where_memory_allows(tmp_path, most_bytes, reads):
+    values = np.random.default_rng(0).random((9, 2, 6)).astype("f4")
+    with h5py.File(tmp_path / "run.h5", "w") as file:
+        file.create_dataset("W", data=values, chunks=(4, 2, 5), compression="gzip")
+        dataset = Counted(file["W"].id)
+        rows = Rows(dataset, range(9), most_bytes)
+        assert all((rows[row] == values[row]).all() for row in range(9))
+    assert dataset.reads == reads
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f4", "i1", "u1", ">i8", "u4"])
@@ -130,6 +159,16 @@ def test_datasets_of_another_length_are_left_out_with_a_notice(made):
 def test_what_no_layout_fits_is_told(made, content, words):
     with pytest.raises(DeviError, match=words):
         read_all(made(content))
+
+
+def test_floats_that_numpy_has_not_are_told(tmp_path):
+    kind = h5py.h5t.IEEE_F32LE.copy()
+    kind.set_ebias(2**20)
+    with h5py.File(tmp_path / "run.h5", "w") as file:
+        file["step"] = [0, 1]
+        h5py.h5d.create(file.id, b"W", kind, h5py.h5s.create_simple((2, 3)))
+    with pytest.raises(DeviError, match="'W' holds numbers of an odd kind. Expected plain datasets of numbers"):
+        HDF5File(tmp_path / "run.h5")
 
 
 def test_a_flag_by_flag_dataset_says_what_to_store_instead(made):

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -120,6 +121,36 @@ def test_of_two_files_of_a_step_the_suggested_pattern_takes_one(tmp_path, names,
         open_source(tmp_path)
     _, pattern = shlex.split(str(error.value)[str(error.value).index("--step-pattern") :])
     assert steps(open_source(tmp_path, pattern)) == wanted
+
+
+def test_of_a_model_and_what_is_kept_beside_it_the_suggested_pattern_takes_the_model(tmp_path):
+    for name in ("model_10.pt", "model_10_optim.pt", "model_20.pt", "model_20_optim.pt"):
+        save(tmp_path / name)
+    with pytest.raises(DeviError) as error:
+        open_source(tmp_path)
+    pattern = shlex.split(str(error.value).rpartition("--step-pattern ")[2])[0]
+    assert [place.path.name for place in open_source(tmp_path, pattern).places] == ["model_10.pt", "model_20.pt"]
+
+
+def test_of_two_rows_of_a_step_neither_can_be_moved_away(tmp_path):
+    with h5py.File(tmp_path / "run.h5", "w") as file:
+        file["step"], file["W"] = [0, 1, 1], np.zeros((3, 2, 6))
+    with pytest.raises(DeviError, match=r"row 1 and row 2 are both of step 1; .* Write each row's own step there\.$"):
+        open_source(tmp_path / "run.h5")
+
+
+def test_a_checkpoint_folder_is_known_from_within(tmp_path, monkeypatch):
+    save(tmp_path / "checkpoint-7" / "model.safetensors")
+    monkeypatch.chdir(tmp_path / "checkpoint-7")
+    assert steps(open_source(Path())) == [7]
+
+
+def test_a_snapshot_in_shards_says_what_to_call_it(tmp_path):
+    for number in (1, 2):
+        save(tmp_path / "final" / f"model-0000{number}-of-00002.safetensors")
+    (tmp_path / "final" / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(DeviError, match=rf"in several files, .*: mv {tmp_path}/final checkpoint-1000"):
+        open_source(tmp_path / "final")
 
 
 def test_of_two_files_that_no_pattern_tells_apart_one_is_to_be_moved(tmp_path):

@@ -105,3 +105,9 @@ def test_a_long_list_of_missing_names_is_cut():
     text = str(missing("f.pt", {}, wanted, 200, ""))
     assert "and 190 more" in text
     assert len(text.splitlines()) < 16
+
+
+def test_a_name_in_the_file_may_have_an_equals_sign():
+    rename = Rename("d=b", "2.bias")
+    assert Rename.parsed("d=b=2.bias") == rename
+    assert renamed(tensors("d=b"), [rename]).keys() == {"2.bias"}

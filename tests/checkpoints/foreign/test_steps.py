@@ -141,3 +141,13 @@ def test_the_pattern_that_an_error_suggests_works():
 def test_a_number_too_large_for_a_step_is_refused():
     with pytest.raises(DeviError, match=r"is no step; expected a whole number from 0 to 9223372036854775807"):
         steps_by_name([f"step_{2**63}"])
+
+
+@pytest.mark.parametrize(("names", "steps"), [(["10steps.pt", "20steps.pt"], [10, 20]), (["10_iter.pt"], [10])])
+def test_the_pattern_for_a_number_before_its_word_fits_when_it_is_typed(names, steps):
+    text = str(no_step(names[0], names))
+    assert steps_by_pattern(names, text.rpartition("--step-pattern ")[2].strip("'")) == steps
+
+
+def test_no_pattern_is_suggested_that_fits_no_name():
+    assert "--step-pattern" not in str(no_step("1.5.pt", ["1.5.pt", "2.5.pt"]))
