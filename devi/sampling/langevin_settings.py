@@ -28,7 +28,7 @@ from devi.sampling.diagnostics import rhat_and_ess
 from devi.sampling.pilots import PILOT_CHAINS, Pilot, Pilots
 from devi.sampling.posterior import Posterior
 from devi.sampling.rehearsal import HOLD, LONGEST, Rehearsal
-from devi.sampling.resolution import SMALLEST_ESTIMATE, fallen_short, reason, variants
+from devi.sampling.resolution import SMALLEST_ESTIMATE, fallen_short, reached, reason, variants
 from devi.sampling.settings import Settings
 from devi.sampling.step_size import (
     CANDIDATES,
@@ -106,7 +106,8 @@ def choose(choice: Choice, trial: Trial) -> Settings:
     rehearsal.start()
     trial.tell(0.85)
     most_draws = int(choice.get("draws", allowed / (settings * pilots.chains) - rehearsal.burn_in))
-    moved = fallen_short(rehearsal.walk, known, rehearsal.moves(most_draws=most_draws, is_late=clock.is_late))
+    moved = rehearsal.moves(most_draws=most_draws, is_late=clock.is_late)
+    moved = fallen_short(moved, posterior, pilots.steps, known, reached(rehearsal.walk))
     # Last, for the step size and burn-in that they go by may have changed in the rehearsal.
     left = steps - int(choice["burn_in"])
     most_draws = int(choice.get("draws", max(left, FEWEST_STEPS)))
