@@ -12,6 +12,7 @@ import math
 import numpy as np
 import torch
 import xarray as xr
+from torch import Tensor
 
 from devi.sampling.mixing import effective_draws, rank_rhat
 from devi.sampling.posterior import Posterior
@@ -54,8 +55,9 @@ def descended_loss(posterior: Posterior, *, step: float, n_beta: float, memory_b
     """The lowest loss met on a short descent from every checkpoint, (checkpoint,), all checkpoints at once.
 
     30 rounds of gradient descent on L_n with Barzilai-Borwein step lengths, each checkpoint its own, started with
-    `step` (in w per gradient of L: half of ε·nβ, which the sampler is stable at). Along a curvature that is not
-    positive the length grows 4-fold; from a loss above the last 10 the replica goes back and takes a quarter of it.
+    `step` (in w per gradient of L: half of ε·nβ, which the sampler is stable at), or with the least that floating-point
+    numbers show where that is longer. Along a curvature that is not positive, or that they do not show, the length
+    grows 4-fold; from a loss above the last 10 the replica goes back and takes a quarter of it.
     At the top of a saddle no gradient leads down: each begins a push to the side of its checkpoint, a tenth of the
     width that nβ leaves a chain in a direction of curvature 1/step.
     It is a cheap stand-in for L-BFGS to convergence: what it finds is there, so the headroom is a lower bound.
@@ -70,8 +72,9 @@ def descended_loss(posterior: Posterior, *, step: float, n_beta: float, memory_b
         fixed = posterior.fixed_at(rows)
         first, _ = posterior.loss_and_gradient(centers[rows], fixed, posterior.data)
         position = centers[rows] + push
-        length = torch.full((len(rows), 1), step, dtype=posterior.dtype, device=posterior.device)
         loss, gradient = posterior.loss_and_gradient(position, fixed, posterior.data)
+        shown = _largest(position) / _largest(gradient) * torch.finfo(posterior.dtype).eps
+        length = torch.where(shown.isfinite(), shown, 0.0).clamp_min(step)  # a gradient of 0 leads nowhere
         lowest = torch.fmin(first, loss)
         recent = torch.fmax(first, loss).repeat(DESCENT_MEMORY, 1)  # (round, replica)
         for number in range(DESCENT_ROUNDS):
@@ -83,8 +86,8 @@ def descended_loss(posterior: Posterior, *, step: float, n_beta: float, memory_b
             lowest = torch.where(is_taken, torch.minimum(lowest, loss_there), lowest)
             curvature = (move * (gradient_there - gradient)).sum(dim=1, keepdim=True)
             secant = move.square().sum(dim=1, keepdim=True) / curvature
-            falls = (loss_there < loss)[:, None]
-            onward = torch.where(falls, DESCENT_GROWTH * length, length)  # a gradient of 0 leads nowhere
+            falls = (loss_there < loss)[:, None] | (gradient_there == gradient).all(dim=1, keepdim=True)
+            onward = torch.where(falls, DESCENT_GROWTH * length, length)
             onward = torch.where((curvature > 0) & secant.isfinite(), secant, onward)
             taken = is_taken[:, None]
             length = torch.where(taken, onward, length / DESCENT_GROWTH)
@@ -94,6 +97,11 @@ def descended_loss(posterior: Posterior, *, step: float, n_beta: float, memory_b
             recent[number % DESCENT_MEMORY] = loss
         parts.append(posterior.base_loss[rows] + (lowest - first))
     return torch.cat(parts).cpu().numpy()
+
+
+def _largest(values: Tensor) -> Tensor:
+    """Of each replica, (replica, 1); a norm would leave the numbers before they do."""
+    return values.abs().amax(dim=1, keepdim=True)
 
 
 def rhat_and_ess(trace: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ import xarray as xr
 
 from devi.known.memory_run import MemoryRun
 from devi.known.monomials import Monomials, SurfaceTask
+from devi.known.regression import Regression
 from devi.sampling import diagnostics
 from devi.sampling.diagnostics import (
     FLAG_MEANINGS,
@@ -72,6 +73,24 @@ def test_the_descent_finds_its_way_down_from_the_very_top_of_a_saddle(fall, step
     task = Saddle(fall=fall)
     posterior = Posterior(MemoryRun(task, {"w": np.zeros((1, 101), np.float32)}))
     assert descended_loss(posterior, step=step, n_beta=145.0)[0] == pytest.approx(-(fall**2), rel=0.02)
+
+
+@pytest.mark.parametrize("step", [1e-20, 1e-11, 4.7e-9, 1e-6])
+@pytest.mark.parametrize("times", [3.0, 1000.0])
+def test_the_descent_finds_its_way_where_its_first_step_is_below_the_spacing_of_floating_point_numbers(step, times):
+    task = Regression(5, 10.0, 200)
+    weight = task.solution().state_dict()["weight"].numpy()
+    there = Posterior(MemoryRun(task, {"weight": np.stack([weight, times * weight])}))
+    lowest, high = there.base_loss.numpy()
+    of_solution, found = descended_loss(there, step=step, n_beta=37.7)
+    assert found == pytest.approx(lowest, abs=1e-3 * (high - lowest))
+    assert 37.7 * (lowest - of_solution) < 1e-3
+
+
+@pytest.mark.parametrize("step", [1e-20, 1.9e-7])
+def test_the_descent_goes_down_a_fourth_power_by_steps_of_any_length(step):
+    posterior = Posterior(MemoryRun(Monomials((4,)), {"w": np.float32([[0.158]])}))
+    assert descended_loss(posterior, step=step, n_beta=6e5)[0] < 0.01 * posterior.base_loss[0]
 
 
 def test_independent_draws_are_all_effective_and_agree():
