@@ -60,7 +60,8 @@ def descended_loss(posterior: Posterior, *, step: float, n_beta: float, memory_b
     grows 4-fold; from a loss above the last 10 the replica goes back and takes a quarter of it.
     At the top of a saddle no gradient leads down: each begins a push to the side of its checkpoint, a tenth of the
     width that nβ leaves a chain in a direction of curvature 1/step.
-    It is a cheap stand-in for L-BFGS to convergence: what it finds is there, so the headroom is a lower bound.
+    It is a cheap stand-in for L-BFGS to convergence: what it finds is there, so the headroom is a lower bound. Both
+    ends are compared in float64, or n_beta times the rounding of a loss would look like one.
     Barzilai & Borwein 1988, eq. 5; Raydan 1997 (when to go back).
     """
     at_once = posterior.replicas_at_once(posterior.examples, memory_bytes)
@@ -75,6 +76,7 @@ def descended_loss(posterior: Posterior, *, step: float, n_beta: float, memory_b
         loss, gradient = posterior.loss_and_gradient(position, fixed, posterior.data)
         shown = _largest(position) / _largest(gradient) * torch.finfo(posterior.dtype).eps
         length = torch.where(shown.isfinite(), shown, 0.0).clamp_min(step)  # a gradient of 0 leads nowhere
+        best = torch.where((loss < first)[:, None], position, centers[rows])
         lowest = torch.fmin(first, loss)
         recent = torch.fmax(first, loss).repeat(DESCENT_MEMORY, 1)  # (round, replica)
         for number in range(DESCENT_ROUNDS):
@@ -83,6 +85,7 @@ def descended_loss(posterior: Posterior, *, step: float, n_beta: float, memory_b
             loss_there, gradient_there = posterior.loss_and_gradient(there, fixed, posterior.data)
             # A step that left the numbers compares as False, and is gone back from as well.
             is_taken = loss_there <= recent.amax(dim=0)
+            best = torch.where((is_taken & (loss_there < lowest))[:, None], there, best)
             lowest = torch.where(is_taken, torch.minimum(lowest, loss_there), lowest)
             curvature = (move * (gradient_there - gradient)).sum(dim=1, keepdim=True)
             secant = move.square().sum(dim=1, keepdim=True) / curvature
@@ -95,8 +98,9 @@ def descended_loss(posterior: Posterior, *, step: float, n_beta: float, memory_b
             gradient = torch.where(taken, gradient_there, gradient)
             loss = torch.where(is_taken, loss_there, loss)
             recent[number % DESCENT_MEMORY] = loss
-        parts.append(posterior.base_loss[rows] + (lowest - first))
-    return torch.cat(parts).cpu().numpy()
+        parts.append(best)
+    gained = posterior.exact_loss(centers) - posterior.exact_loss(torch.cat(parts))
+    return (posterior.base_loss - gained.clamp_min(0)).cpu().numpy()
 
 
 def _largest(values: Tensor) -> Tensor:
