@@ -29,7 +29,7 @@ from typing import NamedTuple
 import numpy as np
 
 from devi.sampling.curvature import Curvatures, Rank
-from devi.sampling.diagnostics import HEADROOM_SHARE, descended_loss
+from devi.sampling.diagnostics import descended_loss, has_headroom
 from devi.sampling.posterior import Posterior
 from devi.sampling.resolution import Reached, counted, largest, missing
 from devi.sampling.rungs import KNOWN, USUAL, Rung, Rungs, move, raised
@@ -182,4 +182,4 @@ def _is_minimum(posterior: Posterior, rung: Rung) -> np.ndarray:
     base = posterior.base_loss.cpu().numpy()
     n_beta = rung.settings.n_beta
     lower = descended_loss(posterior, step=1 / (rung.settings.localization or n_beta), n_beta=n_beta)
-    return rung.settings.n_beta * (base - lower) <= HEADROOM_SHARE * np.fmax(rung.found.llc, 1.0)
+    return ~has_headroom(n_beta * (base - lower), rung.found.llc)

@@ -19,9 +19,9 @@ from devi.sampling.posterior import Posterior
 
 # Flag -> what it means and what to do. The words are part of the file format.
 FLAG_MEANINGS: dict[str, str] = {
-    "headroom": "The checkpoint is not at a minimum of the loss: descending from it gains more than 5% of the estimate."
-    " The estimate is lowered by up to llc_headroom, and may be negative. During training this is information, not an"
-    " error; read llc + llc_headroom beside it.",
+    "headroom": "The checkpoint is not at a minimum of the loss: descending from it gains more than 5% of the estimate,"
+    " or of 0.25 where that is more. The estimate is lowered by up to llc_headroom, and may be negative. During"
+    " training this is information, not an error; read llc + llc_headroom beside it.",
     "virial": "The chains are not in equilibrium: the virial is more than 0.10 away from 1. Above 1: take a smaller"
     " --step-size. Below 1: take more --burn-in, or a larger --localization.",
     "rhat": "The chains disagree (R-hat above 1.1): take more --draws and --burn-in.",
@@ -44,7 +44,8 @@ INFORMATION = frozenset({"headroom", "unresolved"})  # about the checkpoint or t
 VIRIAL_TOLERANCE = 0.10  # found every one of 37 bad runs out of 68, those with R-hat 1.00 included
 RHAT_TOLERANCE = 1.1
 FEWEST_EFFECTIVE_DRAWS = 25  # the error is then itself known to about 1/√(2·25) = 14%
-HEADROOM_SHARE = 0.05
+SMALLEST_ESTIMATE = 0.25  # a coefficient as small as any that is common
+HEADROOM_SHARE = 0.05  # of the estimate, or of the smallest
 DESCENT_ROUNDS = 30
 DESCENT_MEMORY = 10  # rounds whose losses a step may rise to: the lengths need that (Raydan 1997, section 4)
 DESCENT_GROWTH = 4.0
@@ -143,6 +144,11 @@ def standard_error(trace: np.ndarray, ess: np.ndarray) -> np.ndarray:
     return np.fmax(np.fmax(within, shared), between)
 
 
+def has_headroom(headroom: np.ndarray, llc: np.ndarray) -> np.ndarray:
+    """Whether a checkpoint is not at a minimum, (step,): the descent gained more than a share of its estimate."""
+    return np.asarray(headroom > HEADROOM_SHARE * np.fmax(llc, SMALLEST_ESTIMATE))
+
+
 def flags(draws: xr.Dataset, estimates: xr.Dataset, *, unresolved: np.ndarray | None = None) -> list[str]:
     """The words of FLAG_MEANINGS that hold at each step, comma-separated, empty when healthy.
 
@@ -158,7 +164,7 @@ def flags(draws: xr.Dataset, estimates: xr.Dataset, *, unresolved: np.ndarray | 
         holds = {
             "non_finite": ~is_finite,
             "negative": llc < -2 * error,
-            "headroom": estimates["llc_headroom"].values > HEADROOM_SHARE * np.fmax(llc, 1.0),
+            "headroom": has_headroom(estimates["llc_headroom"].values, llc),
             "virial": is_finite & ~(np.abs(estimates["llc_virial"].values - 1) <= VIRIAL_TOLERANCE),
             "rhat": estimates["llc_rhat"].values > RHAT_TOLERANCE,
             "ess": is_finite & ~still & ~(estimates["llc_ess"].values >= FEWEST_EFFECTIVE_DRAWS),

@@ -29,11 +29,11 @@ from devi.sampling.budget import FEWEST_STEPS as SHORTEST
 from devi.sampling.budget import MOST_CALIBRATING, Clock
 from devi.sampling.choice import FEW_REPLICAS, FEWEST_STEPS, WORK, Choice, Trial, work
 from devi.sampling.curvature import curvatures, gradients_of, regular_localization
-from devi.sampling.diagnostics import rhat_and_ess
+from devi.sampling.diagnostics import SMALLEST_ESTIMATE, rhat_and_ess
 from devi.sampling.pilots import PILOT_CHAINS, Pilot, Pilots
 from devi.sampling.posterior import Posterior
 from devi.sampling.rehearsal import HOLD, LONGEST, Rehearsal
-from devi.sampling.resolution import SMALLEST_ESTIMATE, fallen_short, reached, reason, variants
+from devi.sampling.resolution import fallen_short, reached, reason, variants
 from devi.sampling.settings import Settings
 from devi.sampling.step_size import (
     CANDIDATES,

@@ -30,7 +30,6 @@ SMALLEST_MOVE = 0.04  # of the estimate, see above
 MOVE_ERRORS = 3.0  # of the difference: two settings at five checkpoints are ten chances of a false alarm
 # Of the estimate: a move that may be larger counts as one. With 20% at 2·nβ the crossing w₁²w₂² passed, 18% low.
 MOST_HIDDEN = 0.10
-SMALLEST_ESTIMATE = 0.25  # a coefficient as small as any that is common; draws are counted for no smaller one
 NOTHING = 1e-9  # an estimate that small is 0; any other moves by a share of itself
 
 

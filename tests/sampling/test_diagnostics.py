@@ -145,6 +145,8 @@ def health(loss, **changes):
         ({}, ""),
         ({"llc_headroom": 0.3}, "headroom"),
         ({"llc_headroom": np.nan}, ""),
+        ({"llc": 0.19, "llc_headroom": 0.045}, "headroom"),  # w⁴ displaced to 0.158
+        ({"llc": 0.19, "llc_headroom": 0.012}, ""),
         ({"llc_virial": 1.11}, "virial"),
         ({"llc_virial": 0.2}, "virial"),
         ({"llc_virial": np.nan}, "virial"),
