@@ -3,7 +3,7 @@
     python benchmarks/llc_accuracy.py --displaced [--case NAME]… [--sampler S]… [--write]
 
 Each point is moved in a random direction until the loss, times n / log n, is higher by 0.5, 2, 10 and 100 times
-max(λ, 1): ten times what counts as headroom, and more. All of these must be flagged and none may be negative without a
+max(λ, 1): at least ten times what counts as headroom. All of these must be flagged and none may be negative without a
 flag; the point itself must not be flagged as having headroom.
 """
 

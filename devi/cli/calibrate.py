@@ -197,7 +197,8 @@ def analyze_command(run: Path, settings: Settings, seed: int, task: str | None, 
     """The line that analyzes the run with these settings."""
     words = ["devi", "analyze", str(run), *(["--task", task] if task else []), "--sampler", settings.sampler]
     for name in OPTIONS:
-        words += [f"--{name.replace('_', '-')}", f"{getattr(settings, name):.6g}"]
+        value = getattr(settings, name)
+        words += [f"--{name.replace('_', '-')}", str(value) if isinstance(value, int) else f"{value:.6g}"]
     further = {"seed": seed} if seed else {}
     if settings.most_draws != settings.draws:
         further["most_draws"] = settings.most_draws

@@ -16,11 +16,12 @@ from devi.errors import DeviError
 from devi.sampling.budget import FEWEST_STEPS as SHORTEST
 from devi.sampling.choice import CHECK_WORK, FEW_REPLICAS, FEWEST_STEPS, WORK, Choice, Trial, work
 from devi.sampling.climb import NEARER, SHARPER, climb, stayed
+from devi.sampling.curvature import curvatures, gradients_of
 from devi.sampling.hamiltonian import with_length
 from devi.sampling.langevin import sgld
 from devi.sampling.pilots import Pilots
 from devi.sampling.posterior import Posterior
-from devi.sampling.resolution import reason
+from devi.sampling.resolution import fallen_short, reason
 from devi.sampling.rungs import BURN_IN, DRAWS, MOST_DRAWS, Rungs
 from devi.sampling.rungs import CHAINS as RUNG_CHAINS
 from devi.sampling.settings import GIVEN, Settings
@@ -65,16 +66,18 @@ def choose(choice: Choice, trial: Trial) -> Settings:
     )
     began = time.perf_counter()
     rungs = Rungs(posterior, steps, kernel, seed=trial.seed, progress=trial.progress, is_late=trial.clock.is_late)
-    found = climb(rungs, pilot) if climbs else stayed(rungs, pilot)
+    known = curvatures(posterior)
+    found = climb(rungs, pilot, known) if climbs else stayed(rungs, pilot)
+    moved = fallen_short(found.moves, posterior, steps, known, found.reached)
     choice.why["calibration"] = f"{rungs.gradients:,} gradients"
     gradients = with_length(kernel, found.settings.leapfrog_steps).gradients_per_step
     seconds = (time.perf_counter() - began) / rungs.gradients * gradients  # of a trajectory as long as those to come
     if climbs:
         choice["n_beta"] = found.settings.n_beta
         choice.why["n_beta"] += f", {found.reason}"
-        choice.why["unresolved"] = reason(found.moves, tried=f"at {SHARPER:g} nβ and {NEARER:g} times the localization")
+        choice.why["unresolved"] = reason(moved, tried=f"at {SHARPER:g} nβ and {NEARER:g} times the localization")
     else:
-        choice.why["unresolved"] = reason(found.moves)
+        choice.why["unresolved"] = reason(moved)
     if found.settings.localization != choice["localization"]:
         choice["localization"] = found.settings.localization
         choice.why["localization"] += "; raised so that chains stay in the checkpoint's own surroundings"
@@ -86,7 +89,7 @@ def choose(choice: Choice, trial: Trial) -> Settings:
         leapfrog_steps=found.settings.leapfrog_steps,
         seconds_per_step=seconds,
         tried=rungs.tried,
-        moves=found.moves,
+        moves=moved,
         drift=found.drift,
     )
 
@@ -102,8 +105,10 @@ def _in_time(choice: Choice, trial: Trial, replicas: int) -> tuple[Pilots, float
     pilots = Pilots(trial.posterior, trial.steps, sgld, choice["n_beta"], trial.posterior.examples, trial.seed)
     seconds = pilots.timed(RUNG_CHAINS // pilots.chains, most=trial.clock.left() / 10)
     least = replicas * (choice["burn_in"] * (choice.why["burn_in"] == GIVEN) + SHORTEST)
-    trial.clock.check(seconds, calibration=2 * FEWEST_CHAINS * each, sampling=least * trial.kernel.gradients_per_step)
-    affordable = trial.clock.left() / 8 / (seconds * each)
+    curved = gradients_of(trial.posterior.dimension)
+    calibration, sampling = 2 * FEWEST_CHAINS * each + curved, least * trial.kernel.gradients_per_step
+    trial.clock.check(seconds, calibration=calibration, sampling=sampling)
+    affordable = trial.clock.left() / 8 / (seconds * (each + curved))
     pilots = at_steepest(pilots, int(affordable / FEWEST_CHAINS))
     return pilots, affordable / len(pilots.steps)
 

@@ -17,17 +17,21 @@ falls by less than 8% at 8γ. Where flat directions are too long for the chains 
 it ends there if the estimate has settled, and else goes on from nearer, if that moves it little. Where the last move is
 larger than 1.5%, or the fall than 8%, the estimate is unresolved: with multiplicity above 1 it creeps as 1 / log nβ,
 and no affordable nβ is enough.
+Directions so soft that γ holds them on every rung do not move it either. So it has not settled where it is short of
+half of the Hessian's rank: it is sharpened on, at the same γ, until the loss is felt there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from devi.sampling.diagnostics import HEADROOM_SHARE, descended_loss
+from devi.sampling.curvature import Curvatures, Rank
+from devi.sampling.diagnostics import descended_loss, has_headroom
 from devi.sampling.posterior import Posterior
-from devi.sampling.resolution import counted, largest
+from devi.sampling.resolution import Reached, counted, largest, missing
 from devi.sampling.rungs import KNOWN, USUAL, Rung, Rungs, move, raised
 from devi.sampling.settings import Settings
 
@@ -51,13 +55,14 @@ class Climb(NamedTuple):
     """The settings of the last rung, and how far the estimate at each pilot checkpoint moved to it.
 
     drift  training step -> share of the estimate;  moves  the same where it counts, 0 elsewhere
-    reason  what was done to nβ
+    reason  what was done to nβ;  reached  what the last rung found
     """
 
     settings: Settings
     drift: dict[str, float]
     moves: dict[str, float]
     reason: str
+    reached: Reached
 
 
 def stayed(rungs: Rungs, here: Settings) -> Climb:
@@ -68,21 +73,24 @@ def stayed(rungs: Rungs, here: Settings) -> Climb:
     """
     rung = rungs(here)
     if here.step_size == 0:
-        return Climb(rung.settings, {}, {}, "given")
+        return _ended(rung, {}, {}, "given")
     changed = raised(rung.settings, localization=0.5), raised(rung.settings, n_beta=2, localization=2)
     moved = [move(rungs(settings).found, rung.found) for settings in changed]
     shares = np.stack([counted(-share, error).share for share, error in moved])
-    return Climb(rung.settings, {}, largest(rungs.steps, shares), "given")
+    return _ended(rung, {}, largest(rungs.steps, shares), "given")
 
 
-def climb(rungs: Rungs, here: Settings) -> Climb:
-    """Rungs from the settings `here` up; none above once it is late."""
+def climb(rungs: Rungs, here: Settings, known: Sequence[Curvatures | Rank] = ()) -> Climb:
+    """Rungs from the settings `here` up; none above once it is late.
+
+    known  the curvatures at each of the checkpoints, or none
+    """
     tried, steps = rungs.tried, rungs.steps
     rung = rungs(here)
     rests = _is_minimum(rungs.posterior, rung)  # the others move as nβ grows, whatever their coefficient is
     if not rests.any():
         reason = "no checkpoint that was tried is at a minimum, and sharpening would only lead away from it"
-        return Climb(rung.settings, {}, {}, reason)
+        return _ended(rung, {}, {}, reason)
     share = error = unknown = np.full(len(steps), np.inf)
     before, raises = rung, 1.0  # γ by so much
     calm = 0  # rungs in a row to which the estimate stayed
@@ -96,7 +104,8 @@ def climb(rungs: Rungs, here: Settings) -> Climb:
         is_stuck = worst > TOO_UNEVEN
         is_last |= is_stuck or rung.settings.n_beta >= HIGHEST * here.n_beta
         pulled = np.zeros(len(steps))
-        if is_last or calm > (rung.pull[rests] > FLAT).any():
+        is_short = (missing(known, rung.found.llc, rung.found.error)[rests] > UNKNOWN).any()
+        if is_last or (calm > (rung.pull[rests] > FLAT).any() and not is_short):
             best = before if worst > max(UNEVEN, before.uneven[rests].max()) else rung
             if (best.pull[rests] > FLAT).any():
                 near = rungs(raised(best.settings, localization=NEARER))
@@ -108,6 +117,7 @@ def climb(rungs: Rungs, here: Settings) -> Climb:
                     continue
             if is_last or not pulled[rests].any():
                 break
+        raises = 1.0 if is_short else raises
         before, rung = rung, rungs(raised(rung.settings, n_beta=SHARPER, localization=raises))
         if rung.uneven[rests].max() > TOO_UNEVEN:
             continue  # what it moved by is nothing to go by
@@ -120,12 +130,18 @@ def climb(rungs: Rungs, here: Settings) -> Climb:
     # Where directions are flat, the move tells what is left to move no better than it is known itself.
     drift = np.where(best.pull > FLAT, np.hypot(share, error), share)
     drift = np.hypot(drift, LEFT * pulled)
-    return Climb(
-        best.settings,
+    return _ended(
+        best,
         _by_step(steps[rests], np.where(np.isfinite(drift), drift, 0.0)[rests]),
         _by_step(steps[rests], np.where(pulled == 0, _counted(share, error), pulled)[rests]),
         f"raised {best.settings.n_beta / here.n_beta:g}-fold, {told}",
     )
+
+
+def _ended(rung: Rung, drift: dict[str, float], moves: dict[str, float], reason: str) -> Climb:
+    settings, found = rung.settings, rung.found
+    here = Reached(found.llc, found.error, settings.n_beta, settings.localization)
+    return Climb(settings, drift, moves, reason, here)
 
 
 def _zoom(before: np.ndarray, after: np.ndarray, raised: float) -> float:
@@ -166,4 +182,4 @@ def _is_minimum(posterior: Posterior, rung: Rung) -> np.ndarray:
     base = posterior.base_loss.cpu().numpy()
     n_beta = rung.settings.n_beta
     lower = descended_loss(posterior, step=1 / (rung.settings.localization or n_beta), n_beta=n_beta)
-    return rung.settings.n_beta * (base - lower) <= HEADROOM_SHARE * np.fmax(rung.found.llc, 1.0)
+    return ~has_headroom(n_beta * (base - lower), rung.found.llc)

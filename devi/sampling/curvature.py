@@ -29,6 +29,9 @@ NO_NEW_DIRECTION = 1e-5  # of the largest curvature: what is left of a product i
 ERRORS = 3.0  # of the rank as random directions tell it
 NEAR, FAR = 1e-2, 2e-2  # how far away the gradients stand of which it is the difference
 SMALLEST_CURVATURE = 1e-3  # of the largest: where one is smaller, no step suits all directions
+LOPSIDED = 0.5  # of a curvature: what its two sides differ by, each from their mean
+ASIDE, LEVEL = 32, 0.05  # looks in directions mixed of those with a kink; of the mean curvature of the two sides
+SMOOTH = 2**0.5  # times that from twice as far: two where a third derivative makes it, one where a kink does
 ANHARMONIC = 2.0  # times a curvature seen from twice as far: w⁴ has 4
 # Of the curvatures' own rounding, which is what the two halves of the Hessian differ by; of the largest one at least.
 ROUNDING, LEAST_ROUNDING = 4.0, 1e-6
@@ -39,20 +42,24 @@ LOOKS = 8  # further away, each twice as far as the one before
 class Curvatures(NamedTuple):
     """Of L at one checkpoint: eigenvalues of the Hessian, smallest first, and their directions (parameter, eigenvalue).
 
-    far    the same, seen from twice as far
-    floor  a smaller eigenvalue may be rounding
+    far     the same, seen from twice as far
+    kinked  (eigenvalue,) bool, whether the curvatures of the two sides differ however near they are looked at, and the
+            loss is level to one side of these
+    floor   a smaller eigenvalue may be rounding
     """
 
     near: Tensor
     far: Tensor
     directions: Tensor
+    kinked: Tensor
     floor: float
 
     @property
     def are_quadratic(self) -> Tensor:
         """The directions in which the loss is a parabola near the checkpoint, (eigenvalue,) bool."""
         # A direction of higher order has some curvature at any distance, and more the farther it is looked at.
-        return (self.near > self.floor) & (self.far < ANHARMONIC * self.near)
+        # At the boundary of a ReLU the loss rises to one side alone; the mean of both is no curvature.
+        return (self.near > self.floor) & (self.far < ANHARMONIC * self.near) & ~self.kinked
 
     @property
     def least(self) -> float:
@@ -95,7 +102,7 @@ def gradients_of(dimension: int) -> int:
     """What the curvatures of one checkpoint cost."""
     if dimension > MOST_PARAMETERS:
         return 0
-    return 4 * (dimension if dimension <= FEW_PARAMETERS else STEPS * _starts(dimension))
+    return 8 * dimension if dimension <= FEW_PARAMETERS else 4 * STEPS * _starts(dimension)
 
 
 class Regular(NamedTuple):
@@ -150,7 +157,28 @@ def _whole(posterior: Posterior, row: int) -> Curvatures | Rank:
     values, directions = torch.linalg.eigh((near + near.T) / 2)
     rounding = float(torch.linalg.matrix_norm((near - near.T) / 2, 2))
     floor = max(ROUNDING * rounding, LEAST_ROUNDING * float(values.abs().max()))
-    return Curvatures(values, torch.linalg.eigvalsh((far + far.T) / 2), directions, floor)
+    kinked = _kinked(posterior, row, directions.T, values.where(values > floor, 0.0))
+    return Curvatures(values, torch.linalg.eigvalsh((far + far.T) / 2), directions, kinked, floor)
+
+
+def _kinked(posterior: Posterior, row: int, directions: Tensor, curvature: Tensor) -> Tensor:
+    """Of each direction (direction, parameter); none where the loss rises on whichever side of those with a kink."""
+    at = posterior.loss_and_gradient(
+        posterior.centers[row][None], posterior.fixed_at(torch.tensor([row], device=posterior.device)), posterior.data
+    )[1].double()
+    near, far = (
+        ((ahead + behind) / 2 - at).norm(dim=1) / reach
+        for reach in (NEAR, FAR)
+        for ahead, behind in [_sides(posterior, row, directions, reach)]
+    )
+    kinked = (curvature > 0) & (near > LOPSIDED * curvature) & (far < SMOOTH * near)
+    # Where kinks are several, their own directions may all be mixtures of a side that rises and one that does not.
+    generator = torch.Generator().manual_seed(0)
+    mixing = torch.randn(ASIDE, int(kinked.sum()), generator=generator, dtype=torch.float64).to(directions)
+    aside = torch.nn.functional.normalize(mixing @ directions[kinked], dim=1)
+    ahead, behind = (((side - at) * aside).sum(dim=1) for side in _sides(posterior, row, aside, NEAR))
+    falls_flat = torch.minimum(ahead, -behind) < LEVEL * (ahead - behind) / 2
+    return kinked & falls_flat.any()
 
 
 def _sampled(posterior: Posterior, row: int) -> Rank:
@@ -225,14 +253,21 @@ def _hessian(posterior: Posterior, row: int, reach: float) -> Tensor:
 
 def _products(posterior: Posterior, row: int, directions: Tensor, reach: float) -> Tensor:
     """The Hessian times unit directions (direction, parameter) by differences of gradients that far away, float64."""
+    ahead, behind = _sides(posterior, row, directions, reach)
+    return (ahead - behind) / (2 * reach)
+
+
+def _sides(posterior: Posterior, row: int, directions: Tensor, reach: float) -> tuple[Tensor, Tensor]:
+    """The gradients that far away to either side in each direction, (direction, parameter) float64."""
     found, center = [], posterior.centers[row]
     for some in directions.split(posterior.replicas_at_once(posterior.examples)):
         moves = reach * some.to(posterior.dtype)
         fixed = posterior.fixed_at(torch.full((len(some),), row, device=posterior.device))
         ahead = posterior.loss_and_gradient(center + moves, fixed, posterior.data)[1].clone()
         behind = posterior.loss_and_gradient(center - moves, fixed, posterior.data)[1]
-        found.append(((ahead - behind) / (2 * reach)).double())
-    return torch.cat(found)
+        found.append((ahead.double(), behind.double()))
+    ahead, behind = (torch.cat(side) for side in zip(*found, strict=True))
+    return ahead, behind
 
 
 def _losses(posterior: Posterior, row: int, moves: Tensor) -> Tensor:

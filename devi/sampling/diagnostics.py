@@ -12,15 +12,16 @@ import math
 import numpy as np
 import torch
 import xarray as xr
+from torch import Tensor
 
 from devi.sampling.mixing import effective_draws, rank_rhat
 from devi.sampling.posterior import Posterior
 
 # Flag -> what it means and what to do. The words are part of the file format.
 FLAG_MEANINGS: dict[str, str] = {
-    "headroom": "The checkpoint is not at a minimum of the loss: descending from it gains more than 5% of the estimate."
-    " The estimate is lowered by up to llc_headroom, and may be negative. During training this is information, not an"
-    " error; read llc + llc_headroom beside it.",
+    "headroom": "The checkpoint is not at a minimum of the loss: descending from it gains more than 5% of the estimate,"
+    " or of 0.25 where that is more. The estimate is lowered by up to llc_headroom, and may be negative. During"
+    " training this is information, not an error; read llc + llc_headroom beside it.",
     "virial": "The chains are not in equilibrium: the virial is more than 0.10 away from 1. Above 1: take a smaller"
     " --step-size. Below 1: take more --burn-in, or a larger --localization.",
     "rhat": "The chains disagree (R-hat above 1.1): take more --draws and --burn-in.",
@@ -43,7 +44,8 @@ INFORMATION = frozenset({"headroom", "unresolved"})  # about the checkpoint or t
 VIRIAL_TOLERANCE = 0.10  # found every one of 37 bad runs out of 68, those with R-hat 1.00 included
 RHAT_TOLERANCE = 1.1
 FEWEST_EFFECTIVE_DRAWS = 25  # the error is then itself known to about 1/√(2·25) = 14%
-HEADROOM_SHARE = 0.05
+SMALLEST_ESTIMATE = 0.25  # a coefficient as small as any that is common
+HEADROOM_SHARE = 0.05  # of the estimate, or of the smallest
 DESCENT_ROUNDS = 30
 DESCENT_MEMORY = 10  # rounds whose losses a step may rise to: the lengths need that (Raydan 1997, section 4)
 DESCENT_GROWTH = 4.0
@@ -54,11 +56,13 @@ def descended_loss(posterior: Posterior, *, step: float, n_beta: float, memory_b
     """The lowest loss met on a short descent from every checkpoint, (checkpoint,), all checkpoints at once.
 
     30 rounds of gradient descent on L_n with Barzilai-Borwein step lengths, each checkpoint its own, started with
-    `step` (in w per gradient of L: half of ε·nβ, which the sampler is stable at). Along a curvature that is not
-    positive the length grows 4-fold; from a loss above the last 10 the replica goes back and takes a quarter of it.
+    `step` (in w per gradient of L: half of ε·nβ, which the sampler is stable at), or with the least that floating-point
+    numbers show where that is longer. Along a curvature that is not positive, or that they do not show, the length
+    grows 4-fold; from a loss above the last 10 the replica goes back and takes a quarter of it.
     At the top of a saddle no gradient leads down: each begins a push to the side of its checkpoint, a tenth of the
     width that nβ leaves a chain in a direction of curvature 1/step.
-    It is a cheap stand-in for L-BFGS to convergence: what it finds is there, so the headroom is a lower bound.
+    It is a cheap stand-in for L-BFGS to convergence: what it finds is there, so the headroom is a lower bound. Both
+    ends are compared in float64, or n_beta times the rounding of a loss would look like one.
     Barzilai & Borwein 1988, eq. 5; Raydan 1997 (when to go back).
     """
     at_once = posterior.replicas_at_once(posterior.examples, memory_bytes)
@@ -70,8 +74,10 @@ def descended_loss(posterior: Posterior, *, step: float, n_beta: float, memory_b
         fixed = posterior.fixed_at(rows)
         first, _ = posterior.loss_and_gradient(centers[rows], fixed, posterior.data)
         position = centers[rows] + push
-        length = torch.full((len(rows), 1), step, dtype=posterior.dtype, device=posterior.device)
         loss, gradient = posterior.loss_and_gradient(position, fixed, posterior.data)
+        shown = _largest(position) / _largest(gradient) * torch.finfo(posterior.dtype).eps
+        length = torch.where(shown.isfinite(), shown, 0.0).clamp_min(step)  # a gradient of 0 leads nowhere
+        best = torch.where((loss < first)[:, None], position, centers[rows])
         lowest = torch.fmin(first, loss)
         recent = torch.fmax(first, loss).repeat(DESCENT_MEMORY, 1)  # (round, replica)
         for number in range(DESCENT_ROUNDS):
@@ -80,11 +86,12 @@ def descended_loss(posterior: Posterior, *, step: float, n_beta: float, memory_b
             loss_there, gradient_there = posterior.loss_and_gradient(there, fixed, posterior.data)
             # A step that left the numbers compares as False, and is gone back from as well.
             is_taken = loss_there <= recent.amax(dim=0)
+            best = torch.where((is_taken & (loss_there < lowest))[:, None], there, best)
             lowest = torch.where(is_taken, torch.minimum(lowest, loss_there), lowest)
             curvature = (move * (gradient_there - gradient)).sum(dim=1, keepdim=True)
             secant = move.square().sum(dim=1, keepdim=True) / curvature
-            falls = (loss_there < loss)[:, None]
-            onward = torch.where(falls, DESCENT_GROWTH * length, length)  # a gradient of 0 leads nowhere
+            falls = (loss_there < loss)[:, None] | (gradient_there == gradient).all(dim=1, keepdim=True)
+            onward = torch.where(falls, DESCENT_GROWTH * length, length)
             onward = torch.where((curvature > 0) & secant.isfinite(), secant, onward)
             taken = is_taken[:, None]
             length = torch.where(taken, onward, length / DESCENT_GROWTH)
@@ -92,8 +99,14 @@ def descended_loss(posterior: Posterior, *, step: float, n_beta: float, memory_b
             gradient = torch.where(taken, gradient_there, gradient)
             loss = torch.where(is_taken, loss_there, loss)
             recent[number % DESCENT_MEMORY] = loss
-        parts.append(posterior.base_loss[rows] + (lowest - first))
-    return torch.cat(parts).cpu().numpy()
+        parts.append(best)
+    gained = posterior.exact_loss(centers) - posterior.exact_loss(torch.cat(parts))
+    return (posterior.base_loss - gained.clamp_min(0)).cpu().numpy()
+
+
+def _largest(values: Tensor) -> Tensor:
+    """Of each replica, (replica, 1); a norm would leave the numbers before they do."""
+    return values.abs().amax(dim=1, keepdim=True)
 
 
 def rhat_and_ess(trace: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -131,6 +144,11 @@ def standard_error(trace: np.ndarray, ess: np.ndarray) -> np.ndarray:
     return np.fmax(np.fmax(within, shared), between)
 
 
+def has_headroom(headroom: np.ndarray, llc: np.ndarray) -> np.ndarray:
+    """Whether a checkpoint is not at a minimum, (step,): the descent gained more than a share of its estimate."""
+    return np.asarray(headroom > HEADROOM_SHARE * np.fmax(llc, SMALLEST_ESTIMATE))
+
+
 def flags(draws: xr.Dataset, estimates: xr.Dataset, *, unresolved: np.ndarray | None = None) -> list[str]:
     """The words of FLAG_MEANINGS that hold at each step, comma-separated, empty when healthy.
 
@@ -146,7 +164,7 @@ def flags(draws: xr.Dataset, estimates: xr.Dataset, *, unresolved: np.ndarray | 
         holds = {
             "non_finite": ~is_finite,
             "negative": llc < -2 * error,
-            "headroom": estimates["llc_headroom"].values > HEADROOM_SHARE * np.fmax(llc, 1.0),
+            "headroom": has_headroom(estimates["llc_headroom"].values, llc),
             "virial": is_finite & ~(np.abs(estimates["llc_virial"].values - 1) <= VIRIAL_TOLERANCE),
             "rhat": estimates["llc_rhat"].values > RHAT_TOLERANCE,
             "ess": is_finite & ~still & ~(estimates["llc_ess"].values >= FEWEST_EFFECTIVE_DRAWS),

@@ -1,6 +1,7 @@
 """Settings of sgld and psgld, from short walks at a few checkpoints.
 
-    ε  = the largest step with  V − 1 ≤ 0.05  and  discretization share of λ̂ ≤ 0.1  at every checkpoint tried,
+    ε  = the largest step with  V − 1 ≤ 0.05  and  discretization share of λ̂ ≤ 0.1  at every checkpoint tried
+         (but for those far from a minimum that would have it ten times shorter than the others allow),
          V = E[(w − w*)·∇U]/d the virial, which for a chain in its stationary state is 1 + (ε/4)·E‖∇U‖²/d;
          tried first from w*, then as long as burn-in takes, where chains have come to steeper places
     γ  = 3 / (ε·burn_in)       what a direction without curvature varies by is then e⁻³ short of its end after burn-in;
@@ -16,22 +17,27 @@ tightly that no change shows it, the Hessian does: see `devi.sampling.curvature`
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import warnings
 
 import numpy as np
+from torch import Tensor
 
+from devi.errors import Notice
 from devi.sampling.budget import FEWEST_STEPS as SHORTEST
 from devi.sampling.budget import MOST_CALIBRATING, Clock
 from devi.sampling.choice import FEW_REPLICAS, FEWEST_STEPS, WORK, Choice, Trial, work
 from devi.sampling.curvature import curvatures, gradients_of, regular_localization
-from devi.sampling.diagnostics import rhat_and_ess
+from devi.sampling.diagnostics import SMALLEST_ESTIMATE, rhat_and_ess
 from devi.sampling.pilots import PILOT_CHAINS, Pilot, Pilots
 from devi.sampling.posterior import Posterior
 from devi.sampling.rehearsal import HOLD, LONGEST, Rehearsal
-from devi.sampling.resolution import SMALLEST_ESTIMATE, fallen_short, reason, variants
+from devi.sampling.resolution import fallen_short, reached, reason, variants
 from devi.sampling.settings import Settings
 from devi.sampling.step_size import (
     CANDIDATES,
+    MOST_SHORTENED,
     RELAXATION,
     ROUND,
     at_steepest,
@@ -82,7 +88,11 @@ def choose(choice: Choice, trial: Trial) -> Settings:
         # Twice as long, for the rehearsal needs some too.
         has_time = lambda gradients: 2 * gradients * pilots.seconds_per_gradient < clock.left()  # noqa: E731
         found = chosen_step_size(pilots, localization, trial.progress, has_time)
-        choice["step_size"], tried, choice.why["step_size"] = found
+        choice["step_size"], tried, choice.why["step_size"], left_out = found
+        if left_out.any():
+            pilots, told = _without(pilots, left_out)
+            choice.why["step_size"] += f"; {told}"
+            posterior = pilots.posterior
     known = curvatures(posterior)
     soft = regular_localization(known, n_beta, HOLD) if localization is None else None
     most_size = most_step_size(n_beta)
@@ -106,7 +116,8 @@ def choose(choice: Choice, trial: Trial) -> Settings:
     rehearsal.start()
     trial.tell(0.85)
     most_draws = int(choice.get("draws", allowed / (settings * pilots.chains) - rehearsal.burn_in))
-    moved = fallen_short(rehearsal.walk, known, rehearsal.moves(most_draws=most_draws, is_late=clock.is_late))
+    moved = rehearsal.moves(most_draws=most_draws, is_late=clock.is_late)
+    moved = fallen_short(moved, posterior, pilots.steps, known, reached(rehearsal.walk))
     # Last, for the step size and burn-in that they go by may have changed in the rehearsal.
     left = steps - int(choice["burn_in"])
     most_draws = int(choice.get("draws", max(left, FEWEST_STEPS)))
@@ -117,6 +128,18 @@ def choose(choice: Choice, trial: Trial) -> Settings:
     choice.why["calibration"] = f"{pilots.gradients:,} gradients"
     seconds = pilots.seconds_per_gradient
     return choice.settings(kernel, most_draws=most_draws, seconds_per_step=seconds, tried=tried, moves=moved)
+
+
+def _without(pilots: Pilots, left_out: Tensor) -> tuple[Pilots, str]:
+    """The other pilots, and what is said of these, in a notice too."""
+    steps = ", ".join(map(str, pilots.steps[left_out.numpy()].tolist()))
+    told = (
+        f"chosen without training step {steps}, far from a minimum, where it would be {MOST_SHORTENED:g} times shorter"
+    )
+    warnings.warn(f"The step size is {told}. Estimates there say nothing; look at their flags.", Notice, stacklevel=2)
+    rows = (~left_out).nonzero()[:, 0]
+    posterior = pilots.posterior.at(rows.to(pilots.posterior.device))
+    return dataclasses.replace(pilots, posterior=posterior, steps=pilots.steps[rows.numpy()]), told
 
 
 def _in_time(pilots: Pilots, choice: Choice, clock: Clock, replicas: int) -> tuple[Pilots, int]:

@@ -241,6 +241,10 @@ class Posterior:
         """Mean loss on other data at every checkpoint, (checkpoint,) float64, in the sampler's precision."""
         return self._no_gradient(self.centers, data).mean(dim=1, dtype=torch.float64)
 
+    def exact_loss(self, flat: Tensor) -> Tensor:
+        """L_n at `flat` (checkpoint, parameter), one place for each checkpoint, in float64."""
+        return self._exact_loss(flat.double(), self.fixed, self.data)
+
     def data_set(self, name: str) -> Batch:
         """Other examples, as this device and precision need them."""
         return floats_as(data_set(self.task, name, self.model).to(self.device), self.dtype)

@@ -9,7 +9,8 @@ estimate alone has an error of some percent. They go on until each move is seen,
 Where λ is known, an ideal sampler's estimate that is 15% low moves by this much at γ/2: w⁴ to w⁸ 8%, w₁²w₂⁴ 7%, the
 cusp and a linear network at rank 0 4%. One that is high, as chains leave a polygon's surroundings, shows at 2·nβ: it
 falls by about as much as it is high. One that is low because γ exceeds the curvature of whole directions hardly
-moves at γ/2, and of a parabola not at 2·nβ: what the Hessian says is looked at beside it (`fallen_short`).
+moves at γ/2, and of a parabola not at 2·nβ; nor does a climb see it, where γ holds them on every rung. So what the
+Hessian says is looked at beside it (`fallen_short`).
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ import numpy as np
 from devi.sampling.curvature import Curvatures, Rank, unexplored
 from devi.sampling.diagnostics import rhat_and_ess, standard_error
 from devi.sampling.pilots import PilotWalk, Variant
+from devi.sampling.posterior import Posterior
 
 SMALLEST_MOVE = 0.04  # of the estimate, see above
 MOVE_ERRORS = 3.0  # of the difference: two settings at five checkpoints are ten chances of a false alarm
 # Of the estimate: a move that may be larger counts as one. With 20% at 2·nβ the crossing w₁²w₂² passed, 18% low.
 MOST_HIDDEN = 0.10
-SMALLEST_ESTIMATE = 0.25  # a coefficient as small as any that is common; draws are counted for no smaller one
 NOTHING = 1e-9  # an estimate that small is 0; any other moves by a share of itself
 
 
@@ -65,25 +66,45 @@ def moves(walk: PilotWalk, *, most_draws: int, is_late: Callable[[], bool] = lam
     return largest(walk.pilots.steps, shares)
 
 
-def fallen_short(walk: PilotWalk, known: Sequence[Curvatures | Rank], found: dict[str, float]) -> dict[str, float]:
-    """What `moves` found, and where that is nothing by how much of the estimate λ must be larger, or may be.
+class Reached(NamedTuple):
+    """What chains at these settings came to, λ̂ above 0 and its standard error, (checkpoint,) each."""
+
+    estimate: np.ndarray
+    error: np.ndarray
+    n_beta: float
+    localization: float
+
+
+def reached(walk: PilotWalk) -> Reached:
+    """By the first setting of a walk, which is that of the run."""
+    (own, *_), estimate = _told(walk)
+    error = standard_error(own, rhat_and_ess(own)[1])
+    return Reached(estimate, error, walk.pilots.n_beta, walk.settings[0].localization)
+
+
+def missing(known: Sequence[Curvatures | Rank], estimate: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """By how much of the estimate λ is larger for all that its error tells, as half of the Hessian's rank; (step,)."""
+    least = np.array([one.least for one in known]) if known else np.zeros(len(estimate))
+    return (least - MOVE_ERRORS * error) / np.fmax(estimate, NOTHING) - 1
+
+
+def fallen_short(
+    found: dict[str, float], posterior: Posterior, steps: np.ndarray, known: Sequence[Curvatures | Rank], here: Reached
+) -> dict[str, float]:
+    """The moves found, and where one is nothing by how much of the estimate λ must be larger, or may be.
 
     λ is at least half of the Hessian's rank; and a quarter larger for each direction in which the loss rises beyond
     the reach of chains that γ holds. Neither shows where γ is changed a little: what is held far too tightly stays so.
 
-    walk   whose first setting is that of the run;  known  the curvatures at each of its checkpoints, or none
+    known  the curvatures at each of the posterior's checkpoints, `steps`, or none
     """
-    if not found or not known:
-        return found
-    (own, *_), estimate = _told(walk)
-    error = standard_error(own, rhat_and_ess(own)[1]) / estimate
-    pilots, pull = walk.pilots, walk.settings[0].localization
     told = dict(found)
-    for row, (step, one) in enumerate(zip(found, known, strict=True)):
-        if found[step] != 0:
+    short = missing(known, here.estimate, here.error)
+    for row, (step, one) in enumerate(zip(map(str, steps.tolist()), known, strict=False)):
+        if found.get(step) != 0:
             continue
-        hidden = 0.25 * unexplored(pilots.posterior, row, one, pilots.n_beta, pull)
-        share = max(one.least / estimate[row] - 1 - MOVE_ERRORS * error[row], hidden / estimate[row])
+        hidden = 0.25 * unexplored(posterior, row, one, here.n_beta, here.localization)
+        share = max(short[row], hidden / max(here.estimate[row], NOTHING))
         if share > MOST_HIDDEN:
             told[step] = round(float(share), 3)
     return told

@@ -11,10 +11,10 @@ import numpy as np
 import xarray as xr
 
 from devi.sampling.chains import Goal, sample_posterior
+from devi.sampling.diagnostics import SMALLEST_ESTIMATE
 from devi.sampling.estimate import Estimate, estimate, n_beta_excess
 from devi.sampling.kernels import Kernel
 from devi.sampling.posterior import Posterior
-from devi.sampling.resolution import SMALLEST_ESTIMATE
 from devi.sampling.settings import Settings
 
 CHAINS, BURN_IN, DRAWS, MOST_DRAWS = 16, 120, 60, 480

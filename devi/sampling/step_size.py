@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from devi.sampling.diagnostics import descended_loss
 from devi.sampling.pilots import PILOT_CHAINS, Pilots, Variant
 from devi.sampling.posterior import Posterior
 
@@ -19,6 +21,7 @@ LEAST_LOCALIZATION = 1e-3  # of nβ: a curvature of 1 then loses 0.1% of its ½
 PILOT_RELAXATION = 1.5  # fewer in a pilot, whose localization would otherwise be what heats it
 PILOT_STEPS = 120
 MOST_ROUNDS = 6
+MOST_SHORTENED = 10.0  # times, for a checkpoint far from a minimum: ten times the draws, or the others are held tightly
 SHORTER = (1.0, 0.7, 0.5, 0.35)  # times the step chosen from w*
 HOT = 0.06  # heat of the step that is then let pass: flags begin at 0.10
 # Candidates for ε times the largest curvature of nβ·L at w*: 4 is where a quadratic blows up.
@@ -26,61 +29,106 @@ CANDIDATES = (2.0, 1.4, 1.0, 0.8, 0.6, 0.45, 0.35, 0.25, 0.2, 0.16, 0.12, 0.08, 
 ROUND = len(CANDIDATES) * PILOT_CHAINS * PILOT_STEPS  # gradients of a round at each checkpoint
 
 
+class Found(NamedTuple):
+    """The step size with its reason; one row for each that was tried; which checkpoints it was chosen without.
+
+    left_out  (checkpoint,) bool
+    """
+
+    step_size: float
+    tried: list[dict[str, float]]
+    reason: str
+    left_out: Tensor
+
+
 def chosen_step_size(
     pilots: Pilots,
     localization: float | None,
     progress: Callable[[float], None] | None,
     has_time: Callable[[int], bool] = lambda gradients: True,
-) -> tuple[float, list[dict[str, float]], str]:
-    """The largest candidate that passes at every pilot checkpoint; one row for each that was tried; the reason.
+) -> Found:
+    """The largest candidate that passes at every pilot checkpoint; those far from a minimum may not shorten it 10-fold.
+
+    The heat of a chain that goes downhill is not that of its step, and no step is right for an estimate there.
 
     has_time  whether so many gradients more can be taken
     """
     checkpoints, half = len(pilots.posterior.centers), PILOT_STEPS // 2
-    scale = float(_curvature(pilots.posterior, pilots.seed).max()) * pilots.n_beta
-    tried: list[dict[str, float]] = []
+    curvature = _curvature(pilots.posterior, pilots.seed)
+    is_far = _far_from_minimum(pilots, float(curvature.max()))
+    is_steep = is_far & (curvature >= MOST_SHORTENED * curvature[~is_far].max()).cpu()
+    scale = float(curvature[(~is_steep).to(curvature.device)].max()) * pilots.n_beta
     sizes = [candidate / scale for candidate in CANDIDATES]
+    settings: list[Variant] = []
+    looks: list[tuple[Tensor, ...]] = []
     for round_ in range(MOST_ROUNDS):
         if round_ > 0 and not has_time(checkpoints * ROUND):
             break
-        settings = [
+        some = [
             Variant(size, PILOT_RELAXATION / (size * half) if localization is None else localization) for size in sizes
         ]
-        pilot = pilots.walk(settings, burn_in=half, draws=PILOT_STEPS - half)
+        pilot = pilots.walk(some, burn_in=half, draws=PILOT_STEPS - half)
         share = pilot.bias / pilot.estimate.abs().clamp_min(1.0)
+        settings += some
+        looks.append((pilot.heat, pilot.virial, share, pilot.estimate))
+        heat, virial, share, estimate = (torch.cat(each) for each in zip(*looks, strict=True))  # (size, checkpoint)
         # A comparison with NaN is False: a chain that left the numbers does not pass.
-        passes = ((pilot.heat <= VIRIAL_TOLERANCE) & (share <= STEP_BIAS_TOLERANCE)).all(dim=1)
-        tried += [
-            {
-                "step_size": size,
-                "localization": pull,
-                "virial_excess": _largest(pilot.heat[row]),
-                "virial": _largest(pilot.virial[row]),
-                "step_bias_share": _largest(share[row]),
-                "estimate_at_last": float(pilot.estimate[row, -1]),
-                "passes": float(passes[row]),
-            }
-            for row, (size, pull, _) in enumerate(settings)
-        ]
+        passes = (heat <= VIRIAL_TOLERANCE) & (share <= STEP_BIAS_TOLERANCE)
         if progress is not None:
             progress(0.7 * (round_ + 1) / MOST_ROUNDS)
-        if passes[0] and round_ == 0:
-            break  # as large as curvature lets any step be
-        if passes.any():
-            reason = (
-                f"the largest of {len(tried)} tried with a heat of the step ≤ {VIRIAL_TOLERANCE} and a step's share of"
-                f" λ̂ ≤ {STEP_BIAS_TOLERANCE:.0%} at {checkpoints} checkpoints"
-            )
-            return sizes[int(passes.nonzero()[0])], tried, reason
+        row = _suiting([size for size, *_ in settings], passes, is_far)
+        # As large as curvature lets any step be, or as any that is still to be tried may not be.
+        if row == 0 or (row is not None and (passes[row].all() or sizes[-1] <= settings[row][0] / MOST_SHORTENED)):
+            break
         # The curvature at w* alone misleads where the loss is flat there and steep around it: w⁴.
         sizes = [sizes[-1] * candidate / CANDIDATES[0] for candidate in CANDIDATES]
-    if tried[0]["passes"]:
-        return sizes[0], tried, "the largest tried: 2 / the largest curvature"
-    reason = (
-        f"the smallest of {len(tried)} tried; none keeps the heat of the step ≤ {VIRIAL_TOLERANCE}: expect the flag"
-        " 'virial'"
-    )
-    return tried[-1]["step_size"], tried, reason
+    kept = torch.ones(checkpoints, dtype=torch.bool) if row is None else passes[row]
+    tried = [
+        {
+            "step_size": size,
+            "localization": pull,
+            "virial_excess": _largest(heat[place, kept]),
+            "virial": _largest(virial[place, kept]),
+            "step_bias_share": _largest(share[place, kept]),
+            "estimate_at_last": float(estimate[place, kept][-1]),
+            "passes": float(passes[place, kept].all()),
+        }
+        for place, (size, pull, _) in enumerate(settings)
+    ]
+    if row is None:
+        reason = (
+            f"the smallest of {len(tried)} tried; none keeps the heat of the step ≤ {VIRIAL_TOLERANCE}: expect the flag"
+            " 'virial'"
+        )
+    elif row == 0:
+        reason = "the largest tried: 2 / the largest curvature"
+    else:
+        reason = (
+            f"the largest of {len(tried)} tried with a heat of the step ≤ {VIRIAL_TOLERANCE} and a step's share of"
+            f" λ̂ ≤ {STEP_BIAS_TOLERANCE:.0%} at {int(kept.sum())} checkpoints"
+        )
+    return Found(settings[-1 if row is None else row].step_size, tried, reason, ~kept)
+
+
+def _far_from_minimum(pilots: Pilots, steepest: float) -> Tensor:
+    """Whether a descent from a checkpoint gains more than any λ, d/2, (checkpoint,); False for all if for all.
+
+    Up to there going downhill adds no more heat than equilibrium has: ‖∇U‖² ≤ 2·curvature·(what there is to gain).
+    """
+    posterior, n_beta = pilots.posterior, pilots.n_beta
+    lowest = torch.from_numpy(descended_loss(posterior, step=1 / steepest, n_beta=n_beta))
+    is_far = n_beta * (posterior.base_loss.cpu() - lowest) > posterior.dimension / 2
+    return is_far & ~is_far.all()
+
+
+def _suiting(sizes: Sequence[float], passes: Tensor, is_far: Tensor) -> int | None:
+    """The row of the size at which most pass, the largest of such; None while not all that are not far do at any.
+
+    Of those that are not shorter than MOST_SHORTENED times what these alone allow.  passes  (size, checkpoint) bool
+    """
+    suits = [row for row, all_pass in enumerate(passes[:, ~is_far].all(dim=1).tolist()) if all_pass]
+    allowed = [row for row in suits if sizes[row] * MOST_SHORTENED > sizes[suits[0]]]
+    return max(allowed, key=lambda row: int(passes[row].sum()), default=None)
 
 
 def shortened(pilots: Pilots, step_size: float, localization: float, *, burn_in: int, draws: int) -> float:

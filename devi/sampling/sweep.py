@@ -20,11 +20,10 @@ import torch
 import xarray as xr
 
 from devi.sampling.chains import sample_posterior
-from devi.sampling.diagnostics import flags
+from devi.sampling.diagnostics import SMALLEST_ESTIMATE, flags
 from devi.sampling.estimate import estimate, finite_chains
 from devi.sampling.kernels import Kernel
 from devi.sampling.posterior import Posterior
-from devi.sampling.resolution import SMALLEST_ESTIMATE
 from devi.sampling.samplers import kernel_named
 from devi.sampling.settings import GIVEN, Settings
 

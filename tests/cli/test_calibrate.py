@@ -71,6 +71,13 @@ def test_the_line_to_type_names_every_setting():
     ]  # fmt: skip
 
 
+def test_counts_of_a_million_and_more_stand_in_that_line_as_counts():
+    large = dataclasses.replace(SETTINGS, batch_size=1_234_567, draws=10_000_000)
+    line = analyze_command("a", large, seed=0, task=None, device=None)
+    assert "--draws 10000000 " in line
+    assert "--batch-size 1234567 " in line
+
+
 def test_a_setting_that_is_none_or_no_number_is_named():
     assert sampler_settings(["llc.n_beta=50", "chains=2"]) == {"n_beta": 50.0, "chains": 2}
     with pytest.raises(DeviError, match="no sampler setting is called 'n_bet'. Did you mean 'n_beta'?"):

@@ -7,6 +7,7 @@ import torch
 import xarray as xr
 from torch import nn
 
+from devi.errors import Notice
 from devi.known.memory_run import MemoryRun
 from devi.known.monomials import Monomials, Product, SurfaceTask
 from devi.known.regression import Regression
@@ -25,6 +26,24 @@ def test_a_chain_that_cannot_move_has_an_llc_of_exactly_0():
     assert found["llc"].item() == 0
     assert found["llc_se"].item() == 0
     assert found["llc_flags"].item() == "virial"
+
+
+@dataclasses.dataclass(frozen=True)
+class Lifted(Regression):
+    by: float = 0.0
+
+    def loss(self, outputs, targets):
+        return self.by + super().loss(outputs, targets)
+
+
+def test_a_loss_too_large_for_float32_to_show_its_differences_is_told_of_and_float64_keeps_the_estimate():
+    bare, lifted = (Lifted(3, by=by) for by in (0.0, 1e8))
+    exact = dataclasses.replace(SHORT, dtype="float64")
+    with pytest.warns(Notice, match=r"The loss is 1e\+08 at training step 0: .*Take --dtype float64"):
+        SHORT.over(lifted.run())
+    np.testing.assert_allclose(exact.over(lifted.run())["llc"], exact.over(bare.run())["llc"], rtol=1e-3)
+    little = Lifted(3, by=1e4).run()  # no notice
+    np.testing.assert_allclose(SHORT.over(little)["llc"], SHORT.over(bare.run())["llc"], rtol=0.01)
 
 
 @dataclasses.dataclass(frozen=True)

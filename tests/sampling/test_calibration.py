@@ -3,8 +3,9 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
-from devi.errors import DeviError
+from devi.errors import DeviError, Notice
 from devi.known.memory_run import MemoryRun
 from devi.known.monomials import Monomials
 from devi.known.regression import Regression
@@ -15,7 +16,7 @@ from devi.sampling.calibration import calibrate
 from devi.sampling.pilots import Pilots, PilotWalk
 from devi.sampling.posterior import Posterior
 from devi.sampling.samplers import kernel_named
-from devi.sampling.step_size import at_steepest
+from devi.sampling.step_size import _suiting, at_steepest
 from devi.sampling.walk import Walkers
 from devi.tasks.superposition import Superposition
 
@@ -56,6 +57,29 @@ def test_the_step_of_a_quadratic_is_the_one_whose_virial_is_just_within_the_tole
 def test_the_step_follows_the_curvature():
     soft, stiff = (calibrate(Monomials((2,) * 8, (scale,) * 8).run(), **SHORT).step_size for scale in (1.0, 100.0))
     assert soft / stiff == pytest.approx(100, rel=0.01)
+
+
+def test_checkpoints_far_from_a_minimum_shorten_the_step_of_the_others_by_less_than_ten_times():
+    is_far = torch.tensor([True, False, False])
+    rows = [[0, 0, 0], [0, 0, 1], [0, 1, 1], [1, 1, 1]]
+    passes = torch.tensor(rows, dtype=torch.bool)
+    assert _suiting([8.0, 4.0, 2.0, 0.3], passes, is_far) == 3
+    assert _suiting([8.0, 4.0, 2.0, 0.2], passes, is_far) == 2
+    assert _suiting([8.0, 4.0, 2.0, 0.2], passes, torch.zeros(3, dtype=torch.bool)) == 3  # at a minimum, but steeper
+    assert _suiting([8.0, 4.0], passes[:2], is_far) is None
+
+
+@pytest.mark.parametrize("times", [30.0, 1e3, 1e18])
+def test_one_checkpoint_whose_weights_grew_out_of_bounds_leaves_the_estimates_at_all_others_as_they_are(times):
+    task = Regression(5, 10.0, 200)
+    weight = task.solution().state_dict()["weight"].numpy()
+    weights = np.stack([weight, weight, times * weight])
+    alone = LearningCoefficient(**SHORT).over(MemoryRun(task, {"weight": weights[:2]}))
+    with pytest.warns(Notice, match="chosen without training step 2, far from a minimum"):
+        found = LearningCoefficient(**SHORT).over(MemoryRun(task, {"weight": weights}))
+    np.testing.assert_allclose(found["llc"][:2], alone["llc"], rtol=1e-3)
+    assert "headroom" in found["llc_flags"].values[2]
+    assert "training step 2," in json.loads(found.attrs["reasons"])["step_size"]
 
 
 def test_all_examples_are_taken_where_a_few_would_cost_as_much():

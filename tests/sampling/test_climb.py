@@ -55,7 +55,7 @@ def test_from_nearer_a_small_rise_counts_and_a_small_fall_does_not():
     assert _significant(share, error, fall=0.08, rise=0.03).tolist() == [0.05, 0, 0, -0.2]
 
 
-def climbed(monkeypatch, rungs, way=climb):
+def climbed(monkeypatch, rungs, way=climb, known=()):
     """The climb where chains find (estimate, virial) on one rung after another, 30% of the virial held by γ; and the
     (nβ, γ) of those rungs, as multiples of the first."""
     taken, found = [], iter(rungs)
@@ -75,7 +75,7 @@ def climbed(monkeypatch, rungs, way=climb):
     monkeypatch.setattr(module, "_is_minimum", lambda posterior, rung: np.ones(1, bool))
     here = Settings("hmc", 0.1, 1.0, 1.0, burn_in=1, draws=1, most_draws=1, chains=2, batch_size=1)
     taker = Rungs(None, np.array([0]), kernel_named("hmc"), seed=0)
-    return way(taker, here), taken
+    return way(taker, here, *known), taken
 
 
 def test_where_directions_are_flat_one_rung_without_a_move_is_chance(monkeypatch):
@@ -83,6 +83,17 @@ def test_where_directions_are_flat_one_rung_without_a_move_is_chance(monkeypatch
     assert taken[-2:] == [(SHARPER**4, ZOOM**3), (SHARPER**4, ZOOM**3 * NEARER)]  # the last is the look from nearer
     assert (found.settings.n_beta, found.settings.localization) == taken[-2]
     assert found.moves == {"0": 0.0}
+
+
+def test_what_stays_below_half_of_the_rank_is_sharpened_on_at_the_same_localization(monkeypatch):
+    """Directions that γ holds on every rung do not move the estimate; the loss has to be felt in them first."""
+    rank = [SimpleNamespace(least=8.5)]
+    found, taken = climbed(monkeypatch, [(6, 1), (6, 1), (6, 1), (8.5, 1), (8.5, 1), (8.5, 1)], known=[rank])
+    assert taken[:4] == [(SHARPER**k, 1) for k in range(4)]
+    assert found.settings.n_beta == SHARPER**4
+    assert found.moves == {"0": 0.0}
+    found, taken = climbed(monkeypatch, [(8.4, 1), (8.4, 1), (8.4, 1), (8.4, 1)], known=[rank])
+    assert (found.settings.n_beta, found.settings.localization) == (SHARPER**2, ZOOM)  # short by no more than 10%
 
 
 def test_a_rung_whose_chains_do_not_explore_flat_directions_ends_the_climb_below_it(monkeypatch):
@@ -139,6 +150,15 @@ def test_with_every_setting_given_hmc_is_asked_too_whether_its_estimate_moves():
     assert found.n_beta == 100.0
     assert found.moves["0"] == pytest.approx(1 / 3, abs=0.1)
     assert "at half the localization" in found.reasons["unresolved"]
+
+
+# 1e-5 counts in the rank; 1e-8 is too soft to be told from rounding.
+@pytest.mark.parametrize(("sampler", "soft"), [("mala", 1e-5), ("mala", 1e-8), ("hmc", 1e-8)])
+def test_soft_directions_that_the_localization_holds_throughout_leave_the_estimate_unresolved(sampler, soft):
+    """λ = 2, and 1 is found whatever γ is changed to nearby."""
+    found = LearningCoefficient(sampler=sampler).settings(Monomials((2,) * 4, (1.0, 1.0, soft, soft)).run())
+    assert found.moves["0"] > 0.1
+    assert "of 1 checkpoints" in found.reasons["unresolved"]
 
 
 @pytest.mark.slow

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 
 from devi.known.linear_networks import LinearNetwork
 from devi.known.memory_run import MemoryRun
@@ -113,6 +115,37 @@ def test_a_saddle_says_nothing():
             return w[0] ** 2 - w[1] ** 2
 
     assert curvatures(at(Saddle()))[0].least == 0.0
+
+
+@dataclass(frozen=True)
+class Boundaries(SurfaceTask):
+    """½Σx² in two directions, ½Σrelu(y)² in two more, turned: λ = 1, for half of what they may be costs nothing."""
+
+    examples: int = 10
+    dimension = 4
+
+    def value(self, w):
+        y = torch.stack([w[2] + w[3], w[2] - w[3]]) / math.sqrt(2)
+        return 0.5 * (w[:2] ** 2).sum() + 0.5 * (torch.relu(y) ** 2).sum()
+
+
+def test_the_mean_of_the_two_sides_of_a_kink_is_no_curvature():
+    assert curvatures(at(Boundaries()))[0].least == 1.0
+
+
+@dataclass(frozen=True)
+class Bent(SurfaceTask):
+    """½(y − x²)² + ½·10⁻³·x²: a valley of soft ground that bends, with a third derivative but no kink."""
+
+    examples: int = 10
+    dimension = 2
+
+    def value(self, w):
+        return 0.5 * (w[1] - w[0] ** 2) ** 2 + 0.5e-3 * w[0] ** 2
+
+
+def test_a_soft_valley_that_bends_has_no_kink():
+    assert curvatures(at(Bent()))[0].least == 1.0
 
 
 @pytest.mark.parametrize(("localization", "count"), [(100.0, 1), (0.1, 0)])
