@@ -1,7 +1,8 @@
 """What a stage is called: one line, from what its metrics do between its first checkpoint and its last.
 
     memorization        the training set is learned in it and the test set is not
-    circuit formation   the restricted loss falls to half or less; test accuracy does not follow yet
+    circuit formation   the restricted loss falls to half or less and the excluded loss rises; test accuracy does not
+                        follow yet, but gets above chance at some time of the run (circuits.py)
     cleanup             the circuit stands, and the weights shrink while the test loss falls
     4-gon → 5-gon       of superposition: the polygon changes, or '4-gon' stays; '3 features represented'
 
@@ -16,7 +17,8 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from devi.transitions.labels import CLEAR, LEARNED, LOSS_FLOOR
+from devi.transitions.circuits import CLEAR, circuit_forms, whole_of
+from devi.transitions.labels import LEARNED, LOSS_FLOOR
 from devi.transitions.levels import ERRORS
 from devi.transitions.polygons import polygon_of, polygons_turn
 from devi.transitions.ranks import CIRCUIT, is_context, telling_order
@@ -36,7 +38,7 @@ def named_stage(trajectories: xr.Dataset, inside: np.ndarray, searched: Sequence
         return "one checkpoint"
     scalars = [name for name in searched if trajectories[name].ndim == 1]
     ends = {name: pair for name in scalars if (pair := _ends(trajectories[name], places)) is not None}
-    name = _of_learning(trajectories, ends) or _of_polygons(trajectories, places)
+    name = _of_learning(trajectories, ends, places) or _of_polygons(trajectories, places)
     moves = _moves(trajectories, ends, places)
     if name is None:
         return ", ".join(moves) or "nothing moves"
@@ -50,13 +52,13 @@ def _ends(variable: xr.DataArray, places: np.ndarray) -> tuple[float, float] | N
     return (float(np.median(values[:EDGE])), float(np.median(values[-EDGE:]))) if len(values) else None
 
 
-def _of_learning(trajectories: xr.Dataset, ends: dict[str, tuple[float, float]]) -> str | None:
+def _of_learning(trajectories: xr.Dataset, ends: dict[str, tuple[float, float]], places: np.ndarray) -> str | None:
     """The stage of a network that may memorize, form a circuit, and clean up."""
 
     def gain(metric: str) -> float:
         return ends[metric][1] - ends[metric][0] if metric in ends else 0.0
 
-    whole = 100.0 if "test_accuracy" in ends and float(trajectories["test_accuracy"].max()) > 1.5 else 1.0
+    whole = whole_of(trajectories["test_accuracy"].values) if "test_accuracy" in ends else 1.0
     stands = gain("test_accuracy") < CLEAR * whole  # and does not follow yet
     follows = gain("test_accuracy") >= FOLLOWS * gain("train_accuracy")
     if "test_accuracy" in ends and gain("train_accuracy") >= CLEAR * whole and stands and not follows:
@@ -75,7 +77,7 @@ def _of_learning(trajectories: xr.Dataset, ends: dict[str, tuple[float, float]])
     falls = after <= CIRCUIT * before and before > LOSS_FLOOR
     ahead = "test_accuracy" not in ends or ends["test_accuracy"][1] < LEARNED * whole
     if falls and stands and ahead and not is_context("restricted_loss", losses):
-        return "circuit formation"
+        return "circuit formation" if circuit_forms(trajectories, places[:EDGE], places[-EDGE:]) else None
     return None
 
 

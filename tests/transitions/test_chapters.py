@@ -59,6 +59,24 @@ def test_a_restricted_loss_that_halves_before_test_accuracy_moves_is_circuit_for
     assert "circuit" not in line(modular(restricted_loss=4 - 1.0 * LATER))
 
 
+@pytest.mark.parametrize(
+    ("curves", "forms"),
+    [
+        ({"excluded_loss": 0.1 + 0.4 * LATER}, True),
+        ({"excluded_loss": 2.4 - 2.3 * LATER}, False),
+        ({"excluded_loss": 0.1 + 0.001 * LATER}, False),
+        ({"restricted_loss_test": 4 - 3.9 * LATER}, True),
+        ({"restricted_loss_test": 4 - LATER}, False),
+        ({"test_accuracy": 0.07 + 0.05 * jump(6000)}, False),
+        ({"test_accuracy": 100 * jump(6000)}, True),
+    ],
+)
+def test_a_network_that_only_memorizes_forms_no_circuit_though_its_restricted_loss_falls(curves, forms):
+    text = line(modular(restricted_loss=4 - 3.9 * LATER, **curves))
+    assert text.startswith("circuit formation") == forms
+    assert "restricted loss falls" in text
+
+
 def test_weights_that_shrink_around_a_circuit_while_the_test_loss_falls_are_cleanup():
     formed = {"restricted_loss": 4 - 3.9 * jump(50), "test_accuracy": jump(50)}
     falls = {"test_loss": 9 - 8.9 * LATER, "weight_norm": 50 - 5 * LATER}
