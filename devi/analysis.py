@@ -136,6 +136,7 @@ def analyze(
             notices.append(f"metric {name} is left out: {reason}")
             continue
         used[name], seconds[name] = settings_of(ready), time.perf_counter() - begun
+        notices += ready.remarks(results[name])
     results, used, seconds = (_in_order(found, planned) for found in (results, used, seconds))
     trajectories = _merged(results, whole)
     notices += contradictions(trajectories, exogenous or {})

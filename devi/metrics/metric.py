@@ -153,6 +153,10 @@ class Metric:
         """What the work on `run` will cost, as a sentence for the user before it starts; empty: not worth saying."""
         return ""
 
+    def remarks(self, result: xr.Dataset) -> list[str]:
+        """What the user should know of the finished values, a sentence each; they become notices of the report."""
+        return []
+
     def digest(self) -> str:
         """What else the values depend on, beside settings, source, task and checkpoints: a data set, say."""
         return ""

@@ -185,6 +185,20 @@ def test_a_run_that_diverged_takes_its_frequencies_from_before():
     assert Fourier().resolved(run) == Fourier().resolved(before)
 
 
+def test_without_key_frequencies_nothing_is_measured_by_them_and_a_remark_says_what_to_type():
+    metric, run = Fourier(), random_run(ModularAddition(p=5, embed=6, width=16), 2)
+    found = metric.over(run)
+    assert not found.key_frequencies.any()
+    for name in (*LOSSES, "excluded_loss_by_frequency", "logit_variance_share"):
+        assert np.isnan(found[name]).all(), name
+    assert np.isfinite(found.gini_embedding).all()
+    (remark,) = metric.remarks(found)
+    assert "no frequency has clearly more" in remark
+    assert "--set fourier.frequencies=1,2" in remark
+    named = Fourier(frequencies=(1, 2))
+    assert named.remarks(named.over(run)) == []
+
+
 def test_resolved_settings_survive_being_stored():
     resolved = Fourier().resolved(random_run(TASK, 1))
     assert with_settings(Fourier, json.loads(json.dumps(settings_of(resolved))), kind="metric") == resolved
