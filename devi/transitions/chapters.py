@@ -7,7 +7,7 @@
     4-gon → 5-gon       of superposition: the polygon changes, or '4-gon' stays; '3 features represented'
 
 (Nanda et al. 2023, arXiv:2301.05217, section 5; Chen et al. 2023, arXiv:2310.06301.) Otherwise neutral words: what
-falls, what rises, or that nothing moves.
+falls, what rises, or that nothing moves; of too few checkpoints to say that, only how many they are.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from devi.errors import counted
 from devi.transitions.circuits import CLEAR, circuit_forms, whole_of
 from devi.transitions.labels import LEARNED, LOSS_FLOOR
 from devi.transitions.levels import ERRORS
@@ -41,15 +42,25 @@ def named_stage(trajectories: xr.Dataset, inside: np.ndarray, searched: Sequence
     name = _of_learning(trajectories, ends, places) or _of_polygons(trajectories, places)
     moves = _moves(trajectories, ends, places)
     if name is None:
-        return ", ".join(moves) or "nothing moves"
+        is_told = ends and len(places) > EDGE
+        return ", ".join(moves) or ("nothing moves" if is_told else counted(len(places), "checkpoint"))
     return f"{name}: {', '.join(moves)}" if moves else name
 
 
 def _ends(variable: xr.DataArray, places: np.ndarray) -> tuple[float, float] | None:
-    """Levels at the beginning and at the end of a stage."""
+    """Levels at the beginning and at the end of a stage; None with fewer than two values."""
     values = variable.values.astype(float)[places]
     values = values[np.isfinite(values)]
-    return (float(np.median(values[:EDGE])), float(np.median(values[-EDGE:]))) if len(values) else None
+    if len(values) < 2:
+        return None
+    first, last = _edges(values)
+    return float(np.median(first)), float(np.median(last))
+
+
+def _edges(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first values of a stage and its last, EDGE of each; none is among both."""
+    edge = max(1, min(EDGE, len(values) // 2))
+    return values[:edge], values[-edge:]
 
 
 def _of_learning(trajectories: xr.Dataset, ends: dict[str, tuple[float, float]], places: np.ndarray) -> str | None:
@@ -77,7 +88,7 @@ def _of_learning(trajectories: xr.Dataset, ends: dict[str, tuple[float, float]],
     falls = after <= CIRCUIT * before and before > LOSS_FLOOR
     ahead = "test_accuracy" not in ends or ends["test_accuracy"][1] < LEARNED * whole
     if falls and stands and ahead and not is_context("restricted_loss", losses):
-        return "circuit formation" if circuit_forms(trajectories, places[:EDGE], places[-EDGE:]) else None
+        return "circuit formation" if circuit_forms(trajectories, *_edges(places)) else None
     return None
 
 
@@ -105,7 +116,7 @@ def _error(trajectories: xr.Dataset, name: str, places: np.ndarray) -> float:
         return 0.0
     errors = trajectories[f"{name}_se"].values.astype(float)[places]
     errors = errors[np.isfinite(errors)]
-    return float(np.hypot(np.median(errors[:EDGE]), np.median(errors[-EDGE:]))) if len(errors) else 0.0
+    return float(np.hypot(*map(np.median, _edges(errors)))) if len(errors) else 0.0
 
 
 def _moves(trajectories: xr.Dataset, ends: dict[str, tuple[float, float]], places: np.ndarray) -> list[str]:

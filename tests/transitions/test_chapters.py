@@ -31,6 +31,14 @@ def test_a_stage_of_one_checkpoint_has_no_course():
     assert line(run(a=X), np.arange(len(X)) == 5) == "one checkpoint"
 
 
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_a_stage_of_few_checkpoints_is_told_by_its_ends(count):
+    few = np.arange(len(X)) < count
+    assert line(run(test_accuracy=np.minimum(0.2 * np.arange(len(X)), 1)), few).startswith("test accuracy rises 0")
+    assert line(run(test_accuracy=jump(6000)), few) == ("nothing moves" if count > 3 else f"{count} checkpoints")
+    assert line(run(test_accuracy=np.where(few, np.nan, X)), few) == f"{count} checkpoints"
+
+
 def test_what_moves_is_told_with_its_levels_first_rank_first():
     curves = run(mine=5 * LATER, test_loss=4 - 3 * LATER, weight_norm=LATER, steady=jump(6000))
     assert line(curves).startswith("test loss falls 3.")
