@@ -11,7 +11,7 @@ import xarray as xr
 from devi.transitions.chapters import named_stage
 from devi.transitions.plateaus import Plateau, plateaus_of
 from devi.transitions.transition import Stage, Transition
-from devi.transitions.words import METRICS, step_text, with_error
+from devi.transitions.words import METRICS, column_of, step_text, with_error
 
 
 def stages_of(trajectories: xr.Dataset, transitions: Sequence[Transition], searched: Sequence[str]) -> list[Stage]:
@@ -36,9 +36,11 @@ def stages_of(trajectories: xr.Dataset, transitions: Sequence[Transition], searc
             continue
         metrics = {}
         for name in searched:
-            values = trajectories[name].transpose("step", ...).values.astype(float).reshape(len(steps), -1)
+            variable = trajectories[name].transpose("step", ...)
+            values = variable.values.astype(float).reshape(len(steps), -1)
             for column in range(values.shape[1]):
-                key = name if trajectories[name].ndim == 1 else f"{name}[{column}]"
+                # As a transition's support has it: frequency 1 is 1, though it stands first.
+                key = name if variable.ndim == 1 else f"{name}[{column_of(variable, column).number}]"
                 level = _level(steps[inside], values[inside, column])
                 if level is not None:
                     metrics[key] = level
