@@ -11,6 +11,7 @@ Source: Nanda et al. 2023, arXiv:2301.05217, section 5.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -82,6 +83,12 @@ class Fourier(Metric):
             raise DeviError(
                 f"fourier: frequency {unknown[0]} does not exist for p={residues.p}; expected 1 to {residues.p // 2},"
                 f" e.g. frequencies=1,{residues.p // 2}"
+            )
+        twice = sorted(k for k, times in Counter(settings.frequencies).items() if times > 1)
+        if twice:  # it would be taken out of the logits twice
+            once = ",".join(str(k) for k in dict.fromkeys(settings.frequencies or ()))
+            raise DeviError(
+                f"fourier: frequency {twice[0]} is named twice; expected each once, e.g. frequencies={once}"
             )
         rows = []
         key = np.zeros((len(run), len(allowed)), dtype=bool)

@@ -236,6 +236,11 @@ def test_a_frequency_that_does_not_exist_is_named():
         Fourier(frequencies=(2, 6)).over(random_run(TASK, 1))
 
 
+def test_a_frequency_that_is_named_twice_is_refused():
+    with pytest.raises(DeviError, match="frequency 2 is named twice; expected each once, e.g. frequencies=2,5"):
+        Fourier(frequencies=(2, 5, 2)).over(random_run(TASK, 1))
+
+
 def test_a_model_without_hidden_activations_is_told_what_to_add():
     class Plain(ModularAddition):
         def model(self):
