@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from devi.report.panels import information_of, is_unhealthy, units_of
+from devi.report.panels import units_of
 from devi.report.quantity import Reading, column, is_count, quantity, readings
 from devi.transitions.curves import FEWEST, is_too_few
+from devi.transitions.flags import information_of, is_unhealthy
 from devi.transitions.ranks import is_context, told
 from devi.transitions.words import with_minus
 
