@@ -149,6 +149,10 @@ class Metric:
         """
         return self
 
+    def preparation(self, run: Run) -> str:
+        """What deciding the settings for `run` will cost, as `outlook`."""
+        return ""
+
     def outlook(self, run: Run) -> str:
         """What the work on `run` will cost, as a sentence for the user before it starts; empty: not worth saying."""
         return ""
