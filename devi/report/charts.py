@@ -121,7 +121,7 @@ def placed(chart: alt.Chart, axis: StepAxis) -> alt.Chart:
 def x_axis(axis: StepAxis, field: str = "x:Q") -> alt.X:
     if axis.scale == "linear":
         scale = alt.Scale(domain=[axis.low, axis.high], nice=False)
-        marks = alt.Axis(format=",d", tickMinStep=1, title=TITLE, grid=False)  # there is no step 2.5
+        marks = alt.Axis(values=list(axis.ticks), format=",d", title=TITLE, grid=False, labelOverlap=True)
     else:
         scale = alt.Scale(type="log", domain=[axis.low, axis.high], nice=False)
         zero = axis.zero or 0.0

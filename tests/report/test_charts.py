@@ -24,7 +24,7 @@ def test_every_chart_of_the_page_is_valid_vega_lite(kind, request, transition):
 
 def test_ticks_of_a_linear_step_axis_are_whole_steps():
     marks = x_axis(StepAxis.of(np.array([0, 1, 2, 3]))).to_dict()["axis"]
-    assert (marks["tickMinStep"], marks["format"]) == (1, ",d")
+    assert (marks["values"], marks["format"]) == ([0, 1, 2, 3], ",d")
 
 
 def test_a_value_between_two_gaps_is_marked_by_a_point():
