@@ -59,20 +59,25 @@ def curve_chart(
     rows = _rows(panel, steps)
     points = placed(data.chart(rows).transform_flatten(["t", "v", "l", "h", "f", "o"]), axis)
     layers = [*shading(data, axis, transitions), *_levels(data, panel, rules)]
-    if any(series.error is not None for series in panel.series):
+    has_errors = any(series.error is not None for series in panel.series)
+    if has_errors:
         band = points.transform_filter("isValid(datum.l) && isValid(datum.h)")
         layers.append(band.mark_area(opacity=0.22).encode(x=x, y=alt.Y("l:Q"), y2="h:Q", color=colour))
     if any(any(row["o"]) for row in rows):  # a line of one point is invisible
         lone = points.transform_filter("datum.o == 1")
+        if has_errors:  # and so is its band
+            bar = lone.transform_filter("isValid(datum.l) && isValid(datum.h)")
+            layers.append(bar.mark_rule(strokeWidth=1.4).encode(x=x, y=alt.Y("l:Q"), y2="h:Q", color=colour))
         layers.append(lone.mark_point(filled=True, size=40).encode(x=x, y=y, color=colour))
     layers.append(points.mark_line(strokeWidth=1.6, clip=True).encode(x=x, y=y, color=colour, strokeDash=dash))
+    now = points.transform_filter(AT_STEP).transform_filter("isValid(datum.v)")
+    layers.append(now.mark_point(size=36, filled=True, opacity=1).encode(x=x, y=y, color=colour))
+    # Last, so that the step looked at leaves it hollow.
     if any(series.flagged is not None and series.flagged.any() for series in panel.series):
         flagged = points.transform_filter("datum.f == 1")
         layers.append(
             flagged.mark_point(size=36, fill="white", opacity=1, strokeWidth=1.4).encode(x=x, y=y, color=colour)
         )
-    now = points.transform_filter(AT_STEP).transform_filter("isValid(datum.v)")
-    layers.append(now.mark_point(size=36, filled=True, opacity=1).encode(x=x, y=y, color=colour))
     layers.extend(probe(data, axis, steps))
     return finished(layers, data, steps)
 
