@@ -13,7 +13,7 @@ import xarray as xr
 
 from devi.report.panels import units_of
 from devi.report.quantity import Reading, column, is_count, quantity, readings
-from devi.transitions.curves import FEWEST, is_too_few
+from devi.transitions.curves import FEWEST, is_still, is_too_few
 from devi.transitions.flags import information_of, is_unhealthy
 from devi.transitions.ranks import is_context, told
 from devi.transitions.words import with_minus
@@ -143,17 +143,21 @@ def headline(
         )
     looked = f"{len(steps)} checkpoints from step {step_text(steps[0])} to {step_text(steps[-1])}"
     if not transitions and _searched_nothing(trajectories, left_out):
-        few = any(is_too_few(entry["reason"]) for entry in left_out)
-        why = (
-            f"a curve needs at least {FEWEST} with a finite value after step 0"
-            if few
-            else "every curve was left out of the search"
-        )
-        return f"No transition could be looked for in {looked}: {why}."
+        return f"No transition could be looked for in {looked}: {_why_nothing([one['reason'] for one in left_out])}."
     if not transitions:
         return f"No transition was found in {looked}: every curve is explained by slow change and noise."
     count = "One transition was" if len(transitions) == 1 else f"{len(transitions)} transitions were"
     return f"{count} found in {looked}."
+
+
+def _why_nothing(reasons: Sequence[str]) -> str:
+    """Why every curve was left out of the search, as far as one reason is that of several."""
+    few, still = any(map(is_too_few, reasons)), any(map(is_still, reasons))
+    if few and still:
+        return f"every curve is constant or has fewer than {FEWEST} finite values after step 0"
+    if few:
+        return f"a curve needs at least {FEWEST} with a finite value after step 0"
+    return "no curve moves" if still else "every curve was left out of the search"
 
 
 def _searched_nothing(trajectories: xr.Dataset, left_out: Sequence[dict[str, str]]) -> bool:

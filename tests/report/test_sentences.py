@@ -199,7 +199,18 @@ def test_a_run_in_which_nothing_could_be_searched_does_not_say_that_noise_explai
     )
     assert "explained by slow change" in headline(data.assign(b=("step", np.ones(2))), [], left_out)
     constant = [{"metric": name, "reason": "constant"} for name in ("a", "llc")]
-    assert headline(data, [], constant).endswith("from step 0 to 60: every curve was left out of the search.")
+    assert headline(data, [], constant).endswith("from step 0 to 60: no curve moves.")
+    unasked = [{"metric": name, "reason": "integer labels, not a quantity"} for name in ("a", "llc")]
+    assert headline(data, [], unasked).endswith("from step 0 to 60: every curve was left out of the search.")
+
+
+def test_where_some_curves_are_constant_too_few_checkpoints_are_not_the_whole_reason():
+    steps = np.arange(12)
+    data = xr.Dataset({"a": ("step", np.ones(12)), "b": ("step", np.full(12, np.nan))}, coords={"step": steps})
+    assert headline(data, [], skipped(detect(data).skipped)) == (
+        "No transition could be looked for in 12 checkpoints from step 0 to 11: every curve is constant or has fewer"
+        " than 10 finite values after step 0."
+    )
 
 
 def test_llc_sentence_says_how_many_estimates_can_be_trusted(trajectories):
