@@ -20,7 +20,7 @@ from devi.report.figures import available
 from devi.report.geometry_charts import columns_chart, spectrum_bars, spectrum_map
 from devi.report.health_figure import diagnostics, trace_steps
 from devi.report.panels import Panel, not_drawn, panels
-from devi.report.quantity import entry_name, is_count, moved_columns
+from devi.report.quantity import entry_name, is_count, moved_columns, own_ends
 from devi.report.sentences import (
     flag_words,
     gradients_taken,
@@ -170,6 +170,7 @@ def _moved(trajectories: xr.Dataset, transition: dict[str, Any]) -> list[dict[st
         is_whole = entry["amplitude"] is not None and round(entry["amplitude"]) != 0  # a fit may move by 0.4
         decimals = 0 if counts and is_whole and not per else None
         size = "no value" if entry["amplitude"] is None else signed(entry["amplitude"], decimals=decimals) + per
+        size += own_ends(trajectories, entry["metric"], index, transition["onset"], transition["end"])
         factor = entry["log_bayes_factor"]
         evidence = "not finite" if factor is None else f"{factor:.1f}" if factor < 10 else f"{factor:,.0f}"
         rows.append(entry | {"name": entry["metric"] + label, "size": size, "evidence": evidence})

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from devi.report.panels import index_labels, pretty
-from devi.transitions.levels import around
+from devi.transitions.levels import around, nearest
 
 
 class Reading(NamedTuple):
@@ -42,6 +42,23 @@ def readings(
         sign = 1.0 if returns == "up" else -1.0
         told.insert(1, first + int(np.argmax(sign * values[known][first : last + 1])))
     return [Reading(float(steps[i]), float(values[i]), float(errors[i])) for i in known[told]]
+
+
+def own_ends(trajectories: xr.Dataset, metric: str, index: int | None, onset: float, end: float) -> str:
+    """' from step 130' of a curve without a value at the checkpoint before `onset`, ' to step 700' likewise after.
+
+    A dimensionality, for instance, begins once its feature is large enough.
+    """
+    variable = column(trajectories.get(metric), index)
+    if variable is None:
+        return ""
+    steps = trajectories["step"].values.astype(float)
+    known = np.isfinite(variable.values.astype(float)) & (steps > 0)
+    if not known.any():
+        return ""
+    own, expected = (some[list(nearest(some, onset, end))] for some in (steps[known], steps[steps > 0]))
+    both = zip(("from", "to"), own, expected, strict=True)
+    return "".join(f" {word} step {at:,.10g}" for word, at, other in both if at != other)
 
 
 def moved_columns(trajectories: xr.Dataset, transitions: list[dict[str, Any]]) -> dict[str, list[int]]:

@@ -76,6 +76,15 @@ def test_a_kinks_numbers_are_slopes_and_faint_evidence_has_a_decimal(analysis, t
     assert "↓ test_loss −0.250 per decade, log BF 0.4" in Words(page(analysis)).text
 
 
+def test_a_curve_without_a_value_before_the_onset_says_from_where_its_change_is_told(analysis):
+    steps = analysis.trajectories["step"].values
+    late = np.where(steps > 120, 0.98 * analysis.trajectories["test_accuracy"].values, np.nan)
+    analysis.trajectories["test_accuracy"] = ("step", late)
+    text = Words(page(analysis, {})).text
+    assert "↑ test_accuracy +0.950 from step 1,000, log BF 210 ↓ test_loss −8.50, log BF 88" in text
+    assert "or between those that it names" in text
+
+
 def test_notices_come_first(analysis):
     analysis.notices = ["step 50 is damaged and left out"]
     text = Words(page(analysis)).text
