@@ -20,7 +20,7 @@ from devi.report.figures import available
 from devi.report.geometry_charts import columns_chart, spectrum_bars, spectrum_map
 from devi.report.health_figure import diagnostics, trace_steps
 from devi.report.panels import Panel, not_drawn, panels
-from devi.report.quantity import entry_name, is_count, moved_columns, own_ends
+from devi.report.quantity import entry_name, is_count, moved_columns, own_ends, shown_key
 from devi.report.sentences import (
     flag_words,
     gradients_taken,
@@ -97,7 +97,10 @@ def page(analysis: Analysis, pictures: Mapping[str, bytes] | None = None, *, fig
         figures=available(trajectories) if figures else [],
         scalars=_last_values(trajectories),
         flags=flag_counts(trajectories, analysis.flag_meanings),
-        stages=records(analysis.stages),
+        stages=[
+            stage | {"metrics": {shown_key(trajectories, key): values for key, values in stage["metrics"].items()}}
+            for stage in records(analysis.stages)
+        ],
         skipped=_by_reason(left_out),
         not_drawn=not_drawn(trajectories),
         settings=[(name, flat(value)) for name, value in plain(_with_cost(analysis)).items()],

@@ -105,6 +105,13 @@ def quantity(trajectories: xr.Dataset, metric: str, index: int | None) -> str:
     return f"{pretty(metric)} ({dim} {name})"
 
 
+def shown_key(trajectories: xr.Dataset, key: str) -> str:
+    """'ticket_density[embed.weight]' of a stage's key 'ticket_density[0]', as a transition's support is shown."""
+    metric, bracket, index = key.removesuffix("]").rpartition("[")
+    is_column = bracket and metric in trajectories and index.isdecimal()
+    return f"{metric}[{entry_name(trajectories, metric, int(index))[1]}]" if is_column else key
+
+
 def entry_name(trajectories: xr.Dataset, metric: str, index: int) -> tuple[str, str]:
     """(dimension, label) of the column that a transition's `index` names: frequency 1, or a parameter's name."""
     variable = trajectories.get(metric)

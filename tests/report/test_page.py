@@ -11,6 +11,7 @@ import xarray as xr
 
 from devi.report import write, write_index
 from devi.report.page import flag_counts, flat, for_script, page
+from devi.transitions.transition import Stage
 
 
 class Words(HTMLParser):
@@ -83,6 +84,16 @@ def test_a_curve_without_a_value_before_the_onset_says_from_where_its_change_is_
     text = Words(page(analysis, {})).text
     assert "↑ test_accuracy +0.950 from step 1,000, log BF 210 ↓ test_loss −8.50, log BF 88" in text
     assert "or between those that it names" in text
+
+
+def test_the_columns_of_a_stage_have_the_names_that_they_have_in_transitions(analysis):
+    layers = (("step", "parameter"), np.ones((8, 2)))
+    analysis.trajectories = analysis.trajectories.assign(density=layers).assign_coords(parameter=["embed", "unembed"])
+    level = {"level": 1.0, "slope": 0.0}
+    analysis.stages = [Stage(0.0, 120.0, {"density[1]": level, "test_loss": level, "mine[9]": level}, "steady")]
+    text = Words(page(analysis, {})).text
+    for name in ("density[unembed]", "test_loss", "mine[9]"):
+        assert f"{name} 1.00 0" in text
 
 
 def test_notices_come_first(analysis):
