@@ -14,6 +14,7 @@ import numpy as np
 
 from devi.report import palette
 from devi.report.panels import LEVEL_NAMES, LEVELS, Panel, log_ticks
+from devi.report.quantity import decimals_of
 from devi.report.selection import isolated
 from devi.report.sentences import value_text
 from devi.report.step_axis import TITLE, StepAxis
@@ -226,7 +227,10 @@ def readings(panel: Panel) -> list[str]:
     for i in range(len(panel.series[0].values)):
         parts = []
         for series in (one for one in shown if math.isfinite(one.values[i])):
-            text = value_text(series.values[i], math.nan if series.error is None else series.error[i])
+            decimals = decimals_of(series.name, series.values)
+            text = value_text(
+                series.values[i], math.nan if series.error is None else series.error[i], decimals=decimals
+            )
             parts.append(text if len(panel.series) == 1 else f"{series.label}: {text}")
         text = " · ".join(parts) or "no finite value at this step"
         lines.append(text + (" …" if len(shown) < len(panel.series) else ""))

@@ -20,7 +20,7 @@ from devi.report.figures import available
 from devi.report.geometry_charts import columns_chart, spectrum_bars, spectrum_map
 from devi.report.health_figure import diagnostics, trace_steps
 from devi.report.panels import Panel, not_drawn, panels
-from devi.report.quantity import entry_name, is_count, moved_columns, own_ends, shown_key
+from devi.report.quantity import decimals_of, entry_name, is_count, moved_columns, own_ends, shown_key
 from devi.report.sentences import (
     flag_words,
     gradients_taken,
@@ -243,6 +243,6 @@ def _last_values(trajectories: xr.Dataset) -> list[tuple[str, str]]:
             continue
         for series in panel.series:
             error = float("nan") if series.error is None else float(series.error[-1])
-            text = value_text(float(series.values[-1]), error)
+            text = value_text(float(series.values[-1]), error, decimals=decimals_of(series.name, series.values))
             rows.append((series.label, text + (f" {panel.units}" if panel.units not in ("", "1") else "")))
     return rows

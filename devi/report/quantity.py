@@ -74,8 +74,17 @@ def moved_columns(trajectories: xr.Dataset, transitions: list[dict[str, Any]]) -
 
 def is_count(variable: xr.DataArray) -> bool:
     """Whether all values are whole numbers: 3 features, not 3.00."""
-    values = variable.values.astype(float)
+    return is_whole(variable.values.astype(float))
+
+
+def is_whole(values: np.ndarray) -> bool:
+    """Whether all that are finite are whole numbers."""
     return bool((values[np.isfinite(values)] % 1 == 0).all())
+
+
+def decimals_of(metric: str, values: np.ndarray) -> int | None:
+    """0 of counts; None of other values, also of losses and accuracies that happen to be 0 or 1."""
+    return 0 if is_whole(values) and not metric.endswith(("loss", "accuracy")) else None
 
 
 def column(variable: xr.DataArray | None, index: int | None) -> xr.DataArray | None:
