@@ -123,7 +123,7 @@ def analyze(
     for metric in sorted(planned, key=lambda each: each.progresses):
         name, begun = metric.label(), time.perf_counter()
         try:
-            ready = resolved(metric, whole, store, partial(tell, f"{name}: settings"))
+            ready = resolved(metric, whole, store, partial(tell, f"{name}: settings"), say)
             results[name] = over(ready, whole, store, executor or Here(), partial(tell, name), memory=memory, note=say)
             _merged(results, whole)  # now, for the same reason: do they go together?
         except Unsuitable as reason:
@@ -136,6 +136,7 @@ def analyze(
             notices.append(f"metric {name} is left out: {reason}")
             continue
         used[name], seconds[name] = settings_of(ready), time.perf_counter() - begun
+        notices += ready.remarks(results[name])
     results, used, seconds = (_in_order(found, planned) for found in (results, used, seconds))
     trajectories = _merged(results, whole)
     notices += contradictions(trajectories, exogenous or {})

@@ -28,21 +28,39 @@ BLOCK = 64
 COPIES = 32
 
 
-def resolved(metric: Metric, whole: Run, store: Cache | None, tell: Callable[[float], None]) -> Metric:
-    """The metric with its settings decided; a decision once made (a calibration takes seconds) is kept."""
-    further: dict[str, Any] = {"progress": tell} if metric.progresses else {}
+def resolved(
+    metric: Metric,
+    whole: Run,
+    store: Cache | None,
+    tell: Callable[[float], None],
+    note: Callable[[str], None] = lambda sentence: None,
+) -> Metric:
+    """The metric with its settings decided; a decision once made (a calibration takes minutes) is kept.
+
+    note  is told what deciding will cost, before
+    """
     if store is None:
-        return metric.resolved(whole, **further)
+        return _decided(metric, whole, tell, note)
     path = store.resolution(metric, whole)
     known, given = store.load_settings(path), settings_of(metric)
     # The file may come with a stranger's report: numbers it fills in, but names, which may be imported, are the user's.
     names = {name: value for name, value in given.items() if isinstance(value, str | list)}
     if known is None or any(known.get(name) != value for name, value in names.items()):
-        known = settings_of(metric.resolved(whole, **further))
+        known = settings_of(_decided(metric, whole, tell, note))
         store.save_settings(path, known)
     # Those decided just now are read as those from the file are: blocks are cached under the settings to the last digit
     # and type, and the next analysis must find them.
     return metric if known == given else with_settings(type(metric), known, kind="metric")
+
+
+def _decided(metric: Metric, whole: Run, tell: Callable[[float], None], note: Callable[[str], None]) -> Metric:
+    if not metric.progresses:
+        return metric.resolved(whole)
+    tell(0.0)
+    if preparation := metric.preparation(whole):
+        note(f"{metric.label()}: {preparation}")
+    further: dict[str, Any] = {"progress": tell}
+    return metric.resolved(whole, **further)
 
 
 def over(

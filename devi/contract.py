@@ -125,7 +125,8 @@ def _line(home: object, error: Exception) -> str:
 
 def _is_below(file: str, home: Path) -> bool:
     path = Path(file).resolve()
-    return path.is_relative_to(home) and "site-packages" not in path.relative_to(home).parts
+    # '<string>', where a dataclass's own methods are from, would be a file of the working directory.
+    return path.is_file() and path.is_relative_to(home) and "site-packages" not in path.relative_to(home).parts
 
 
 def _is_batch(made: Any) -> bool:

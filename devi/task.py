@@ -199,7 +199,7 @@ def _types(cls: type) -> dict[str, Any]:
 
 
 def _parsed(value: Any, kind: Any) -> Any:
-    """Text as the setting's type reads it: itself where it will do, else null, JSON, or a list 'a,b,c'."""
+    """Text as the setting's type reads it: itself where it will do, else null, JSON, or a list 'a,b,c', also of one."""
     if not isinstance(value, str):
         return value
     text = value.strip()
@@ -214,10 +214,10 @@ def _parsed(value: Any, kind: Any) -> Any:
             return value
     if "," in text:
         return [part.strip() for part in text.split(",") if part.strip()]
-    return value
+    return [text] if kind is not None and _accepts(kind, [text]) else value
 
 
-def _accepts(kind: Any, value: str | None) -> bool:
+def _accepts(kind: Any, value: str | list[str] | None) -> bool:
     try:
         pydantic.TypeAdapter(kind).validate_python(value)
     except (pydantic.ValidationError, pydantic.errors.PydanticSchemaGenerationError):

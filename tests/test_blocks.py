@@ -141,6 +141,29 @@ def test_what_was_decided_just_now_is_what_is_read_back(tmp_path, run):
     assert first == second
 
 
+@dataclass(frozen=True)
+class Prepared(Metric):
+    share: float | None = None
+    progresses = True
+
+    def preparation(self, run):
+        return f"deciding takes {len(run)} s"
+
+    def resolved(self, run, progress=None):
+        progress(0.5)
+        return replace(self, share=0.1)
+
+
+def test_what_deciding_costs_is_told_before_it_is_done_and_not_where_it_was_done(tmp_path, run):
+    for store in (None, Cache(tmp_path / "cache")):
+        told = []
+        resolved(Prepared(), run, store, told.append, told.append)
+        assert told == [0.0, "prepared: deciding takes 40 s", 0.5]
+    told.clear()
+    resolved(Prepared(), run, store, told.append, told.append)
+    assert told == []
+
+
 def test_a_metric_that_decides_nothing_stays_the_same_object(tmp_path, run):
     metric = Greedy()
     for _ in range(2):

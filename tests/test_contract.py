@@ -1,6 +1,7 @@
 """What a task may get wrong: each mistake is told in one message, before anything is trained or written."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from devi.analysis import analyze
 from devi.checkpoints.reader import open_run
-from devi.contract import examples
+from devi.contract import examples, own_code
 from devi.errors import DeviError
 from devi.plan import planned
 from devi.seeds import Wanted, train_seeds
@@ -92,6 +93,15 @@ MISTAKES = {
         r"has no parameter with requires_grad=True, so that there is nothing to train",
     ),
 }
+
+
+def test_code_that_is_in_no_file_has_no_line(monkeypatch):
+    """A frozen dataclass raises in methods that were compiled from a text, '<string>'."""
+    monkeypatch.chdir(Path(__file__).parent)
+    with pytest.raises(DeviError) as told, own_code(Right(), "loss"):
+        exec(compile("raise ValueError('frozen')", "<string>", "exec"))
+    assert "<string>" not in str(told.value)
+    assert "test_contract.py, line" in str(told.value)
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

@@ -68,6 +68,7 @@ def test_text_becomes_the_type_of_the_setting():
     assert task == Small(7, (1.0, 2.0), "none of your business")
     assert with_settings(Small, {"note": "null"}).note is None
     assert with_settings(Small, {"rates": "[0.5]"}).rates == (0.5,)
+    assert with_settings(Small, {"rates": "0.5"}).rates == (0.5,)
 
 
 def test_a_setting_may_bear_the_name_of_a_method():
@@ -92,6 +93,8 @@ def test_an_unknown_setting_suggests_the_nearest():
 def test_a_value_of_the_wrong_kind_names_setting_and_value():
     with pytest.raises(DeviError, match=r"setting 'width' = 'wide' is not valid: .*integer"):
         with_settings(Small, {"width": "wide"})
+    with pytest.raises(DeviError, match=r"setting 'rates' = 'fast' is not valid"):
+        with_settings(Small, {"rates": "fast"})
     with pytest.raises(DeviError, match=r"setting 'data' = 'dense' is not valid"):
         with_settings(Superposition, {"data": "dense"})
 

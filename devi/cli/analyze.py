@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Exit, Option
 
 from devi.cli.exit_codes import Exit as Code
-from devi.cli.places import claim, found_runs, output_places
+from devi.cli.places import claim, found_runs, output_places, unclaim
 from devi.errors import DeviError, counted, quoted
 
 if TYPE_CHECKING:
@@ -137,6 +137,7 @@ def analyze(
                     device=device, operating_point=operating_point, workers=workers, memory=memory, shown=shown,
                 )  # fmt: skip
             except DeviError as error:
+                unclaim(place)
                 if len(found) == 1:
                     raise
                 told = " ".join(str(error).split())

@@ -65,10 +65,14 @@ def calibrate(
     sampler = sampler or LearningCoefficient.sampler
     given = sampler_settings(set_ or [])
     # Refuses what analyze would.
-    with_settings(LearningCoefficient, {"seed": seed, **given}, kind="metric", called="llc")
+    asked = {"sampler": sampler, "seed": seed, "device": str(where), **given}
+    metric = with_settings(LearningCoefficient, asked, kind="metric", called="llc")
     opened = open_run(run, load("task", task) if task else None)
     swept, files = None, []
     with progress() as shown:
+        shown.tell(f"{opened.name}: settings", 0.0)
+        if preparation := metric.preparation(opened):
+            shown.note(f"{opened.name}: {preparation}")
         settings = choose(
             opened, sampler=sampler, seed=seed, device=where,
             progress=lambda share: shown.tell(f"{opened.name}: settings", share), **given,

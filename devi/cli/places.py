@@ -60,3 +60,10 @@ def claim(place: Path, run_id: str, path: Path) -> None:
         )
     place.mkdir(parents=True, exist_ok=True)
     mark.write_text(run_id + "\n")
+
+
+def unclaim(place: Path) -> None:
+    """Remove a report directory in which nothing but the claim was made."""
+    if place.is_dir() and [file.name for file in place.iterdir()] == [MARK]:
+        (place / MARK).unlink()
+        place.rmdir()

@@ -11,6 +11,7 @@ Source: Nanda et al. 2023, arXiv:2301.05217, section 5.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -37,6 +38,8 @@ SMALLEST = 1e-280  # a sum of products of numbers up to 1 that is smaller may ha
 @dataclass(frozen=True)
 class Fourier(Metric):
     """Key frequencies are those of the run's last checkpoint, unless given, or found anew `per_checkpoint`.
+
+    Without any, what is measured by them is NaN, and a remark says so.
 
     restricted_loss, restricted_loss_train, restricted_loss_test  (step,)  nats; on all pairs, on each split
     excluded_loss               (step,)            nats; all key frequencies removed, on the training pairs
@@ -81,6 +84,12 @@ class Fourier(Metric):
                 f"fourier: frequency {unknown[0]} does not exist for p={residues.p}; expected 1 to {residues.p // 2},"
                 f" e.g. frequencies=1,{residues.p // 2}"
             )
+        twice = sorted(k for k, times in Counter(settings.frequencies).items() if times > 1)
+        if twice:  # it would be taken out of the logits twice
+            once = ",".join(str(k) for k in dict.fromkeys(settings.frequencies or ()))
+            raise DeviError(
+                f"fourier: frequency {twice[0]} is named twice; expected each once, e.g. frequencies={once}"
+            )
         rows = []
         key = np.zeros((len(run), len(allowed)), dtype=bool)
         for chunk in outputs(run, residues.inputs, device=self.device, split_examples=False):
@@ -97,11 +106,22 @@ class Fourier(Metric):
                 key[place] = np.isin(allowed, keys)
                 rows.append(progress(logits, residues, keys))
         found = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+        for values in found.values():
+            values[~key.any(1)] = np.nan
         data = {name: _labelled(name, values) for name, values in found.items()}
         attributes = labels("1", "key frequencies", f"{PAPER}, section 4", detect=False)
         data["key_frequencies"] = (("step", "frequency"), key, attributes)
         data |= _spectra(run.parameters(slice(0, len(run))), residues.p)
         return xr.Dataset(data, coords={"step": run.steps, "frequency": allowed})
+
+    def remarks(self, result: xr.Dataset) -> list[str]:
+        if result["key_frequencies"].any():
+            return []
+        example = ",".join(str(k) for k in result["frequency"].values[:2])
+        return [
+            "fourier: no frequency has clearly more of the neurons' votes than chance gives it, so restricted and"
+            f" excluded losses are left out. To measure them for others: --set fourier.frequencies={example}"
+        ]
 
     def _keys(self, run: Run, place: int, residues: Residues) -> tuple[int, ...]:
         model: Any = run.model_at(place).to(self.device)

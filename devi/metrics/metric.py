@@ -149,9 +149,17 @@ class Metric:
         """
         return self
 
+    def preparation(self, run: Run) -> str:
+        """What deciding the settings for `run` will cost, as `outlook`."""
+        return ""
+
     def outlook(self, run: Run) -> str:
         """What the work on `run` will cost, as a sentence for the user before it starts; empty: not worth saying."""
         return ""
+
+    def remarks(self, result: xr.Dataset) -> list[str]:
+        """What the user should know of the finished values, a sentence each; they become notices of the report."""
+        return []
 
     def digest(self) -> str:
         """What else the values depend on, beside settings, source, task and checkpoints: a data set, say."""

@@ -23,6 +23,7 @@ Progress = Callable[[float], None] | None
 
 # The settings that `calibrate` fills in where they are None.
 CALIBRATED = (*CHOSEN, "most_draws", "leapfrog_steps")
+WORTH_SAYING = 5  # seconds
 FOUND = ("reasons", "moves", "drift")  # what it tells besides
 
 
@@ -143,6 +144,17 @@ class SamplerSettings(Metric):
 
         own = self.restricted[restriction] if restriction else {n: getattr(self, n) for n in (*CALIBRATED, *FOUND)}
         return Settings(self.sampler, seconds_per_step=self.seconds_per_step or math.nan, **own)
+
+    def preparation(self, run: Run) -> str:
+        from devi.sampling.budget import MOST_CALIBRATING, plain
+        from devi.sampling.calibration import outlook
+
+        if self.step_size is not None and self.draws is not None:  # the rest is soon chosen
+            return ""
+        seconds = (1 + len(self.restrict)) * outlook(run, sampler=self.sampler, **self.where())
+        seconds = min(seconds, MOST_CALIBRATING * (self.budget or math.inf))
+        about = f"roughly {plain(seconds, 1)} s" if seconds < 100 else f"roughly {plain(seconds / 60, 1)} min"
+        return f"choosing the sampler's settings by short walks takes {about}" if seconds > WORTH_SAYING else ""
 
     def outlook(self, run: Run) -> str:
         from devi.sampling.budget import outlook

@@ -2,7 +2,8 @@
 
     mask(t) = the kept fraction κ of largest |w(t)|        overlap(A, B) = |A ∩ B| / |A ∪ B|  (Jaccard)
 
-Two independent masks overlap by κ/(2 − κ) on average. The overlap with the final mask reaches 1 by construction,
+Two independent masks overlap by about κ/(2 − κ): by the mean of x/(2k − x) where x, of the k kept of n weights, is
+hypergeometric. The overlap with the final mask reaches 1 by construction,
 and the one with the previous mask depends on the spacing of checkpoints: neither is a detector.
 Source: Frankle & Carbin 2019, arXiv:1803.03635; over training: Minegishi et al. 2023, arXiv:2310.19470.
 """
@@ -25,6 +26,7 @@ from devi.metrics.metric import Metric, labels
 if TYPE_CHECKING:
     from devi.checkpoints.reader import Run
 
+EXACT = 10_000  # weights: with more, κ/(2 − κ) is the mean to 4 digits
 MASKED_DIMENSIONS = 2  # weight matrices and larger; biases and gains are not pruned (Frankle & Carbin 2019)
 
 
@@ -41,7 +43,7 @@ class Tickets(Metric):
 
     ticket_overlap_previous        (step,)            with the mask one checkpoint before; NaN at the first
     ticket_overlap_final           (step,)            with the mask of the run's last checkpoint
-    ticket_overlap_chance          (step,)            κ/(2 − κ), what independent masks have
+    ticket_overlap_chance          (step,)            what independent masks have in the mean
     layer_ticket_overlap_previous, layer_ticket_overlap_final   (step, parameter)
     ticket_density                 (step, parameter)  kept share of each parameter when κ of all weights are kept
     ticket_masks                   (step, byte)       with keep_masks: the global mask, bit-packed, first weight first
@@ -88,11 +90,12 @@ class Tickets(Metric):
             if self.keep_masks:
                 size = sum(values[0].size for values in parameters.values() if is_masked(values.shape[1:]))
                 packed.append(np.packbits(mask.together if mask is not None else np.zeros(size, bool)))
-        shape, chance = f"κ = {self.kept_fraction}", self.kept_fraction / (2 - self.kept_fraction)
-        layer = ("step", "parameter")
+        shape, layer = f"κ = {self.kept_fraction}", ("step", "parameter")
+        sizes = [values[0].size if is_masked(values.shape[1:]) else 0 for values in parameters.values()]
+        chance, of_layers = self._chance(sum(sizes)), [self._chance(size) for size in sizes]
 
-        def words(text: str, *, detect: bool = False) -> dict:
-            return labels("1", f"{text}, {shape}", self.source, detect=detect) | {"chance": chance}
+        def words(text: str, *, chance: float | list[float] = chance) -> dict:
+            return labels("1", f"{text}, {shape}", self.source, detect=False) | {"chance": chance}
 
         data = {
             "ticket_overlap_previous": ("step", global_overlap[0], words("overlap with the previous mask")),
@@ -101,9 +104,13 @@ class Tickets(Metric):
             "layer_ticket_overlap_previous": (
                 layer,
                 layer_overlap[0],
-                words("overlap with the previous mask, by layer"),
+                words("overlap with the previous mask, by layer", chance=of_layers),
             ),
-            "layer_ticket_overlap_final": (layer, layer_overlap[1], words("overlap with the final mask, by layer")),
+            "layer_ticket_overlap_final": (
+                layer,
+                layer_overlap[1],
+                words("overlap with the final mask, by layer", chance=of_layers),
+            ),
             "ticket_density": (
                 layer,
                 density,
@@ -115,6 +122,9 @@ class Tickets(Metric):
             attributes = labels("1", f"bit-packed mask, {shape}", self.source, detect=False)
             data["ticket_masks"] = (("step", "byte"), np.stack(packed), attributes | {"shapes": json.dumps(shapes)})
         return xr.Dataset(data, coords={"step": run.steps, "parameter": names})
+
+    def _chance(self, count: int) -> float:
+        return chance_overlap(count, kept_of(count, self.kept_fraction)) if count else float("nan")
 
     def _final_place(self, run: Run) -> int:
         steps = run.whole.steps
@@ -151,13 +161,28 @@ def is_masked(shape: tuple[int, ...]) -> bool:
     return len(shape) >= MASKED_DIMENSIONS and 0 not in shape
 
 
+def kept_of(count: int, kept: float) -> int:
+    """How many of so many weights a mask keeps: round(kept · n), at least one."""
+    return max(1, round(kept * count))
+
+
 def largest(sizes: np.ndarray, kept: float) -> np.ndarray:
     """Mask (weight,) of the round(kept · n) largest of sizes (weight,), at least one; of equals, the first ones."""
-    count = max(1, round(kept * len(sizes)))
+    count = kept_of(len(sizes), kept)
     threshold = np.partition(sizes, len(sizes) - count)[len(sizes) - count]
     mask = sizes > threshold
     mask[np.flatnonzero(sizes == threshold)[: count - int(mask.sum())]] = True
     return mask
+
+
+def chance_overlap(count: int, kept: int) -> float:
+    """Mean overlap of two independent masks that each keep `kept` of `count` weights."""
+    if count > EXACT:
+        return kept / (2 * count - kept)
+    from scipy.stats import hypergeom
+
+    shared = np.arange(max(0, 2 * kept - count), kept + 1)
+    return float(hypergeom(count, kept, kept).pmf(shared) @ (shared / (2 * kept - shared)))
 
 
 def overlap(one: np.ndarray, other: np.ndarray) -> float:

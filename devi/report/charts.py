@@ -14,6 +14,7 @@ import numpy as np
 
 from devi.report import palette
 from devi.report.panels import LEVEL_NAMES, LEVELS, Panel, log_ticks
+from devi.report.quantity import decimals_of
 from devi.report.selection import isolated
 from devi.report.sentences import value_text
 from devi.report.step_axis import TITLE, StepAxis
@@ -59,20 +60,25 @@ def curve_chart(
     rows = _rows(panel, steps)
     points = placed(data.chart(rows).transform_flatten(["t", "v", "l", "h", "f", "o"]), axis)
     layers = [*shading(data, axis, transitions), *_levels(data, panel, rules)]
-    if any(series.error is not None for series in panel.series):
+    has_errors = any(series.error is not None for series in panel.series)
+    if has_errors:
         band = points.transform_filter("isValid(datum.l) && isValid(datum.h)")
         layers.append(band.mark_area(opacity=0.22).encode(x=x, y=alt.Y("l:Q"), y2="h:Q", color=colour))
     if any(any(row["o"]) for row in rows):  # a line of one point is invisible
         lone = points.transform_filter("datum.o == 1")
+        if has_errors:  # and so is its band
+            bar = lone.transform_filter("isValid(datum.l) && isValid(datum.h)")
+            layers.append(bar.mark_rule(strokeWidth=1.4).encode(x=x, y=alt.Y("l:Q"), y2="h:Q", color=colour))
         layers.append(lone.mark_point(filled=True, size=40).encode(x=x, y=y, color=colour))
     layers.append(points.mark_line(strokeWidth=1.6, clip=True).encode(x=x, y=y, color=colour, strokeDash=dash))
+    now = points.transform_filter(AT_STEP).transform_filter("isValid(datum.v)")
+    layers.append(now.mark_point(size=36, filled=True, opacity=1).encode(x=x, y=y, color=colour))
+    # Last, so that the step looked at leaves it hollow.
     if any(series.flagged is not None and series.flagged.any() for series in panel.series):
         flagged = points.transform_filter("datum.f == 1")
         layers.append(
             flagged.mark_point(size=36, fill="white", opacity=1, strokeWidth=1.4).encode(x=x, y=y, color=colour)
         )
-    now = points.transform_filter(AT_STEP).transform_filter("isValid(datum.v)")
-    layers.append(now.mark_point(size=36, filled=True, opacity=1).encode(x=x, y=y, color=colour))
     layers.extend(probe(data, axis, steps))
     return finished(layers, data, steps)
 
@@ -121,7 +127,7 @@ def placed(chart: alt.Chart, axis: StepAxis) -> alt.Chart:
 def x_axis(axis: StepAxis, field: str = "x:Q") -> alt.X:
     if axis.scale == "linear":
         scale = alt.Scale(domain=[axis.low, axis.high], nice=False)
-        marks = alt.Axis(format=",d", tickMinStep=1, title=TITLE, grid=False)  # there is no step 2.5
+        marks = alt.Axis(values=list(axis.ticks), format=",d", title=TITLE, grid=False, labelOverlap=True)
     else:
         scale = alt.Scale(type="log", domain=[axis.low, axis.high], nice=False)
         zero = axis.zero or 0.0
@@ -221,7 +227,10 @@ def readings(panel: Panel) -> list[str]:
     for i in range(len(panel.series[0].values)):
         parts = []
         for series in (one for one in shown if math.isfinite(one.values[i])):
-            text = value_text(series.values[i], math.nan if series.error is None else series.error[i])
+            decimals = decimals_of(series.name, series.values)
+            text = value_text(
+                series.values[i], math.nan if series.error is None else series.error[i], decimals=decimals
+            )
             parts.append(text if len(panel.series) == 1 else f"{series.label}: {text}")
         text = " · ".join(parts) or "no finite value at this step"
         lines.append(text + (" …" if len(shown) < len(panel.series) else ""))

@@ -14,9 +14,10 @@ from devi.errors import DeviError
 from devi.report import palette
 from devi.report.canvas import COLUMN, curves, new_figure, shade, step_axis, styled, wrapped
 from devi.report.document import records
-from devi.report.panels import Panel, Series, is_drawable, is_unhealthy, units_of
+from devi.report.panels import Panel, Series, is_drawable, units_of
 from devi.report.sentences import step_text
 from devi.report.step_axis import StepAxis
+from devi.transitions.flags import is_unhealthy
 
 TRACES = 4  # checkpoints whose loss traces are shown
 TRACE_POINTS = 200  # draws kept of each chain

@@ -20,7 +20,7 @@ from devi.report.figures import available
 from devi.report.geometry_charts import columns_chart, spectrum_bars, spectrum_map
 from devi.report.health_figure import diagnostics, trace_steps
 from devi.report.panels import Panel, not_drawn, panels
-from devi.report.quantity import entry_name, is_count, moved_columns
+from devi.report.quantity import decimals_of, entry_name, is_count, moved_columns, own_ends, shown_key
 from devi.report.sentences import (
     flag_words,
     gradients_taken,
@@ -97,7 +97,10 @@ def page(analysis: Analysis, pictures: Mapping[str, bytes] | None = None, *, fig
         figures=available(trajectories) if figures else [],
         scalars=_last_values(trajectories),
         flags=flag_counts(trajectories, analysis.flag_meanings),
-        stages=records(analysis.stages),
+        stages=[
+            stage | {"metrics": {shown_key(trajectories, key): values for key, values in stage["metrics"].items()}}
+            for stage in records(analysis.stages)
+        ],
         skipped=_by_reason(left_out),
         not_drawn=not_drawn(trajectories),
         settings=[(name, flat(value)) for name, value in plain(_with_cost(analysis)).items()],
@@ -170,6 +173,7 @@ def _moved(trajectories: xr.Dataset, transition: dict[str, Any]) -> list[dict[st
         is_whole = entry["amplitude"] is not None and round(entry["amplitude"]) != 0  # a fit may move by 0.4
         decimals = 0 if counts and is_whole and not per else None
         size = "no value" if entry["amplitude"] is None else signed(entry["amplitude"], decimals=decimals) + per
+        size += own_ends(trajectories, entry["metric"], index, transition["onset"], transition["end"])
         factor = entry["log_bayes_factor"]
         evidence = "not finite" if factor is None else f"{factor:.1f}" if factor < 10 else f"{factor:,.0f}"
         rows.append(entry | {"name": entry["metric"] + label, "size": size, "evidence": evidence})
@@ -239,6 +243,6 @@ def _last_values(trajectories: xr.Dataset) -> list[tuple[str, str]]:
             continue
         for series in panel.series:
             error = float("nan") if series.error is None else float(series.error[-1])
-            text = value_text(float(series.values[-1]), error)
+            text = value_text(float(series.values[-1]), error, decimals=decimals_of(series.name, series.values))
             rows.append((series.label, text + (f" {panel.units}" if panel.units not in ("", "1") else "")))
     return rows

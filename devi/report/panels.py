@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from devi.report.selection import most_varying
+from devi.transitions.flags import is_unhealthy
 
 SERIES_LIMIT = 20  # curves in a panel; the ones that vary most are kept, and the title says so
 LOG_RATIO = 30.0  # a positive quantity that spans more than this is drawn on a log axis
@@ -200,17 +201,6 @@ def index_labels(variable: xr.DataArray) -> list[str]:
     dim = variable.dims[-1]
     entries: Any = variable.coords[dim].values if dim in variable.coords else range(variable.sizes[dim])
     return [str(entry) for entry in entries]
-
-
-def is_unhealthy(flags: xr.DataArray) -> np.ndarray:
-    """Whether an estimate is flagged by more than what its attribute `information` lists, (step,) bool."""
-    information = information_of(flags)
-    return np.array([bool(set(str(words).split(",")) - information) for words in flags.values], dtype=bool)
-
-
-def information_of(flags: xr.DataArray) -> set[str]:
-    """Words that say something of an estimate and nothing against it, and the empty one."""
-    return {"", *str(flags.attrs.get("information", "")).split(",")}
 
 
 def _uncertainty(

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from devi.report.panels import index_labels, pretty
-from devi.transitions.levels import around
+from devi.transitions.levels import around, nearest
 
 
 class Reading(NamedTuple):
@@ -44,6 +44,23 @@ def readings(
     return [Reading(float(steps[i]), float(values[i]), float(errors[i])) for i in known[told]]
 
 
+def own_ends(trajectories: xr.Dataset, metric: str, index: int | None, onset: float, end: float) -> str:
+    """' from step 130' of a curve without a value at the checkpoint before `onset`, ' to step 700' likewise after.
+
+    A dimensionality, for instance, begins once its feature is large enough.
+    """
+    variable = column(trajectories.get(metric), index)
+    if variable is None:
+        return ""
+    steps = trajectories["step"].values.astype(float)
+    known = np.isfinite(variable.values.astype(float)) & (steps > 0)
+    if not known.any():
+        return ""
+    own, expected = (some[list(nearest(some, onset, end))] for some in (steps[known], steps[steps > 0]))
+    both = zip(("from", "to"), own, expected, strict=True)
+    return "".join(f" {word} step {at:,.10g}" for word, at, other in both if at != other)
+
+
 def moved_columns(trajectories: xr.Dataset, transitions: list[dict[str, Any]]) -> dict[str, list[int]]:
     """Metric -> columns that support some transition."""
     found: dict[str, list[int]] = {}
@@ -57,8 +74,17 @@ def moved_columns(trajectories: xr.Dataset, transitions: list[dict[str, Any]]) -
 
 def is_count(variable: xr.DataArray) -> bool:
     """Whether all values are whole numbers: 3 features, not 3.00."""
-    values = variable.values.astype(float)
+    return is_whole(variable.values.astype(float))
+
+
+def is_whole(values: np.ndarray) -> bool:
+    """Whether all that are finite are whole numbers."""
     return bool((values[np.isfinite(values)] % 1 == 0).all())
+
+
+def decimals_of(metric: str, values: np.ndarray) -> int | None:
+    """0 of counts; None of other values, also of losses and accuracies that happen to be 0 or 1."""
+    return 0 if is_whole(values) and not metric.endswith(("loss", "accuracy")) else None
 
 
 def column(variable: xr.DataArray | None, index: int | None) -> xr.DataArray | None:
@@ -86,6 +112,13 @@ def quantity(trajectories: xr.Dataset, metric: str, index: int | None) -> str:
         return pretty(metric)
     dim, name = entry_name(trajectories, metric, index)
     return f"{pretty(metric)} ({dim} {name})"
+
+
+def shown_key(trajectories: xr.Dataset, key: str) -> str:
+    """'ticket_density[embed.weight]' of a stage's key 'ticket_density[0]', as a transition's support is shown."""
+    metric, bracket, index = key.removesuffix("]").rpartition("[")
+    is_column = bracket and metric in trajectories and index.isdecimal()
+    return f"{metric}[{entry_name(trajectories, metric, int(index))[1]}]" if is_column else key
 
 
 def entry_name(trajectories: xr.Dataset, metric: str, index: int) -> tuple[str, str]:

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from devi.report.panels import information_of, is_unhealthy, units_of
+from devi.errors import counted
+from devi.report.panels import units_of
 from devi.report.quantity import Reading, column, is_count, quantity, readings
-from devi.transitions.curves import FEWEST, is_too_few
+from devi.transitions.curves import FEWEST, is_still, is_too_few
+from devi.transitions.flags import information_of, is_unhealthy
 from devi.transitions.ranks import is_context, told
 from devi.transitions.words import with_minus
 
@@ -42,7 +44,7 @@ def value_text(value: float, error: float = math.nan, *, decimals: int | None = 
 def _rounded(value: float, error: float, decimals: int | None) -> str:
     """A value with its standard error, rounded where the error starts: 412 ± 9, 7.03 ± 0.12; else 3 digits."""
     if not math.isfinite(value):
-        return "not finite"
+        return "no value" if math.isnan(value) else "not finite"
     if math.isfinite(error) and error > 0:
         # 2 digits of an error that starts with 1, else 1 digit: never more than 30% of rounding.
         exponent = math.floor(math.log10(error))
@@ -52,7 +54,7 @@ def _rounded(value: float, error: float, decimals: int | None) -> str:
             return f"{round(value, places):,.{shown}f} ± {round(error, places):,.{shown}f}"
         return f"{value:.3g} ± {error:.1g}"
     if decimals is not None:
-        return f"{value:.{decimals}f}"
+        return f"{value:,.{decimals}f}"
     if value and not 1e-3 <= abs(value) < 1e5:
         return f"{value:.2e}"
     digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
@@ -142,17 +144,21 @@ def headline(
         )
     looked = f"{len(steps)} checkpoints from step {step_text(steps[0])} to {step_text(steps[-1])}"
     if not transitions and _searched_nothing(trajectories, left_out):
-        few = any(is_too_few(entry["reason"]) for entry in left_out)
-        why = (
-            f"a curve needs at least {FEWEST} with a finite value after step 0"
-            if few
-            else "every curve was left out of the search"
-        )
-        return f"No transition could be looked for in {looked}: {why}."
+        return f"No transition could be looked for in {looked}: {_why_nothing([one['reason'] for one in left_out])}."
     if not transitions:
         return f"No transition was found in {looked}: every curve is explained by slow change and noise."
     count = "One transition was" if len(transitions) == 1 else f"{len(transitions)} transitions were"
     return f"{count} found in {looked}."
+
+
+def _why_nothing(reasons: Sequence[str]) -> str:
+    """Why every curve was left out of the search, as far as one reason is that of several."""
+    few, still = any(map(is_too_few, reasons)), any(map(is_still, reasons))
+    if few and still:
+        return f"every curve is constant or has fewer than {FEWEST} finite values after step 0"
+    if few:
+        return f"a curve needs at least {FEWEST} with a finite value after step 0"
+    return "no curve moves" if still else "every curve was left out of the search"
 
 
 def _searched_nothing(trajectories: xr.Dataset, left_out: Sequence[dict[str, str]]) -> bool:
@@ -174,10 +180,11 @@ def llc_sentence(trajectories: xr.Dataset) -> str:
     information = set() if flags is None else information_of(flags)
     counts = [(word in information, f"{word} {times}") for word, times in flag_words(trajectories)]
     words, remarks = (", ".join(text for is_remark, text in counts if is_remark == kind) for kind in (False, True))
-    text = f"All {count} LLC estimates passed their own diagnostics."
+    whole, their = ("The one LLC estimate", "its") if count == 1 else (f"All {count} LLC estimates", "their")
+    text = f"{whole} passed {their} own diagnostics."
     if flagged == count:
         text = (
-            f"All {count} LLC estimates are flagged by their own diagnostics ({words}):"
+            f"{whole} {'is' if count == 1 else 'are'} flagged by {their} own diagnostics ({words}):"
             " do not read the LLC curve before you have seen why, below."
         )
     elif flagged:
@@ -188,12 +195,12 @@ def llc_sentence(trajectories: xr.Dataset) -> str:
         )
     elif remarked:
         text = (
-            f"The chains of all {count} LLC estimates are sound; {remarked} of the estimates"
+            f"The chains of {whole[0].lower()}{whole[1:]} are sound; {remarked} of the estimates"
             f" {'carries' if remarked == 1 else 'carry'} a remark on what the number means ({remarks}),"
             " explained below."
         )
     elif flags is None:
-        text = f"The {count} LLC estimates carry no diagnostics."
+        text = f"The {counted(count, 'LLC estimate')} {'carries' if count == 1 else 'carry'} no diagnostics."
     if missing:
         gaps = "is not finite and leaves a gap" if missing == 1 else "are not finite and leave gaps"
         text += f" {missing} of {count} {gaps} in the curve."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
@@ -32,10 +33,11 @@ class StepAxis:
         positive = steps[steps > 0]
         if len(positive) < 2 or positive.max() < 10 * positive.min():
             low, high = (float(steps.min()), float(steps.max())) if len(steps) else (0.0, 1.0)
+            whole = _whole_ticks(low, high)
             if low == high:
                 low, high = low - 1, high + 1
             margin = 0.02 * (high - low)
-            return cls("linear", low - margin, high + margin, None, ())
+            return cls("linear", low - margin, high + margin, None, whole)
         first, last = float(positive.min()), float(positive.max())
         decades = math.log10(last / first)
         zero = first / 10 ** (GAP * decades) if (steps == 0).any() else None
@@ -79,3 +81,10 @@ class StepAxis:
         if self.zero is None:
             return "The step axis is logarithmic; the run has no checkpoint at step 0."
         return "The step axis is logarithmic; step 0, the initialization, is drawn apart at its left end."
+
+
+def _whole_ticks(low: float, high: float, limit: int = 9) -> tuple[float, ...]:
+    """Multiples of 1, 2 or 5 times a power of 10 from low to high: there is no step 2.5, and no two ticks are '1'."""
+    gaps = (digit * 10**power for power in count() for digit in (1, 2, 5))
+    apart = next(gap for gap in gaps if high - low <= (limit - 1) * gap)
+    return tuple(float(apart * k) for k in range(math.ceil(low / apart), math.floor(high / apart) + 1))

@@ -17,12 +17,14 @@ import torch
 
 from devi.sampling import adjusted_settings, langevin_settings
 from devi.sampling.budget import Clock
-from devi.sampling.choice import Choice, Trial
+from devi.sampling.choice import WORK, Choice, Trial, work
 from devi.sampling.data_sets import described
 from devi.sampling.kernels import Kernel
+from devi.sampling.pilots import Pilots
 from devi.sampling.posterior import Posterior
 from devi.sampling.samplers import kernel_named
 from devi.sampling.settings import Settings, check_settings
+from devi.sampling.step_size import CANDIDATES
 
 if TYPE_CHECKING:
     from devi.checkpoints.reader import Run
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
 Progress = Callable[[float], None] | None
 
 PILOT_CHECKPOINTS = 5
+# For the outlook: seconds to time gradients for, and how many calibrations take, small models between 100,000 and
+# 600,000, others as many as this work is.
+LOOK = 1.0
+USUAL_GRADIENTS, USUAL_WORK = 300_000, WORK / 2
 
 
 def calibrate(
@@ -68,6 +74,17 @@ def calibrate(
     settings = (adjusted_settings if kernel.is_adjusted else langevin_settings).choose(choice, trial)
     trial.tell(1.0)
     return settings
+
+
+def outlook(run: Run, *, sampler: str | Kernel = "sgld", **where: Any) -> float:
+    """Roughly the seconds that `calibrate` takes, by gradients timed at the last checkpoint for a moment.
+
+    where  what the posterior is of, as in `calibrate`
+    """
+    posterior = Posterior(run.select([len(run) - 1]), **where)
+    n = posterior.examples
+    pilots = Pilots(posterior, run.steps[-1:], kernel_named(sampler), n / max(math.log(n), 1.0), n, seed=0)
+    return pilots.timed(len(CANDIDATES), most=LOOK) * min(USUAL_GRADIENTS, USUAL_WORK / work(posterior, n))
 
 
 def _numbers(posterior: Posterior) -> np.ndarray:

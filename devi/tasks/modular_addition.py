@@ -18,7 +18,7 @@ from devi.errors import DeviError
 from devi.task import Batch, NotNegative, Positive, Replicas, Split, Task
 from devi.tasks.modular_replicas import MLPReplicas
 from devi.tasks.modular_transformer import Transformer
-from devi.tasks.transformer_replicas import TransformerReplicas
+from devi.tasks.transformer_replicas import FEWEST_EXAMPLES, TransformerReplicas
 
 Operation = Literal["add", "subtract", "x²+xy+y²", "x2+xy+y2"]
 
@@ -126,7 +126,9 @@ class ModularAddition(Task):
         is_own = type(self).model is ModularAddition.model and type(self).loss is ModularAddition.loss
         if not is_own or self.layers > 1 or self.layer_norm:
             return None
-        return MLPReplicas() if self.architecture == "mlp" else TransformerReplicas()
+        if self.architecture == "mlp":
+            return MLPReplicas()
+        return TransformerReplicas() if int(self.train_mask().sum()) >= FEWEST_EXAMPLES else None
 
     def accuracy(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs.argmax(-1) == targets).float()

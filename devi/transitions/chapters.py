@@ -1,12 +1,13 @@
 """What a stage is called: one line, from what its metrics do between its first checkpoint and its last.
 
     memorization        the training set is learned in it and the test set is not
-    circuit formation   the restricted loss falls to half or less; test accuracy does not follow yet
+    circuit formation   the restricted loss falls to half or less and the excluded loss rises; test accuracy does not
+                        follow yet, but gets above chance at some time of the run (circuits.py)
     cleanup             the circuit stands, and the weights shrink while the test loss falls
     4-gon → 5-gon       of superposition: the polygon changes, or '4-gon' stays; '3 features represented'
 
 (Nanda et al. 2023, arXiv:2301.05217, section 5; Chen et al. 2023, arXiv:2310.06301.) Otherwise neutral words: what
-falls, what rises, or that nothing moves.
+falls, what rises, or that nothing moves; of too few checkpoints to say that, only how many they are.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from devi.transitions.labels import CLEAR, LEARNED, LOSS_FLOOR
+from devi.errors import counted
+from devi.transitions.circuits import CLEAR, circuit_forms, whole_of
+from devi.transitions.labels import LEARNED, LOSS_FLOOR
 from devi.transitions.levels import ERRORS
 from devi.transitions.polygons import polygon_of, polygons_turn
 from devi.transitions.ranks import CIRCUIT, is_context, telling_order
@@ -36,27 +39,37 @@ def named_stage(trajectories: xr.Dataset, inside: np.ndarray, searched: Sequence
         return "one checkpoint"
     scalars = [name for name in searched if trajectories[name].ndim == 1]
     ends = {name: pair for name in scalars if (pair := _ends(trajectories[name], places)) is not None}
-    name = _of_learning(trajectories, ends) or _of_polygons(trajectories, places)
+    name = _of_learning(trajectories, ends, places) or _of_polygons(trajectories, places)
     moves = _moves(trajectories, ends, places)
     if name is None:
-        return ", ".join(moves) or "nothing moves"
+        is_told = ends and len(places) > EDGE
+        return ", ".join(moves) or ("nothing moves" if is_told else counted(len(places), "checkpoint"))
     return f"{name}: {', '.join(moves)}" if moves else name
 
 
 def _ends(variable: xr.DataArray, places: np.ndarray) -> tuple[float, float] | None:
-    """Levels at the beginning and at the end of a stage."""
+    """Levels at the beginning and at the end of a stage; None with fewer than two values."""
     values = variable.values.astype(float)[places]
     values = values[np.isfinite(values)]
-    return (float(np.median(values[:EDGE])), float(np.median(values[-EDGE:]))) if len(values) else None
+    if len(values) < 2:
+        return None
+    first, last = _edges(values)
+    return float(np.median(first)), float(np.median(last))
 
 
-def _of_learning(trajectories: xr.Dataset, ends: dict[str, tuple[float, float]]) -> str | None:
+def _edges(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first values of a stage and its last, EDGE of each; none is among both."""
+    edge = max(1, min(EDGE, len(values) // 2))
+    return values[:edge], values[-edge:]
+
+
+def _of_learning(trajectories: xr.Dataset, ends: dict[str, tuple[float, float]], places: np.ndarray) -> str | None:
     """The stage of a network that may memorize, form a circuit, and clean up."""
 
     def gain(metric: str) -> float:
         return ends[metric][1] - ends[metric][0] if metric in ends else 0.0
 
-    whole = 100.0 if "test_accuracy" in ends and float(trajectories["test_accuracy"].max()) > 1.5 else 1.0
+    whole = whole_of(trajectories["test_accuracy"].values) if "test_accuracy" in ends else 1.0
     stands = gain("test_accuracy") < CLEAR * whole  # and does not follow yet
     follows = gain("test_accuracy") >= FOLLOWS * gain("train_accuracy")
     if "test_accuracy" in ends and gain("train_accuracy") >= CLEAR * whole and stands and not follows:
@@ -75,7 +88,7 @@ def _of_learning(trajectories: xr.Dataset, ends: dict[str, tuple[float, float]])
     falls = after <= CIRCUIT * before and before > LOSS_FLOOR
     ahead = "test_accuracy" not in ends or ends["test_accuracy"][1] < LEARNED * whole
     if falls and stands and ahead and not is_context("restricted_loss", losses):
-        return "circuit formation"
+        return "circuit formation" if circuit_forms(trajectories, *_edges(places)) else None
     return None
 
 
@@ -103,7 +116,7 @@ def _error(trajectories: xr.Dataset, name: str, places: np.ndarray) -> float:
         return 0.0
     errors = trajectories[f"{name}_se"].values.astype(float)[places]
     errors = errors[np.isfinite(errors)]
-    return float(np.hypot(np.median(errors[:EDGE]), np.median(errors[-EDGE:]))) if len(errors) else 0.0
+    return float(np.hypot(*map(np.median, _edges(errors)))) if len(errors) else 0.0
 
 
 def _moves(trajectories: xr.Dataset, ends: dict[str, tuple[float, float]], places: np.ndarray) -> list[str]:

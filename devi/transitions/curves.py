@@ -22,6 +22,7 @@ GRAINS = 1.5  # of what values were rounded to: a smaller change may be that of 
 CLEAR = 40.0  # times its roughness: noise alone, correlated or smoothed, has a range of at most two dozen times that
 SMALL_COLUMN = 0.2  # of the largest column's range: what the changes of a smaller column are measured against
 LONELY_ENDS = 2.0  # times the range without a curve's ends: beyond that they are no part of it
+CONSTANT = "constant"
 IMMATERIAL = "its range"  # begins the reason of a metric that stayed where it was
 GRAIN = "grain"  # attribute of means: to what the values of each column were rounded before
 NOISE = "noise"  # attribute of means, (step, column): the least that it can be, as their rows tell
@@ -121,6 +122,11 @@ def is_too_few(reason: str) -> bool:
     return reason.endswith(TOO_FEW)
 
 
+def is_still(reason: str) -> bool:
+    """Whether this reason not to search a variable is that it stays where it is."""
+    return reason == CONSTANT or reason.startswith(IMMATERIAL)
+
+
 def curves_of(trajectories: xr.Dataset) -> tuple[list[Curve], list[Skipped]]:
     """Every curve worth searching in the Dataset, and every variable that is not, with the reason.
 
@@ -180,7 +186,7 @@ def _columns(
     widest = max(spreads)
     size = max(float(np.max(np.abs(table[usable]))), 1e-300)
     if widest <= 1e-9 * size:
-        return [], "constant"
+        return [], CONSTANT
     known = declared(name, variable, table[usable])
     floor = known.material
     if widest < floor:

@@ -13,7 +13,7 @@ from devi.transitions.events import Event
 from devi.transitions.levels import around, moved, slopes
 from devi.transitions.ranks import told
 from devi.transitions.telling import FEATURES
-from devi.transitions.words import from_to, name_of, step_text, told_apart, with_error
+from devi.transitions.words import from_to, name_of, step_text, told_apart, with_error, with_minus
 
 HAPPENED = {
     "generalization": "the network generalized",
@@ -67,12 +67,16 @@ def _from_to(event: Event, change: Change, label: str, trajectories: xr.Dataset)
         places.insert(1, first + int(np.argmax(np.sign(size) * values[first : last + 1])))
     if np.sign(values[places[1]] - values[first]) != np.sign(size):
         return None
+    is_measure = change.curve.metric.endswith(("loss", "accuracy"))
+    counts = not is_measure and not any(values % 1) and not any(np.isfinite(errors))
     decimal = change.curve.metric.endswith("accuracy") and max(abs(values[places])) <= 1
-    texts = told_apart(
-        lambda more: [
-            f"{values[i]:.{2 + more}f}" if decimal else with_error(values[i], errors[i], more) for i in places
-        ]
-    )
+
+    def text(value: float, error: float, more: int) -> str:
+        if decimal:
+            return f"{value:.{2 + more}f}"
+        return with_minus(f"{value:,.0f}") if counts else with_error(value, error, more)
+
+    texts = told_apart(lambda more: [text(values[i], errors[i], more) for i in places])
     return f"{name} {' → '.join(texts)}"
 
 

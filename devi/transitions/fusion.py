@@ -16,7 +16,7 @@ from devi.transitions.curves import Curve, curves_of
 from devi.transitions.descriptions import described
 from devi.transitions.detector import FEWEST_BESIDE, Change, changes_of
 from devi.transitions.events import Event, against, events_of
-from devi.transitions.labels import in_telling_order, kind_of, named, spikes_within
+from devi.transitions.labels import in_telling_order, kind_of, named
 from devi.transitions.levels import moved
 from devi.transitions.means import averaged
 from devi.transitions.stages import stages_of
@@ -125,7 +125,7 @@ def _transition(
         name: (float(10 ** max(date + low, first)), float(10 ** min(date + high, last)))
         for (name, date), (low, high) in zip(dates.items(), lead.off, strict=True)
     }
-    kind = kind_of(event, spiked=spikes_within(event, trajectories))
+    kind = kind_of(event, trajectories)
     label = named(event, kind, trajectories)
     order = told_order(event, label)
     support = tuple(

@@ -2,7 +2,7 @@
 
     generalization      test accuracy closes at least half of what it lacked to 1, about as much as training accuracy
     memorization        the training set is learned and the test set is not, or in smaller part
-    circuit formation   the restricted loss falls to half or less while test accuracy does not rise
+    circuit formation   the restricted loss falls to half or less while test accuracy does not rise (circuits.py)
     instability         the training loss spikes and nothing is learned
     overfitting         test loss rises, the training loss does not, and nothing is learned
     feature 2 enters    its norm rises by a good part of its range
@@ -18,15 +18,15 @@ from collections.abc import Iterable
 import numpy as np
 import xarray as xr
 
+from devi.transitions.circuits import CLEAR, circuit_forms, whole_of
 from devi.transitions.detector import FEWEST_BESIDE, Change
 from devi.transitions.events import Event
-from devi.transitions.levels import levels, moved, sides, supporters
+from devi.transitions.levels import levels, moved, nearest, sides, supporters
 from devi.transitions.polygons import polygons_turn
 from devi.transitions.ranks import CIRCUIT, telling_order
 from devi.transitions.transition import Kind
 from devi.transitions.words import column_of, listed, name_of
 
-CLEAR = 0.3  # of the range: an accuracy that moves less has not been learned
 LEARNED = 0.5  # of what test accuracy lacked to 1: a network that gains less has not understood the task
 ALIKE = 0.75  # of what training accuracy gains: a test accuracy that gains more than that learns with it
 SPIKE = 10.0  # times the loss before: an instability; smooth training does not raise its loss so far
@@ -35,13 +35,13 @@ BESIDE = 5  # checkpoints, of which most must show a polygon
 LOSS_FLOOR = 1e-6  # below it float32 decides the loss
 
 
-def kind_of(event: Event, *, spiked: bool = False) -> Kind:
-    """The event's type. spiked: whether the training loss spikes within it."""
+def kind_of(event: Event, trajectories: xr.Dataset) -> Kind:
+    """The event's type."""
     lead = event.lead
     if event.fall is not None:
         return "transient"
-    gains = _gains(event) or _forms(event) or _enters(event)
-    if not gains and (spiked or (event.spikes and _moves(event, "weight_norm", up=True))):
+    gains = _gains(event) or _forms(event, trajectories) or _enters(event)
+    if not gains and (spikes_within(event, trajectories) or (event.spikes and _moves(event, "weight_norm", up=True))):
         return "instability"
     fits = not _moves(event, "train_loss", up=True)  # where the training loss rises too, nothing is fitted too well
     if lead.curve.metric == "test_loss" and moved(event, lead) > 0 and not gains and fits:
@@ -89,7 +89,7 @@ def named(event: Event, kind: Kind, trajectories: xr.Dataset) -> str:
     tested = "test_loss" in trajectories or "test_accuracy" in trajectories  # one that stays where it was says most
     if memorizes and tested and not improves and kind not in ("transient", "overfit_rise"):
         return "memorization"
-    if _forms(event):
+    if _forms(event, trajectories):
         return "circuit formation"
     if kind == "overfit_rise":
         return "overfitting"
@@ -155,14 +155,15 @@ def _closed(event: Event) -> float:
     """Share of what test accuracy lacked to 1 (to 100, in per cent) before the event that it gains here."""
     for one in supporters(event):
         if one.curve.metric == "test_accuracy":
-            whole = 1.0 if np.max(one.curve.y) <= 1.5 else 100.0
+            whole = whole_of(one.curve.y)
             before = levels(event, one)[0]
             return moved(event, one) / max(whole - before, 0.01 * whole)
     return 0.0
 
 
-def _forms(event: Event) -> bool:
-    """Whether the restricted loss falls to half or less between onset and end, and test accuracy does not follow yet.
+def _forms(event: Event, trajectories: xr.Dataset) -> bool:
+    """Whether the restricted loss falls to half or less between onset and end, and test accuracy does not follow yet,
+    and the rest of what was measured says circuit as well.
 
     Not on the training pairs alone: there every frequency gains while they are memorized. Not from the first few
     checkpoints on: what falls there is what the first weights put out.
@@ -174,7 +175,9 @@ def _forms(event: Event) -> bool:
             before, after = np.interp([one.onset, one.end], one.curve.x, one.curve.y)
             seen = np.sum(one.curve.x < one.onset) >= FEWEST_BESIDE
             if seen and after <= CIRCUIT * before and not one.curve.context:
-                return True
+                steps = trajectories["step"].values.astype(float)
+                first, last = nearest(steps, 10**event.onset, 10**event.end)
+                return circuit_forms(trajectories, np.array([first]), np.array([last]))
     return False
 
 

@@ -1,7 +1,8 @@
 """Plateaus of the learning coefficient: where it stays at one level, the developmental stages that it alone shows.
 
 A plateau is a stretch of at least SHORTEST decades and FEWEST checkpoints in which the running median of five of the
-estimates stays within FLAT of the curve's range beyond what their errors explain. The longest is taken first.
+estimates stays within FLAT of the curve's range beyond what their errors explain. The longest is taken first. Estimates
+that their own diagnostics flag as unhealthy are left out: they have no level to quote.
 
 Source: Hoogland et al. 2024, arXiv:2402.02364 (stages end where the curve of the coefficient turns or flattens; there
 by the zeros of a smoothed derivative, here by level, which needs no bandwidth).
@@ -14,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
+from devi.transitions.flags import is_unhealthy
 from devi.transitions.noise import local_noise, running_median
 
 FLAT = 0.05  # of the range of the curve: half of the smallest change that the search weighs
@@ -32,14 +34,20 @@ class Plateau(NamedTuple):
     error: float
 
 
-def plateaus_of(trajectories: xr.Dataset, metric: str = "llc") -> list[Plateau]:
-    """The plateaus of a curve (step,), in the order of time; [] without the curve."""
+def plateaus_of(trajectories: xr.Dataset, inside: np.ndarray | None = None, metric: str = "llc") -> list[Plateau]:
+    """The plateaus of a curve (step,), in the order of time; [] without the curve.
+
+    inside  (step,) bool: the checkpoints among which they are looked for, a stage; None: all
+    """
     if metric not in trajectories or trajectories[metric].dims != ("step",):
         return []
     steps, values = trajectories["step"].values.astype(float), trajectories[metric].values.astype(float)
     error = trajectories.get(f"{metric}_se")
     errors = np.full(len(steps), np.nan) if error is None else error.values.astype(float)
     keep = np.isfinite(values) & (steps > 0)
+    if f"{metric}_flags" in trajectories:
+        keep &= ~is_unhealthy(trajectories[f"{metric}_flags"])
+    free = keep[keep] if inside is None else inside[keep]
     steps, values, errors = steps[keep], values[keep], errors[keep]
     if len(steps) < FEWEST or np.ptp(values) == 0:
         return []
@@ -47,7 +55,6 @@ def plateaus_of(trajectories: xr.Dataset, metric: str = "llc") -> list[Plateau]:
     noise = np.fmax(local_noise(np.log10(steps), values), errors)
     room = FLAT * np.ptp(smooth) + 2 * EXTREME * OF_FIVE * noise
     found: list[Plateau] = []
-    free = np.ones(len(steps), dtype=bool)
     while (best := _longest(np.log10(steps), smooth, room, free)) is not None:
         place = slice(*best)
         free[place] = False

@@ -11,7 +11,7 @@ import xarray as xr
 from devi.transitions.chapters import named_stage
 from devi.transitions.plateaus import Plateau, plateaus_of
 from devi.transitions.transition import Stage, Transition
-from devi.transitions.words import METRICS, step_text, with_error
+from devi.transitions.words import METRICS, column_of, step_text, with_error
 
 
 def stages_of(trajectories: xr.Dataset, transitions: Sequence[Transition], searched: Sequence[str]) -> list[Stage]:
@@ -28,7 +28,6 @@ def stages_of(trajectories: xr.Dataset, transitions: Sequence[Transition], searc
         bounds.append((start, transition.onset))
         start = max(start, transition.end)
     bounds.append((start, float(steps[-1])))
-    plateaus = plateaus_of(trajectories)
     stages = []
     for low, high in bounds:
         inside = (steps >= low * (1 - 1e-9)) & (steps <= high * (1 + 1e-9))  # dates went through log10 and back
@@ -36,31 +35,29 @@ def stages_of(trajectories: xr.Dataset, transitions: Sequence[Transition], searc
             continue
         metrics = {}
         for name in searched:
-            values = trajectories[name].transpose("step", ...).values.astype(float).reshape(len(steps), -1)
+            variable = trajectories[name].transpose("step", ...)
+            values = variable.values.astype(float).reshape(len(steps), -1)
             for column in range(values.shape[1]):
-                key = name if trajectories[name].ndim == 1 else f"{name}[{column}]"
+                # As a transition's support has it: frequency 1 is 1, though it stands first.
+                key = name if variable.ndim == 1 else f"{name}[{column_of(variable, column).number}]"
                 level = _level(steps[inside], values[inside, column])
                 if level is not None:
                     metrics[key] = level
         chosen = steps[inside]
-        label = "; ".join([named_stage(trajectories, inside, searched), *_plateaus_within(plateaus, chosen, steps)])
+        plateaus = _plateaus_told(plateaus_of(trajectories, inside), chosen, steps)
+        label = "; ".join([named_stage(trajectories, inside, searched), *plateaus])
         stages.append(Stage(float(chosen[0]), float(chosen[-1]), metrics, label))
     return stages
 
 
-def _plateaus_within(plateaus: Sequence[Plateau], chosen: np.ndarray, steps: np.ndarray) -> list[str]:
-    """'LLC plateau at 4.3 ± 0.1' for each plateau with its middle on the log axis here.
-
-    With its steps where the stage is longer: the curve may move in the rest of it.
-    """
+def _plateaus_told(plateaus: Sequence[Plateau], chosen: np.ndarray, steps: np.ndarray) -> list[str]:
+    """'LLC plateau at 4.3 ± 0.1' of each, with its steps where the stage is longer: the curve may move in the rest."""
     texts = []
     for one in plateaus:
-        middle = float(np.sqrt(one.first * one.last))
-        if chosen[0] <= middle <= chosen[-1]:
-            text = f"{METRICS['llc']} plateau at {with_error(one.level, one.error)}"
-            if one.first > chosen[0] or one.last < chosen[-1]:
-                text += f" from step {step_text(one.first, steps)} to {step_text(one.last, steps)}"
-            texts.append(text)
+        text = f"{METRICS['llc']} plateau at {with_error(one.level, one.error)}"
+        if one.first > chosen[0] or one.last < chosen[-1]:
+            text += f" from step {step_text(one.first, steps)} to {step_text(one.last, steps)}"
+        texts.append(text)
     return texts
 
 

@@ -90,7 +90,8 @@ class Stage:
     """The run between two transitions.
 
     first, last  optimizer steps
-    metrics      name -> {"level": median value, "slope": change per decade of steps}; columns are "name[index]"
+    metrics      name -> {"level": median value, "slope": change per decade of steps}; columns are "name[index]",
+                 with the index of Support
     """
 
     first: float

@@ -78,8 +78,10 @@ def _number(value: float, more: int) -> str:
 
 
 def with_minus(text: str) -> str:
-    """A number with a true minus sign before it, which is as wide as a plus; that of an exponent stays."""
-    return "−" + text[1:] if text.startswith("-") else text
+    """A number with a true minus sign before it, which is as wide as a plus; that of an exponent stays. 0 has none."""
+    if not text.startswith("-"):
+        return text
+    return ("−" if text.partition(" ")[0].strip("-0.,") else "") + text[1:]
 
 
 def with_error(value: float, error: float, more: int = 0) -> str:

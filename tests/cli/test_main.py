@@ -134,6 +134,7 @@ def test_one_run_that_cannot_be_analyzed_does_not_stop_the_others(here, capsys):
     assert "devi: 1 of 2 runs could not be analyzed:\ncheckpoints/line-seed0 names " in printed.err
     assert printed.err.count("--task my_model.py:Name") == 1
     assert "report: reports/superposition-seed0/report.html" in printed.out
+    assert not (here / "reports/line-seed0").exists()
     index = (here / "reports/index.html").read_text()
     assert "superposition-seed0/report.html" in index
     assert "1 run could not be analyzed" in index

@@ -13,6 +13,7 @@ from devi.errors import DeviError
 from devi.known.monomials import Monomials
 from devi.known.regression import Regression
 from devi.metrics.learning_coefficient import LearningCoefficient
+from devi.sampling import calibration
 from devi.task import Batch, settings_of, with_settings
 from devi.transitions.curves import curves_of
 
@@ -154,6 +155,25 @@ def test_a_budget_is_stored_as_draws_and_split_among_the_restrictions():
     assert fixed.resolved(run) is fixed  # decided once, it does not look at the clock again
     assert "gradients" in alone.outlook(run)
     assert "about" in alone.outlook(run)
+
+
+@pytest.mark.parametrize(
+    ("settings", "seconds", "told"),
+    [
+        ({}, 30, "choosing the sampler's settings by short walks takes roughly 30 s"),
+        ({"restrict": ("weight[0]",)}, 150, "choosing the sampler's settings by short walks takes roughly 5 min"),
+        ({"budget": "20s"}, 900, "choosing the sampler's settings by short walks takes roughly 10 s"),
+        ({}, 3, ""),
+    ],
+)
+def test_a_calibration_that_takes_long_is_told_before_it_starts(settings, seconds, told, monkeypatch):
+    monkeypatch.setattr(calibration, "outlook", lambda run, **where: seconds)
+    assert LearningCoefficient(**settings).preparation(Monomials((2,) * 4).run()) == told
+    assert SHORT.preparation(Monomials((2,) * 4).run()) == ""
+
+
+def test_gradients_are_timed_to_say_how_long_a_calibration_takes():
+    assert 0 < calibration.outlook(Monomials((2,) * 4).run()) < np.inf
 
 
 def test_kept_losses_are_stored_compressed_with_the_draws_they_are_from(tmp_path):

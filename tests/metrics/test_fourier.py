@@ -185,6 +185,20 @@ def test_a_run_that_diverged_takes_its_frequencies_from_before():
     assert Fourier().resolved(run) == Fourier().resolved(before)
 
 
+def test_without_key_frequencies_nothing_is_measured_by_them_and_a_remark_says_what_to_type():
+    metric, run = Fourier(), random_run(ModularAddition(p=5, embed=6, width=16), 2)
+    found = metric.over(run)
+    assert not found.key_frequencies.any()
+    for name in (*LOSSES, "excluded_loss_by_frequency", "logit_variance_share"):
+        assert np.isnan(found[name]).all(), name
+    assert np.isfinite(found.gini_embedding).all()
+    (remark,) = metric.remarks(found)
+    assert "no frequency has clearly more" in remark
+    assert "--set fourier.frequencies=1,2" in remark
+    named = Fourier(frequencies=(1, 2))
+    assert named.remarks(named.over(run)) == []
+
+
 def test_resolved_settings_survive_being_stored():
     resolved = Fourier().resolved(random_run(TASK, 1))
     assert with_settings(Fourier, json.loads(json.dumps(settings_of(resolved))), kind="metric") == resolved
@@ -220,6 +234,11 @@ def test_a_task_of_another_kind_is_refused(task):
 def test_a_frequency_that_does_not_exist_is_named():
     with pytest.raises(DeviError, match="frequency 6 does not exist for p=11; expected 1 to 5"):
         Fourier(frequencies=(2, 6)).over(random_run(TASK, 1))
+
+
+def test_a_frequency_that_is_named_twice_is_refused():
+    with pytest.raises(DeviError, match="frequency 2 is named twice; expected each once, e.g. frequencies=2,5"):
+        Fourier(frequencies=(2, 5, 2)).over(random_run(TASK, 1))
 
 
 def test_a_model_without_hidden_activations_is_told_what_to_add():

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from devi.metrics.frequencies import all_frequencies, key_frequencies, spectrum, votes, waves
+from devi.tasks.modular_addition import ModularAddition
 
 
 @pytest.mark.parametrize("p", [2, 3, 4, 5, 8, 11, 53])
@@ -53,9 +54,37 @@ def test_fewer_than_one_in_twenty_make_no_key_frequency():
     assert key_frequencies(activations) == (3,)
 
 
+@pytest.mark.parametrize("p", [5, 11, 23])
+def test_votes_that_every_frequency_gets_alike_make_none_a_key_one(p):
+    alike = torch.cat([neurons_of(p, int(k), 8) for k in all_frequencies(p)], dim=-1)
+    assert votes(alike).min() >= 0.05
+    assert key_frequencies(alike) == ()
+
+
+def test_a_frequency_beside_strong_ones_is_measured_by_the_votes_that_they_leave():
+    """8 of 128 are no more than chance among 26 frequencies, but they are where 10 are left for 24."""
+    strong, weak = [neurons_of(53, k, 59) for k in (3, 7)], neurons_of(53, 11, 8)
+    rest = [neurons_of(53, k, 1) for k in (20, 21)]
+    assert key_frequencies(torch.cat([*strong, weak, *rest], dim=-1)) == (3, 7, 11)
+    others = [neurons_of(53, int(k), 5) for k in all_frequencies(53) if k != 11]
+    assert key_frequencies(torch.cat([weak, *others], dim=-1)) == ()
+
+
+def test_untrained_networks_have_few_key_frequencies_or_none():
+    """Seeded. Of 10 networks with p = 53 each has 5 to 9 with 5% of the votes."""
+    found = []
+    for seed in range(10):
+        task = ModularAddition(seed=seed)
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            found.append(len(key_frequencies(task.model().hidden(task.pairs().inputs).reshape(53, 53, -1))))
+    assert np.mean(found) < 1
+    assert max(found) <= 2
+
+
 def test_constant_neurons_do_not_vote():
     dead = torch.cat([torch.zeros(23, 23, 9), torch.full((23, 23, 9), 0.3)], dim=-1)
-    assert key_frequencies(torch.cat([dead, neurons_of(23, 3, 2)], dim=-1)) == (3,)
+    assert key_frequencies(torch.cat([dead, neurons_of(23, 3, 9)], dim=-1)) == (3,)
     assert key_frequencies(dead) == ()
 
 

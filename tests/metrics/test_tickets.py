@@ -1,6 +1,7 @@
 """Masks by magnitude: identical, independent, across blocks."""
 
 import json
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from devi.errors import DeviError
 from devi.known.memory_run import MemoryRun
-from devi.metrics.tickets import Tickets, largest
+from devi.metrics.tickets import Tickets, chance_overlap, largest
 from devi.tasks.modular_addition import ModularAddition
 from devi.tasks.superposition import Superposition
 from tests.metrics.memory_run import random_run
@@ -121,8 +122,26 @@ def test_overlaps_are_not_searched_for_transitions_and_carry_their_chance_level(
     for name in found:
         if "overlap" in name:
             assert found[name].attrs["detect"] == 0
-            assert found[name].attrs["chance"] == pytest.approx(0.25)
-    assert np.allclose(found.ticket_overlap_chance, 0.25)
+            assert np.nanmin(found[name].attrs["chance"]) == pytest.approx(0.25, abs=0.01)
+    assert np.allclose(found.ticket_overlap_chance, chance_overlap(148, 59))
+
+
+def test_the_chance_overlap_is_the_mean_over_all_pairs_of_masks():
+    for count, kept in ((10, 4), (4, 1), (3, 2), (5, 5)):
+        masks = [set(places) for places in combinations(range(count), kept)]
+        shared = np.mean([len(one & other) / len(one | other) for one in masks for other in masks])
+        assert chance_overlap(count, kept) == pytest.approx(shared)
+    exact, limit = chance_overlap(10_000, 4000), chance_overlap(10_001, 4000)
+    assert exact == pytest.approx(limit, rel=2e-4)
+
+
+def test_each_layer_has_the_chance_overlap_of_its_size():
+    task = ModularAddition(p=5, embed=2, width=3)
+    found = Tickets(kept_fraction=0.1).over(random_run(task, 2)).layer_ticket_overlap_final
+    of = dict(zip(found.parameter.values, found.attrs["chance"], strict=True))
+    assert of["embed.weight"] == pytest.approx(chance_overlap(10, 1))
+    assert of["unembed.weight"] == pytest.approx(chance_overlap(15, 2))
+    assert np.isnan(of["left.bias"])
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ def test_every_chart_of_the_page_is_valid_vega_lite(kind, request, transition):
 
 def test_ticks_of_a_linear_step_axis_are_whole_steps():
     marks = x_axis(StepAxis.of(np.array([0, 1, 2, 3]))).to_dict()["axis"]
-    assert (marks["tickMinStep"], marks["format"]) == (1, ",d")
+    assert (marks["values"], marks["format"]) == ([0, 1, 2, 3], ",d")
 
 
 def test_a_value_between_two_gaps_is_marked_by_a_point():
@@ -35,6 +35,23 @@ def test_a_value_between_two_gaps_is_marked_by_a_point():
     assert any({"filter": "datum.o == 1"} in layer.get("transform", []) for layer in spec["layer"])
     (whole,) = panels(xr.Dataset({"mine": ("step", np.ones(5))}, coords={"step": np.arange(5)}))
     assert "datum.o" not in json.dumps(curve_chart(whole, StepAxis.of(np.arange(5)), np.arange(5), []))
+
+
+def test_a_lone_estimate_has_an_error_bar_and_a_flagged_one_stays_hollow_where_it_is_looked_at():
+    steps = np.arange(3)
+    data = {
+        "llc": ("step", [1.0, np.nan, 3.0]),
+        "llc_se": ("step", [0.5, np.nan, 0.2]),
+        "llc_flags": ("step", ["", "", "rhat"]),
+    }
+    (panel,) = panels(xr.Dataset(data, coords={"step": steps}))
+    layers = curve_chart(panel, StepAxis.of(steps), steps, [])["layer"]
+    (bar,) = [one for one in layers if one["mark"]["type"] == "rule" and "y2" in one["encoding"]]
+    assert {"filter": "datum.o == 1"} in bar["transform"]
+    assert (bar["encoding"]["y"]["field"], bar["encoding"]["y2"]["field"]) == ("l", "h")
+    points = [one for one in layers if one["mark"]["type"] == "point"]
+    assert {"filter": "datum.f == 1"} in points[-1]["transform"]  # above the point at the step looked at
+    assert points[-1]["mark"]["fill"] == "white"
 
 
 def test_a_y_axis_has_the_name_of_its_quantity_or_its_unit():

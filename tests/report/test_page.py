@@ -11,6 +11,7 @@ import xarray as xr
 
 from devi.report import write, write_index
 from devi.report.page import flag_counts, flat, for_script, page
+from devi.transitions.transition import Stage
 
 
 class Words(HTMLParser):
@@ -74,6 +75,25 @@ def test_a_kinks_numbers_are_slopes_and_faint_evidence_has_a_decimal(analysis, t
     faint = dataclasses.replace(transition.support[1], amplitude=-0.25, log_bayes_factor=0.4)
     analysis.transitions = [dataclasses.replace(transition, type="kink", support=(faint,))]
     assert "↓ test_loss −0.250 per decade, log BF 0.4" in Words(page(analysis)).text
+
+
+def test_a_curve_without_a_value_before_the_onset_says_from_where_its_change_is_told(analysis):
+    steps = analysis.trajectories["step"].values
+    late = np.where(steps > 120, 0.98 * analysis.trajectories["test_accuracy"].values, np.nan)
+    analysis.trajectories["test_accuracy"] = ("step", late)
+    text = Words(page(analysis, {})).text
+    assert "↑ test_accuracy +0.950 from step 1,000, log BF 210 ↓ test_loss −8.50, log BF 88" in text
+    assert "or between those that it names" in text
+
+
+def test_the_columns_of_a_stage_have_the_names_that_they_have_in_transitions(analysis):
+    layers = (("step", "parameter"), np.ones((8, 2)))
+    analysis.trajectories = analysis.trajectories.assign(density=layers).assign_coords(parameter=["embed", "unembed"])
+    level = {"level": 1.0, "slope": 0.0}
+    analysis.stages = [Stage(0.0, 120.0, {"density[1]": level, "test_loss": level, "mine[9]": level}, "steady")]
+    text = Words(page(analysis, {})).text
+    for name in ("density[unembed]", "test_loss", "mine[9]"):
+        assert f"{name} 1.00 0" in text
 
 
 def test_notices_come_first(analysis):
@@ -196,7 +216,7 @@ def test_context_that_is_not_searched_comes_after_what_is(trajectories, bare):
     trajectories["distance"] = ("step", np.arange(8.0), {"detect": 0})
     trajectories["mine"] = ("step", np.arange(8.0), {})
     text = Words(page(bare(trajectories))).text
-    assert text.index("mine 7.00") < text.index("More curves") < text.index("distance 7.00")
+    assert text.index("mine 7 ") < text.index("More curves") < text.index("distance 7 ")
 
 
 def test_nested_settings_become_rows():

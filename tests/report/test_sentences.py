@@ -34,7 +34,10 @@ from tests.transitions.planted import run, sigmoid
         (0.0626, float("nan"), "0.0626"),
         (3487.2, float("nan"), "3,487"),
         (3.2e-7, float("nan"), "3.20e-07"),
-        (float("nan"), 1.0, "not finite"),
+        (float("nan"), 1.0, "no value"),
+        (float("inf"), 1.0, "not finite"),
+        (-0.0, float("nan"), "0"),
+        (-0.04, 0.5, "0.0 ± 0.5"),
         (5.0, 0.0, "5.00"),
     ],
 )
@@ -199,7 +202,29 @@ def test_a_run_in_which_nothing_could_be_searched_does_not_say_that_noise_explai
     )
     assert "explained by slow change" in headline(data.assign(b=("step", np.ones(2))), [], left_out)
     constant = [{"metric": name, "reason": "constant"} for name in ("a", "llc")]
-    assert headline(data, [], constant).endswith("from step 0 to 60: every curve was left out of the search.")
+    assert headline(data, [], constant).endswith("from step 0 to 60: no curve moves.")
+    unasked = [{"metric": name, "reason": "integer labels, not a quantity"} for name in ("a", "llc")]
+    assert headline(data, [], unasked).endswith("from step 0 to 60: every curve was left out of the search.")
+
+
+def test_where_some_curves_are_constant_too_few_checkpoints_are_not_the_whole_reason():
+    steps = np.arange(12)
+    data = xr.Dataset({"a": ("step", np.ones(12)), "b": ("step", np.full(12, np.nan))}, coords={"step": steps})
+    assert headline(data, [], skipped(detect(data).skipped)) == (
+        "No transition could be looked for in 12 checkpoints from step 0 to 11: every curve is constant or has fewer"
+        " than 10 finite values after step 0."
+    )
+
+
+def test_one_estimate_is_not_told_as_all_of_them(trajectories):
+    one = trajectories.isel(step=[0])
+    assert llc_sentence(one).startswith("The one LLC estimate is flagged by its own diagnostics (rhat 1): do not read")
+    one["llc_flags"][:] = ""
+    assert llc_sentence(one) == "The one LLC estimate passed its own diagnostics."
+    one["llc_flags"][:] = "headroom"
+    one["llc_flags"].attrs["information"] = "headroom"
+    assert llc_sentence(one).startswith("The chains of the one LLC estimate are sound; ")
+    assert llc_sentence(one.drop_vars("llc_flags")) == "The 1 LLC estimate carries no diagnostics."
 
 
 def test_llc_sentence_says_how_many_estimates_can_be_trusted(trajectories):

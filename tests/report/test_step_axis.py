@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from devi.report.step_axis import StepAxis
 
@@ -30,6 +31,22 @@ def test_one_checkpoint_has_an_axis_around_it():
     axis = StepAxis.of(np.array([500]))
     assert axis.low < 500 < axis.high
     assert axis.share(500) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("steps", "ticks"),
+    [
+        ([0], [0]),
+        ([500], [500]),
+        ([0, 1], [0, 1]),
+        ([0, 1, 2, 3], [0, 1, 2, 3]),
+        ([0, 9], [0, 2, 4, 6, 8]),
+        ([100, 200, 300], [100, 150, 200, 250, 300]),
+        ([98_000, 123_000], [100_000, 105_000, 110_000, 115_000, 120_000]),
+    ],
+)
+def test_ticks_of_a_linear_axis_are_round_whole_steps_within_it(steps, ticks):
+    assert list(StepAxis.of(np.array(steps)).ticks) == ticks
 
 
 def test_share_is_zero_and_one_at_the_ends():

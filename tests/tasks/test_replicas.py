@@ -6,7 +6,7 @@ import torch
 from devi.errors import DeviError
 from devi.known.memory_run import MemoryRun
 from devi.sampling.posterior import Posterior
-from devi.tasks import attention_table, modular_replicas, superposition_replicas, transformer_replicas
+from devi.tasks import attention_table, modular_addition, modular_replicas, superposition_replicas, transformer_replicas
 from devi.tasks.modular_addition import ModularAddition
 from devi.tasks.scratch import Scratch
 from devi.tasks.superposition import Superposition
@@ -34,6 +34,7 @@ def posterior_of(task, count=3, **settings):
 def test_the_formulas_are_the_model_and_its_derivative(task, monkeypatch):
     for module in (superposition_replicas, modular_replicas, transformer_replicas):
         monkeypatch.setattr(module, "AT_ONCE", 40)  # several pieces, the last one smaller
+    monkeypatch.setattr(modular_addition, "FEWEST_EXAMPLES", 0)
     posterior = posterior_of(task, dtype=torch.float64)
     rows = torch.tensor([2, 0, 1, 2])
     given = posterior.centers[rows], posterior.fixed_at(rows), posterior.data
@@ -96,6 +97,13 @@ def test_a_task_with_another_loss_does_not_inherit_the_formulas():
     assert posterior_of(Doubled(init_scale=0.5)).replicas is None
     assert ModularAddition(**TRANSFORMER, layers=2).replicas() is None
     assert ModularAddition(**TRANSFORMER, layer_norm=True).replicas() is None
+
+
+def test_a_transformer_with_few_examples_is_left_to_vmap_which_is_faster_there():
+    small, large = (ModularAddition(architecture="transformer", p=p, train_fraction=0.5) for p in (13, 43))
+    assert small.replicas() is None
+    assert isinstance(large.replicas(), transformer_replicas.TransformerReplicas)
+    assert ModularAddition(p=13, train_fraction=0.5).replicas() is not None  # all MLPs at once
 
 
 def test_formulas_that_are_not_those_of_the_loss_are_refused():

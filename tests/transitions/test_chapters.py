@@ -31,6 +31,14 @@ def test_a_stage_of_one_checkpoint_has_no_course():
     assert line(run(a=X), np.arange(len(X)) == 5) == "one checkpoint"
 
 
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_a_stage_of_few_checkpoints_is_told_by_its_ends(count):
+    few = np.arange(len(X)) < count
+    assert line(run(test_accuracy=np.minimum(0.2 * np.arange(len(X)), 1)), few).startswith("test accuracy rises 0")
+    assert line(run(test_accuracy=jump(6000)), few) == ("nothing moves" if count > 3 else f"{count} checkpoints")
+    assert line(run(test_accuracy=np.where(few, np.nan, X)), few) == f"{count} checkpoints"
+
+
 def test_what_moves_is_told_with_its_levels_first_rank_first():
     curves = run(mine=5 * LATER, test_loss=4 - 3 * LATER, weight_norm=LATER, steady=jump(6000))
     assert line(curves).startswith("test loss falls 3.")
@@ -57,6 +65,24 @@ def test_a_restricted_loss_that_halves_before_test_accuracy_moves_is_circuit_for
     assert line(modular(restricted_loss=4 - 3.9 * LATER)).startswith("circuit formation: restricted loss falls")
     assert "circuit" not in line(modular(restricted_loss=4 - 3.9 * LATER, test_accuracy=LATER))
     assert "circuit" not in line(modular(restricted_loss=4 - 1.0 * LATER))
+
+
+@pytest.mark.parametrize(
+    ("curves", "forms"),
+    [
+        ({"excluded_loss": 0.1 + 0.4 * LATER}, True),
+        ({"excluded_loss": 2.4 - 2.3 * LATER}, False),
+        ({"excluded_loss": 0.1 + 0.001 * LATER}, False),
+        ({"restricted_loss_test": 4 - 3.9 * LATER}, True),
+        ({"restricted_loss_test": 4 - LATER}, False),
+        ({"test_accuracy": 0.07 + 0.05 * jump(6000)}, False),
+        ({"test_accuracy": 100 * jump(6000)}, True),
+    ],
+)
+def test_a_network_that_only_memorizes_forms_no_circuit_though_its_restricted_loss_falls(curves, forms):
+    text = line(modular(restricted_loss=4 - 3.9 * LATER, **curves))
+    assert text.startswith("circuit formation") == forms
+    assert "restricted loss falls" in text
 
 
 def test_weights_that_shrink_around_a_circuit_while_the_test_loss_falls_are_cleanup():

@@ -75,6 +75,10 @@ def test_a_jump_is_told_from_the_checkpoint_before_to_the_one_after():
     assert "test loss 0.00 → 2.00" in only(run(test_loss=2.0 * jump(400))).description.replace("loss 0 ", "loss 0.00 ")
 
 
+def test_counts_are_told_as_whole_numbers():
+    assert "features represented 2 → 3" in only(run(features_represented=2 + jump(400))).description
+
+
 @pytest.mark.parametrize(
     ("value", "error", "text"),
     [

@@ -257,6 +257,16 @@ def test_a_declared_intervention_labels_the_transition_near_it():
     assert [one.exogenous for one in found] == ["learning rate / 10", None]
 
 
+def test_stages_and_transitions_name_a_column_alike():
+    """Frequencies start at 1; a column named by a text is told by its place."""
+    columns = np.stack([0 * X, 1 + jump(400)], axis=1)
+    for dimension, names, number in (("frequency", [1, 2], 2), ("parameter", ["embed", "unembed"], 1)):
+        curves = xr.Dataset({"mine": (("step", dimension), columns)}, coords={"step": STEPS, dimension: names})
+        found = detect(curves)
+        assert [one.index for change in found.transitions for one in change.support] == [number]
+        assert list(found.stages[0].metrics) == [f"mine[{number - 1}]", f"mine[{number}]"]
+
+
 def test_stages_are_the_stretches_between_transitions():
     found = detect(run(a=2 * jump(400)))
     assert [(one.first, one.last) for one in found.stages] == [(1, 392), (409, 10_000)]

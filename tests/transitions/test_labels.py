@@ -56,6 +56,14 @@ def test_a_falling_restricted_loss_is_circuit_formation_until_test_accuracy_move
     assert labels(restricted_loss=restricted, test_accuracy=sigmoid(310, 0.3)) == ["generalization"]
 
 
+def test_no_circuit_forms_where_the_excluded_loss_falls_or_test_accuracy_stays_at_chance():
+    restricted, still = 4 - 4 * sigmoid(300, 0.3), 0.02 + 0 * X
+    learns_later = {"restricted_loss": restricted, "test_accuracy": sigmoid(5000, 0.3)}
+    assert labels(excluded_loss=1 + sigmoid(300, 0.3), **learns_later)[0] == "circuit formation"
+    assert labels(excluded_loss=2 - sigmoid(300, 0.3), **learns_later)[0] == "restricted loss and excluded loss"
+    assert labels(restricted_loss=restricted, test_accuracy=still) == ["restricted loss"]
+
+
 def test_a_restricted_loss_that_rises_forms_no_circuit():
     y = 1 + 3 * np.exp(-((X / 0.5) ** 2)) + 2 * sigmoid(1500, 0.3)
     assert "circuit formation" not in labels(restricted_loss=y, test_loss=2 * sigmoid(1500, 0.3))

@@ -49,3 +49,22 @@ def test_step_zero_and_values_that_are_not_finite_are_left_out():
     curve = np.where(np.arange(len(X)) % 9 == 0, np.nan, 2.0 + 3 * jump(100))
     found = plateaus_of(run(np.concatenate([[0], STEPS]), llc=np.concatenate([[50.0], curve])))
     assert [one.level for one in found] == pytest.approx([2, 5])
+
+
+def test_estimates_that_are_flagged_unhealthy_make_no_plateau():
+    curves = run(llc=2.0 + 3 * jump(100) + 4 * jump(2000))
+
+    def flagged(words):
+        flags = ("step", np.array(words), {"information": "headroom,unresolved"})
+        return [one.level for one in plateaus_of(curves.assign(llc_flags=flags))]
+
+    assert flagged(np.where(STEPS > 100, "", "rhat")) == pytest.approx([5, 9])
+    assert flagged(np.where(STEPS > 100, "headroom,unresolved", "headroom,ess")) == pytest.approx([5, 9])
+    assert flagged(["virial"] * len(STEPS)) == []
+
+
+def test_a_plateau_ends_where_its_stage_does():
+    inside = (STEPS >= 50) & (STEPS <= 3000)
+    (part,) = plateaus_of(run(llc=2.0 + 3 * jump(6000)), inside)
+    assert (part.first, part.last) == (STEPS[inside][0], STEPS[inside][-1])
+    assert plateaus_of(run(llc=2.0 + 3 * jump(6000)), STEPS < 2) == []
