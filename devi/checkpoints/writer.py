@@ -263,9 +263,7 @@ class Recorder:
         store = self._store
         stored = store.stored(step)
         if stored is None:
-            if (
-                step == store.last_step
-            ):  # committed by this Recorder, and then came the Ctrl-C that the loop went on from
+            if step == store.last_step:  # committed just before a Ctrl-C that the loop went on from
                 return
             if store.has_gaps:
                 self._notice(f"{self.path}: step {step} is among what is damaged or lost, and stays out of the run.")
