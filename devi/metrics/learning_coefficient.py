@@ -134,7 +134,7 @@ def _tell_of_rounding(posterior: Posterior, n_beta: float, estimate: xr.Dataset)
     from devi.sampling.diagnostics import SMALLEST_ESTIMATE
 
     rounding = n_beta * posterior.base_loss.abs().cpu().numpy() * torch.finfo(posterior.dtype).eps / 2
-    share = rounding / np.fmax(np.abs(estimate["llc"].values), SMALLEST_ESTIMATE)
+    share = rounding / np.maximum(np.abs(estimate["llc"].values), SMALLEST_ESTIMATE)
     if posterior.dtype == torch.float32 and (share > MOST_ROUNDING).any():
         worst = int(np.nanargmax(share))
         step, loss = int(estimate["step"][worst]), float(posterior.base_loss[worst])
