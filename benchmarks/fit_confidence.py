@@ -29,7 +29,7 @@ RIDGE = 1e-3
 # Monotone where we know the direction, so that few generated events cannot teach that a smaller or slower change is
 # the surer one; the rest is free.
 NEVER_NEGATIVE = ("log_best_evidence", "log_total_evidence", "log_share", "curves")
-NEVER_POSITIVE = ("width", "few_beside", "beside_spike", "kink", "autocorrelation")
+NEVER_POSITIVE = ("width", "few_beside", "beside_spike", "kink", "transient", "autocorrelation")
 HELD_OUT = 1000  # first seed of the cases for the calibration
 TARGET = Path(__file__).parents[1] / "devi" / "transitions" / "confidence.json"
 

@@ -31,6 +31,7 @@ def evidence_of(event: Event) -> dict[str, float]:
         "few_beside": float(lead.beside < FEWEST_BESIDE),
         "beside_spike": float(bool(event.spikes)),
         "kink": float(lead.shape == "kink"),
+        "transient": float(event.fall is not None),
     }
 
 

@@ -26,9 +26,6 @@ WIDER = 1.3
 # low and high of onset, centre and end, by the quantiles of seeds 0 to 29 of benchmarks/transitions_found.py.
 FLANKS = np.array([[-0.15, 0.0, -0.05], [0.05, 0.0, 0.15]])
 CERTAIN = 5.0  # times the noise: a jump so large lies between these two checkpoints and no others
-# Of cost, by which what a third start led to must be cheaper: with each search more, noise draws more. At 0, 8 metrics
-# on which nothing happens alarmed 0.27 times a run instead of 0.10 (0.07 without that start), 30 runs by hand.
-LATE = 12.0
 FEWEST_BESIDE = 4  # checkpoints on each side, below which a change is reported but cannot be resolved
 
 
@@ -90,17 +87,13 @@ def changes_of(curves: Sequence[Curve], *, least_evidence: float, seed: int = 0)
 
 def _found(bundle: Bundle, least_evidence: float) -> Weighed:
     """The cheapest of the starts after exchange and elimination, all with the noise that the best of them left."""
-    fits: dict[tuple[tuple[str, float], ...], tuple[Shared, float]] = {}  # with what is added to its cost
-    for number, start in enumerate(starts(bundle)):
-        fit = exchanged(bundle, start)
-        fits.setdefault(_outline(fit), (fit, LATE if number > 1 else 0.0))
-    calm = [*fits.values()]
-    if bundle.own_share(range(len(bundle.curves))) < 1:  # else none of them costs more than nothing
-        calm.append((empty(bundle), 0.0))
-    bundle = reweighed(bundle, min(calm, key=lambda one: sober_cost(bundle, one[0]) + one[1])[0])
+    fits = [exchanged(bundle, start) for start in starts(bundle)]
+    is_shared = bundle.own_share(range(len(bundle.curves))) < 1
+    calm = [*fits, empty(bundle)] if is_shared else fits  # else none of them costs more than nothing
+    bundle = reweighed(bundle, min(calm, key=lambda fit: sober_cost(bundle, fit)))
     waves = Waves(bundle)
-    results: list[tuple[Weighed, float]] = []
-    for fit, late in fits.values():
+    results: list[Weighed] = []
+    for fit in {_outline(fit): fit for fit in fits}.values():
         fit = settled(bundle, fit, range(len(bundle.curves)))
         found = eliminated(bundle, narrowed(bundle, fit, waves.explaining(fit)), least_evidence)
         if len(found.fit.components) < len(fit.components):  # what is gone now may have stood in the way
@@ -108,9 +101,8 @@ def _found(bundle: Bundle, least_evidence: float) -> Weighed:
             if again is not found.fit:
                 found = eliminated(bundle, again, least_evidence)
         still = waves.explaining(found.fit)
-        found = eliminated(bundle, narrowed(bundle, found.fit, still), least_evidence) if still else found
-        results.append((found, late))
-    return min(results, key=lambda one: cost(bundle, one[0].fit) + one[1])[0]
+        results.append(eliminated(bundle, narrowed(bundle, found.fit, still), least_evidence) if still else found)
+    return min(results, key=lambda found: cost(bundle, found.fit))
 
 
 def _outline(fit: Shared) -> tuple[tuple[str, float], ...]:

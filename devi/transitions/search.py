@@ -19,7 +19,6 @@ from devi.transitions.bundle import (
     solved,
 )
 from devi.transitions.fit import Component, Shape
-from devi.transitions.kinks import best_pair
 from devi.transitions.nulls import null_price, orthonormal
 from devi.transitions.refinement import refined, with_components
 
@@ -30,13 +29,11 @@ MOST = 10  # components of a bundle, spikes included
 PATIENCE = 1  # components that may be added without paying: two kinks can pay where one does not
 GAIN = 2.0  # of cost, below which a step is not taken
 HOPELESS = 0.3  # of what the best atom saves: an atom of another shape that saves less is not tried
-KINKED: tuple[Shape, ...] = ("sigmoid", "kink", "spike")
-NEAR = 25.0  # of cost, by which the last start may be behind: none of 89 runs was won from further behind
 BETWEEN = 3  # nulls for which the next component is sought
 
 
 def starts(bundle: Bundle) -> list[Shared]:
-    """The cheapest fit without kinks, which can draw a ramp, the cheapest with them, and one from the best two of them.
+    """The cheapest fit without kinks, which can draw a ramp, and the cheapest with them.
 
     A null of two terms can hide what one of one, or none, shows.
     """
@@ -45,24 +42,8 @@ def starts(bundle: Bundle) -> list[Shared]:
         return cost(bundle, fit)
 
     smooth = [_grown(bundle, 2, ("sigmoid", "ramp", "spike")), *_staircase(bundle)]
-    kinked = [_grown(bundle, terms, KINKED) for terms in (1, 0)]
-    first = [min(smooth, key=value), min(kinked, key=value)]
-    near = min(map(value, first)) + NEAR
-    return [*first, *(fit for fit in _from_two_kinks(bundle) if value(fit) < near)]
-
-
-def _from_two_kinks(bundle: Bundle) -> list[Shared]:
-    """Grown from the two kinks that say most together: greed would keep the one between them, which half says both."""
-    kinks, members = best_pair(bundle)
-    if not kinks:
-        return []
-    fit = empty(bundle, terms=1)
-    for one, who in zip(kinks, members, strict=True):
-        fit = joined(fit, [one], who)
-    moving = sorted(frozenset().union(*members))
-    for iterations in (5, 3):
-        fit = refined(bundle, settled(bundle, fit, moving, terms=1), iterations)
-    return [_grown(bundle, 1, KINKED, start=regrouped(bundle, fit, terms=1))]
+    kinked = [_grown(bundle, terms, ("sigmoid", "kink", "spike")) for terms in (1, 0)]
+    return [min(smooth, key=value), min(kinked, key=value)]
 
 
 def _staircase(bundle: Bundle) -> list[Shared]:
@@ -97,9 +78,9 @@ def _peaks(bundle: Bundle, x: np.ndarray, smoothing: float, decade: float) -> li
     return [Component("sigmoid", float(c), float(w)) for c, w in zip(places, widths, strict=True)]
 
 
-def _grown(bundle: Bundle, terms: int, shapes: tuple[Shape, ...], *, start: Shared | None = None) -> Shared:
+def _grown(bundle: Bundle, terms: int, shapes: tuple[Shape, ...]) -> Shared:
     count = len(bundle.curves)
-    fit = empty(bundle, terms=terms) if start is None else start
+    fit = empty(bundle, terms=terms)
     best, value, idle = fit, cost(bundle, fit), 0
     gains: dict[int, np.ndarray] = {}
     stale = set(range(count))
