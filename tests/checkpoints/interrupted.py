@@ -1,6 +1,7 @@
 """A Ctrl-C at a chosen moment, the same each time."""
 
 import dis
+import gc
 import sys
 
 # After these instructions Python looks whether there was a signal; between others none comes through.
@@ -10,6 +11,8 @@ _SWALLOW = ("weakref", "_weakrefset")  # what is raised there, when something is
 
 def interrupted(call, moment, within=None):
     """Make the call, with a Ctrl-C at number `moment` of those at which one can come; whether there are so many.
+
+    Meanwhile no garbage is collected: a Ctrl-C in someone's gc callback (hypothesis has one) is printed and forgotten.
 
     within   the code of the only function whose moments count
     """
@@ -27,7 +30,8 @@ def interrupted(call, moment, within=None):
                 raise KeyboardInterrupt
         return trace
 
-    tracing = sys.gettrace()
+    tracing, collects = sys.gettrace(), gc.isenabled()
+    gc.disable()
     sys.settrace(trace)
     try:
         call()
@@ -35,4 +39,6 @@ def interrupted(call, moment, within=None):
         return True
     finally:
         sys.settrace(tracing)
+        if collects:
+            gc.enable()
     return False
