@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from devi import Run
+from devi import DeviError, Run
 
 SECONDS = 10.0  # a child that takes longer to answer hangs
 
@@ -45,6 +45,14 @@ class Board:
     @phase.setter
     def phase(self, name: str) -> None:
         self._set(8, 32, name.encode())
+
+    def ask(self) -> None:
+        """In the child: have the parent do something, and wait for it."""
+        self.phase = "asks"
+        while self.phase == "asks":
+            time.sleep(0.0002)
+        if self.phase == "refused":
+            raise DeviError(self.text)
 
     @property
     def text(self) -> str:
@@ -78,9 +86,12 @@ def ended(child: int, *, wait: bool = True) -> int | None:
     return os.waitstatus_to_exitcode(status) if found else None
 
 
-def answer_of(work: Callable[[], Any]) -> Any:
-    """What `work` returns, as JSON, from a child process; None if it crashed or hung."""
-    board = Board()
+def answer_of(work: Callable[[], Any], board: Board | None = None, asked: Callable[[], None] | None = None) -> Any:
+    """What `work` returns, as JSON, from a child process; None if it crashed or hung.
+
+    asked  is done here, in the parent, when the child calls `board.ask()`, and a DeviError of it is raised there
+    """
+    board = board or Board()
 
     def answer() -> None:
         board.text = json.dumps(work())
@@ -92,6 +103,12 @@ def answer_of(work: Callable[[], Any]) -> Any:
             os.kill(child, signal.SIGKILL)
             ended(child)
             return None
+        if asked is not None and board.phase == "asks":
+            try:
+                asked()
+                board.phase = "done"
+            except DeviError as error:
+                board.text, board.phase = str(error), "refused"
         time.sleep(0.0005)
     if code != 0:
         print(board.text or f"exit {code}", file=sys.stderr)

@@ -19,8 +19,9 @@ import random
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +94,15 @@ class Subject:
                 put(each, whole)
 
 
-def read_devi(subject: Subject) -> dict[str, Any]:
-    """The steps read with their bits, those with other bits, and how many findings there were."""
+def read_devi(subject: Subject, ask: Callable[[], None]) -> dict[str, Any]:
+    """The steps read with their bits, those with other bits, and how many findings there were.
+
+    ask  has the writer of a live run go on
+    """
     try:
         run = open_run(subject.folder)
         if subject.state == "live":
-            subject.follow()
+            ask()
             run.refresh()
             assert run.steps[-1] == RECORDS, "the record that followed was not read"
         bits = runs_bits(run)
@@ -109,13 +113,17 @@ def read_devi(subject: Subject) -> dict[str, Any]:
     return {"right": right, "wrong": sorted(set(bits) - set(right)), "findings": len(run.findings)}
 
 
-def damaged_row(subject: Subject, damage: str, count: int) -> list[Any]:
-    generator = random.Random(f"{subject.state} {damage}")
+def damaged_row(place: Path, state: str, damage: str, count: int) -> list[Any]:
+    generator = random.Random(f"{state} {damage}")
     unnoticed = crashes = wrong = untouched = read = harmless = 0
-    for _ in range(count):
+    subject = Subject(place / f"{state} {damage}", state)
+    for number in range(count):
+        if state == "live" and number:  # its writer has gone on, with another file than was put back
+            subject = Subject(place / f"{state} {damage} {number}", state)
         done = drawn(subject.files, damage, subject.fields, generator)
         with subject.damaged(done):
-            answer = answer_of(lambda: read_devi(subject))
+            board = Board()
+            answer = answer_of(partial(read_devi, subject, board.ask), board, subject.follow)
         if answer is None:
             crashes += 1
             continue
@@ -127,7 +135,7 @@ def damaged_row(subject: Subject, damage: str, count: int) -> list[Any]:
             is_free = len(answer["right"]) == RECORDS and fields.start <= done.start < fields.end
             harmless += is_free
             unnoticed += not is_free
-    return [subject.state, damage, count, unnoticed, crashes, wrong, f"{100 * read / untouched:.2f}%", harmless]
+    return [state, damage, count, unnoticed, crashes, wrong, f"{100 * read / untouched:.2f}%", harmless]
 
 
 def cut_everywhere(folder: Path, *, is_closed: bool) -> list[Any]:
@@ -175,9 +183,8 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as scratch:
         for state in STATES:
-            subject = Subject(Path(scratch) / state, state)
             for damage in DAMAGES:
-                add(damaged_row(subject, damage, options.count))
+                add(damaged_row(Path(scratch), state, damage, options.count))
         for is_closed in (True, False):
             add(cut_everywhere(Path(scratch) / f"cut-{is_closed}", is_closed=is_closed))
     is_clean = all(not any(row[3:6]) and float(row[6].rstrip("%")) >= 99 for row in rows)

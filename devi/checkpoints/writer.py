@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any, Self
 from torch import nn
 
 from devi.checkpoints.folder import COMMAND, CONVERSION, PYTHON, check_usable, refusal
+from devi.checkpoints.forked import Opener
 from devi.checkpoints.keeper import SlotKeeper
 from devi.checkpoints.lock import WriterLock
 from devi.checkpoints.provenance import check_metadata, environment, provenance
@@ -84,7 +83,7 @@ class Recorder:
         self._source: Source | None = None
         self._steady: Steady | None = None  # None: the next record goes the long way
         self._has_told_bits_differ = self._is_closed = False
-        self._process = os.getpid()
+        self._opener = Opener(self)
         with self._told_in_words():
             check_usable(self.path, resume, self._words)
             self.path.mkdir(parents=True, exist_ok=True)
@@ -108,7 +107,6 @@ class Recorder:
                 f"{self.path}: recorded without `state`, so this run can be read but not resumed after an interrupt."
                 " To change that: Recorder(path, task, state={'optimizer': optimizer})."
             )
-        _OPEN.add(self)
 
     def __call__(self, step: int, model: nn.Module, **scalars: float) -> None:
         """Record checkpoint `step`: the model's parameters and persistent buffers, and named numbers.
@@ -179,7 +177,7 @@ class Recorder:
         if self._is_closed:
             return
         self._is_closed, self._source, self._steady = True, None, None
-        if self._process != os.getpid():  # a worker that ends: its parent goes on with these files
+        if not self._opener.is_here:  # a worker that ends: its parent goes on with these files
             return
         try:
             with self._told_in_words():
@@ -244,11 +242,7 @@ class Recorder:
     def _check_open(self) -> None:
         if self._is_closed:
             raise DeviError(f"{self.path}: this Recorder is closed. To go on: Recorder(path, ..., resume=True).")
-        if self._process != os.getpid():
-            raise DeviError(
-                f"{self.path}: process {self._process} opened this Recorder, and this is process {os.getpid()}, forked"
-                " from it. A run has one writer: record there, or make a Recorder for another path here."
-            )
+        self._opener.check(self.path)
 
     def _check_same_run(self, model: nn.Module) -> None:
         if not self._restored and self._state is not None and newest_slot(self._store.folder, self._store.run_id)[0]:
@@ -286,18 +280,6 @@ class Recorder:
         except OSError as error:
             store = getattr(self, "_store", None)
             raise refusal(self.path, None if store is None else store.last_step, error, self._words) from None
-
-
-_OPEN: weakref.WeakSet[Recorder] = weakref.WeakSet()  # all there are
-
-
-def _take_the_long_way() -> None:
-    """In a forked process, whose next record is to be refused: the short way does not ask for the process."""
-    for recorder in list(_OPEN):
-        recorder.release()
-
-
-os.register_at_fork(after_in_child=_take_the_long_way)
 
 
 def _attend(store: Store, keeper: SlotKeeper | None, model: nn.Module, step: int) -> float:

@@ -14,7 +14,9 @@ from scipy.stats import binom
 from torch import Tensor
 
 KEY_SHARE = 0.05  # of all neurons: with fewer behind it a frequency is not a key one
-BY_CHANCE = 0.001  # probability that neurons which vote at random make any; at 0.05 most untrained networks have some
+BY_CHANCE = (
+    0.001  # probability that neurons which vote at random make any; at 0.05 most untrained networks have some (by hand)
+)
 DEAD_SHARE = 1e-10  # of the largest variance: below it a neuron is constant up to rounding, and does not vote
 
 
@@ -76,7 +78,8 @@ def key_frequencies(activations: Tensor) -> tuple[int, ...]:
     its votes must exceed the quantile of Binomial(n, 1/K) at BY_CHANCE / K (Bonferroni). Then again with the votes and
     the frequencies that are left, until none joins: what a circuit leaves over is the chance of its weaker frequencies.
     Untrained networks with p from 7 to 113 have 0 to 0.6 in the mean, where 5% alone gives them 2 to 10 (their neurons
-    share an embedding, so their votes go together a little); trained ones with p = 43 and 53 keep what 5% alone gives.
+    share an embedding, so their votes go together a little); trained ones with p = 43 and 53 keep what 5% alone gives
+    (all by hand).
 
     Source of the votes: Nanda et al. 2023, arXiv:2301.05217, section 4; of the test in steps: Holm 1979.
     """

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from devi.checkpoints.reader import Run
     from devi.sampling.posterior import Posterior
 
-# Of the estimate: with 0.35 a quadratic and a regression in float32 were within 0.3%; with 3.5 they lost 60% and 7%.
+# Of the estimate: with 0.35 a quadratic and a regression in float32 were within 0.3%, with 3.5 they lost 60% and 7%
+# (by hand).
 MOST_ROUNDING = 0.5
 
 __all__ = ["CALIBRATED", "LearningCoefficient", "learning_coefficient"]

@@ -33,7 +33,7 @@ Progress = Callable[[float], None] | None
 
 PILOT_CHECKPOINTS = 5
 # For the outlook: seconds to time gradients for, and how many calibrations take, small models between 100,000 and
-# 600,000, others as many as this work is.
+# 600,000, others as many as this work is (by hand; what is announced may be off by 3 to 7 times).
 LOOK = 1.0
 USUAL_GRADIENTS, USUAL_WORK = 300_000, WORK / 2
 

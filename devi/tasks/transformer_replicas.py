@@ -22,7 +22,8 @@ from devi.tasks.scratch import Scratch
 # weights are added to no more often than that needs (by hand, 3830 pairs: 34.1 ms at 256, 32.2 at 512, 33.0 at 768).
 AT_ONCE = 512
 # Training pairs from which on this is faster than vmap and autograd: with 84 pairs (p=13) it takes 2.0 times as long,
-# with 264 (p=23) 1.2 to 1.5, with 480 (p=31) 0.86, with 3830 (p=113) 0.7. No clock: a seed gives the same numbers.
+# with 264 (p=23) 1.2 to 1.5, with 480 (p=31) 0.86, with 3830 (p=113) 0.7, all by hand. No clock: a seed gives the same
+# numbers.
 FEWEST_EXAMPLES = 400
 
 
