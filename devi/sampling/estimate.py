@@ -114,8 +114,12 @@ def _estimate(
         if ess[row] < EFFECTIVE_PER_COVARIATE * found.shape[2]:
             found = found.sum(axis=2, keepdims=True)
         quiet = controlled(seen[row], found)[None]
-        own = max(standard_error(quiet, rhat_and_ess(quiet)[1])[0], error[row] / MOST_QUIETER)
-        if own < error[row] and not (bias.any() and abs(quiet.mean() - llc[row]) > MOST_APART * error[row]):
+        moved = abs(quiet.mean() - llc[row])
+        # A direction that chains have not gone along takes 1 from the virial of d, too little to be seen, and nothing
+        # from nβ·L; the control variates then add 1/2. Finite steps are another reason for them to move an estimate.
+        doubt = 0.0 if bias.any() else moved
+        own = max(standard_error(quiet, rhat_and_ess(quiet)[1])[0], error[row] / MOST_QUIETER, doubt)
+        if own < error[row] and moved <= MOST_APART * error[row]:
             gain[row] = (error[row] / own) ** 2
             llc[row], error[row] = quiet.mean(), own
     bias = mean_bias.mean(axis=1)

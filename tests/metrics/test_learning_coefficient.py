@@ -8,6 +8,7 @@ import xarray as xr
 from torch import nn
 
 from devi.errors import Notice
+from devi.known.cases import named
 from devi.known.memory_run import MemoryRun
 from devi.known.monomials import Monomials, Product, SurfaceTask
 from devi.known.regression import Regression
@@ -172,13 +173,38 @@ def test_an_unadjusted_sampler_adds_a_quarter_of_its_correction_to_the_error():
 
 
 def test_control_variates_in_balance_take_the_noise_that_they_explain():
-    """nβL = 5 + 2·f + a tenth of the noise, with f of mean 0. The noise goes; the error told is halved at most."""
+    """nβL = 5 + 2·f + a tenth of the noise, with f of mean 0. The noise goes; the error told is halved at most, and
+    no smaller than what the estimate moved by."""
     generator = np.random.default_rng(1)
     stein = generator.standard_normal((1, 4, 2000, 1))
     loss = (5 + 2 * stein[..., 0] + 0.2 * generator.standard_normal((1, 4, 2000))) / 100
     plain, quiet = (learning_coefficient(drawn([0.0] * 4, loss=loss, stein=s)) for s in (None, stein))
     assert abs(quiet["llc"].item() - 5) < 4 * 0.1 * plain["llc_se"].item()
-    assert quiet["llc_se"].item() == pytest.approx(0.5 * plain["llc_se"].item(), rel=1e-12)
+    least = max(0.5 * plain["llc_se"].item(), abs(quiet["llc"] - plain["llc"]).item())
+    assert quiet["llc_se"].item() == pytest.approx(least, rel=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_flat_direction_that_no_chain_goes_along_adds_nothing_to_the_estimate(seed):
+    """17 directions that the loss holds, λ = 8.5, and one of 18 that stays at 0, a virial of 17/18: with control
+    variates believed it came out as 9.0, in 17 of these 20 by more than 3 errors. Of the first 200 seeds 140 did, and 6
+    do now.
+    """
+    squares = np.square(np.random.default_rng(seed).standard_normal((4, 60, 17))).sum(axis=2)[None]
+    draws = drawn([0.0] * 4, loss=squares / 200, stein=squares[..., None] - 18)
+    draws.attrs["dimension"] = 18
+    found = learning_coefficient(draws)
+    assert abs(found["llc"].item() - 8.5) < 3 * found["llc_se"].item()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 3, 5, 7])
+def test_a_polygon_whose_rotation_no_chain_goes_along_keeps_its_coefficient(seed):
+    """Within 3 errors, false alarms 1 in 370 a seed. With control variates believed: 3.9 to 6.8 errors above 8.5."""
+    run = named(["superposition 5-gon+"])[0].run()
+    fixed = {"n_beta": 8.67e6, "localization": 4.1, "step_size": 0.2, "leapfrog_steps": 12}
+    found = LearningCoefficient(sampler="hmc", seed=seed, chains=16, burn_in=120, draws=100, **fixed).over(run)
+    assert abs(found["llc"].item() - 8.5) < 3 * found["llc_se"].item()
 
 
 def test_an_unadjusted_sampler_doubts_half_of_what_its_two_corrections_differ_by():
