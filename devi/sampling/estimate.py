@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
+from scipy.special import expit, logit
 
 from devi.sampling.diagnostics import rhat_and_ess, standard_error
 from devi.sampling.stein import controlled
@@ -23,6 +25,8 @@ MOST_APART = 4.0
 UNCERTAIN = 0.25  # share of what is taken off for a finite step: exact where the loss is homogeneous, else a guess
 # Share of what the formula for the step's bias and the control variates differ by: both are exact for a quadratic.
 DISAGREEMENT = 0.5
+UNEXPLORED = 0.2  # prior chance that chains have not gone along some direction, such as a polygon's rotation
+FROM_UNEXPLORED = 0.5  # what control variates then add to the estimate for each, where they know their mean as 1
 FEWEST_VISITS = 4
 WORST_VIRIAL = 0.1  # error of the virial, above which it cannot tell equilibrium
 EFFECTIVE_PER_COVARIATE = 20  # draws; with fewer, only the sum of the covariates is used
@@ -115,12 +119,21 @@ def _estimate(
             found = found.sum(axis=2, keepdims=True)
         quiet = controlled(seen[row], found)[None]
         moved = abs(quiet.mean() - llc[row])
-        # A direction that chains have not gone along takes 1 from the virial of d, too little to be seen, and nothing
-        # from nβ·L; the control variates then add 1/2. Finite steps are another reason for them to move an estimate.
-        doubt = 0.0 if bias.any() else moved
-        own = max(standard_error(quiet, rhat_and_ess(quiet)[1])[0], error[row] / MOST_QUIETER, doubt)
+        own = max(standard_error(quiet, rhat_and_ess(quiet)[1])[0], error[row] / MOST_QUIETER)
+        if not bias.any():
+            chance = unexplored(dimension * beyond[row].mean(), dimension * virial_error[row])
+            own = np.hypot(own, math.sqrt(chance) * max(FROM_UNEXPLORED, moved))
         if own < error[row] and moved <= MOST_APART * error[row]:
             gain[row] = (error[row] / own) ** 2
             llc[row], error[row] = quiet.mean(), own
     bias = mean_bias.mean(axis=1)
     return Estimate(llc, error, trace.mean(axis=(1, 2)), bias, rhat, ess, gain, off, virial_error, is_balanced)
+
+
+def unexplored(excess: float, error: float) -> float:
+    """The chance that chains have not gone along a direction, given the virial (of d) less d, and its error.
+
+    Such a direction takes 1 from the virial, which may be too little to be seen, and nothing from nβ·L.
+    """
+    evidence = -(excess + 0.5) / max(error, 1e-9) ** 2  # log-likelihood of a mean of −1 less that of 0
+    return float(expit(evidence + logit(UNEXPLORED)))
