@@ -120,9 +120,8 @@ def _estimate(
         quiet = controlled(seen[row], found)[None]
         moved = abs(quiet.mean() - llc[row])
         own = max(standard_error(quiet, rhat_and_ess(quiet)[1])[0], error[row] / MOST_QUIETER)
-        if not bias.any():
-            chance = unexplored(dimension * beyond[row].mean(), dimension * virial_error[row])
-            own = np.hypot(own, math.sqrt(chance) * max(FROM_UNEXPLORED, moved))
+        chance = unexplored(dimension * beyond[row].mean(), dimension * virial_error[row])
+        own = np.hypot(own, math.sqrt(chance) * max(FROM_UNEXPLORED, moved))
         if own < error[row] and moved <= MOST_APART * error[row]:
             gain[row] = (error[row] / own) ** 2
             llc[row], error[row] = quiet.mean(), own

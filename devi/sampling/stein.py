@@ -7,7 +7,8 @@ In equilibrium, with F = ∇U, for every group g of d_g parameters,
 
 The second tells whether chains are in equilibrium (`heat`). The first makes control variates (w − w*)_g·F_g − d_g:
 subtracting the regression of nβ·L on them takes out most of the noise, and what a finite step adds with it, since a
-loss that is homogeneous of any degree is proportional to (w − w*)·F. On a quadratic all of both.
+loss that is homogeneous of any degree is proportional to (w − w*)·F. On a quadratic all of both. What chains have not
+explored, such as the rotation of a polygon, has no d in their mean: `devi.sampling.estimate` asks for that.
 Sources: Oates, Girolami & Chopin 2017, arXiv:1410.2392 (control variates from Stein's identity).
 """
 
