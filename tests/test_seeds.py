@@ -334,13 +334,21 @@ def test_nothing_is_begun_where_there_is_nothing_to_go_on_with(tmp_path, monkeyp
     assert "of any of these seeds, and" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("text", ["5:3", "3:3", "a", "4", ":3", "1:b", "-1:3"])
+@pytest.mark.parametrize("text", ["5:3", "3:3", "a", "4", ":3", "1:b", "-1:3", "0:9999999999999999999"])
 def test_seeds_that_are_none_are_refused_in_one_line(tmp_path, monkeypatch, capsys, text):
     monkeypatch.chdir(tmp_path)
     assert command(["train", "superposition", f"--seeds={text}"]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert f"--seeds '{text}' names no seeds. Expected A:B" in error
+
+
+def test_a_range_of_more_seeds_than_anyone_trains_is_refused_before_any_is_made(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert command(["train", "superposition", "--seeds", "3:99999999999"]) == 1
+    error = capsys.readouterr().err
+    assert "--seeds 3:99999999999 makes 99,999,999,996 runs. Expected at most 10,000 at a time, e.g." in error
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("more", [["--seed", "1"], ["--out", "here"], ["--set", "seed=1"]])

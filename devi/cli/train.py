@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,9 @@ from devi.errors import DeviError, counted, quoted
 
 if TYPE_CHECKING:
     from devi.seeds import Wanted
+
+MOST_SEEDS = 10_000  # of one command: a list of a number mistyped would fill the memory
+SEEDS = re.compile(r"(\d{1,18}):(\d{1,18})", re.ASCII)
 
 
 def train(
@@ -163,10 +167,16 @@ def _check_alike(wanted: list[Wanted], begun: list[Path]) -> None:
 
 
 def seed_range(text: str) -> range:
-    """The seeds of 'A:B', A to B-1. Raises DeviError if there is none."""
-    first, colon, end = text.partition(":")
-    if colon and first.isdecimal() and end.isdecimal() and int(first) < int(end):
-        return range(int(first), int(end))
+    """The seeds of 'A:B', A to B-1. Raises DeviError if there is none, or more than anyone has room for."""
+    found = SEEDS.fullmatch(text)
+    first, end = map(int, found.groups()) if found else (0, 0)
+    if end - first > MOST_SEEDS:
+        raise DeviError(
+            f"--seeds {text} makes {end - first:,} runs. Expected at most {MOST_SEEDS:,} at a time, e.g. --seeds"
+            f" {first}:{first + MOST_SEEDS}"
+        )
+    if first < end:
+        return range(first, end)
     raise DeviError(
         f"--seeds '{text}' names no seeds. Expected A:B with whole numbers and A below B, which means A to B-1,"
         " e.g. --seeds 0:16"
