@@ -33,7 +33,7 @@ MEMORY = "256M"  # the same budget for all, so that blocks are as large however 
 METRIC = LearningCoefficient(
     sampler="sgld", chains=4, draws=40, burn_in=10, step_size=1e-5, n_beta=160.0, localization=100.0, batch_size=128
 )
-HEADER = ("checkpoints", "seconds", "ms per checkpoint", "against 50", "most memory, MiB", "against 50")
+HEADER = ("checkpoints", "seconds", "ms per checkpoint", "× 50, time", "most memory, MiB", "× 50, memory")
 
 
 def child(folder: Path, count: int) -> None:

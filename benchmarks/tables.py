@@ -8,6 +8,7 @@ import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy
 import torch
@@ -45,6 +46,19 @@ def put_table(
 
 def rows_of(name: str, page: Path = README) -> list[list[str]]:
     """The rows of a table that is there already, as text; none if it is not."""
-    lines = page.read_text().partition(f"<!-- begin {name} -->")[2].partition(f"<!-- end {name} -->")[0].splitlines()
-    table = [line for line in lines if line.startswith("| ")][1:]  # without its header; the rule begins otherwise
-    return [line.removeprefix("| ").removesuffix(" |").split(" | ") for line in table]
+    return [list(row.values()) for row in read_table(name, page).rows]
+
+
+class Table(NamedTuple):
+    """What stands in a page: the line above a table, and its rows as {column: cell}."""
+
+    note: str
+    rows: list[dict[str, str]]
+
+
+def read_table(name: str, page: Path = README) -> Table:
+    """A table that is there already; an empty one if it is not."""
+    text = page.read_text().partition(f"<!-- begin {name} -->")[2].partition(f"<!-- end {name} -->")[0]
+    lines = [line for line in text.splitlines() if line.startswith("| ")]  # the rule begins otherwise
+    cells = [line.removeprefix("| ").removesuffix(" |").split(" | ") for line in lines]
+    return Table(text.strip().partition("\n")[0], [dict(zip(cells[0], row, strict=True)) for row in cells[1:]])
