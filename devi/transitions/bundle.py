@@ -131,8 +131,8 @@ class Bundle:
 
     @property
     def correction(self) -> float:
-        """What a change must have beyond the evidence because one among so many columns was bound to look so, nats."""
-        return float(np.log(max(curve.columns for curve in self.curves)))
+        """What a change must have beyond the evidence because one of so many searches was bound to look so, nats."""
+        return float(np.log(max(curve.searches for curve in self.curves)))
 
     @property
     def shared_price(self) -> float:

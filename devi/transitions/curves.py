@@ -35,7 +35,7 @@ class Curve:
     that its changes are measured against.
 
     inflation  variance × autocorrelation time of the noise, in units of sigma²: what a mean over many points feels
-    columns    searched beside it as one metric: the log of their number is taken off the evidence (Bonferroni)
+    searches   of one run, this one among them: the log of their number is taken off the evidence (Bonferroni)
     error    (n,) standard errors that came with the values, 0 without; in y's unit
     bounds   values beyond which the metric cannot go: an accuracy is between 0 and 1; infinite if none are known
     monotone 1 or -1 for a metric that only rises or only falls, as its declaration says; else 0
@@ -54,7 +54,7 @@ class Curve:
     gated: bool = False
     context: bool = False
     inflation: float = 1.0
-    columns: int = 1
+    searches: int = 1
     material: float = 0.0
     bounds: tuple[float, float] = (-np.inf, np.inf)
     monotone: int = 0
@@ -222,7 +222,7 @@ def _columns(
                 monotone=known.monotone,
             )
         )
-    return [replace(curve, columns=len(curves)) for curve in curves], None
+    return curves, None
 
 
 def _scale(own: float, widest: float, material: float) -> float:

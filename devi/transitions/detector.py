@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from devi.transitions.bundle import Bundle, Shared, cost, empty, settled, sober_cost
+from devi.transitions.bundle import STEPS, Bundle, Shared, cost, empty, settled, sober_cost
 from devi.transitions.curves import Curve
 from devi.transitions.dating import dated, replicated
 from devi.transitions.elimination import Weighed, eliminated, inflation_of, narrowed, reweighed
@@ -207,4 +207,8 @@ def _off(curve: Curve, one: Component, deviations: np.ndarray, share: float) -> 
     centre = np.clip(deviations[0], -reach, reach)
     half = one.width / 2 * np.expm1(np.clip(deviations[1], -2.0, 2.0))
     low, high = WIDER * np.quantile([centre - half, centre, centre + half], [0.05, 0.95], axis=1) + one.width * FLANKS
-    return np.stack([np.clip(low, -MOST_OFF, -least), np.clip(high, least, MOST_OFF)], axis=1)
+    off = np.stack([np.clip(low, -MOST_OFF, -least), np.clip(high, least, MOST_OFF)], axis=1)
+    if one.shape in STEPS and one.width < gap:  # its dates are both checkpoints and their middle: each may be anywhere
+        off[:, 0] = np.fmin(off[:, 0], [0.0, -gap / 2, -gap])
+        off[:, 1] = np.fmax(off[:, 1], [gap, gap / 2, 0.0])
+    return off

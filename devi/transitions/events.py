@@ -75,7 +75,7 @@ def events_of(changes: Sequence[Change]) -> list[Event]:
         small |= _saturates(change)
         follows = curve.gated or curve.context or small
         # What only follows looks a little further for its event; a kink there is where the event begins or ends.
-        slack = FOLLOWS_WITHIN if follows or change.shape == "kink" else change.gap
+        slack = FOLLOWS_WITHIN if follows or change.shape == "kink" else min(change.gap, FOLLOWS_WITHIN)
         near = [event for event in events if _together(event, change, slack=slack)]
         if not follows:
             near = [event for event in near if not _apart(event, change)]
@@ -159,7 +159,7 @@ def _undoes(first: Event, second: Event) -> bool:
     sizes = [{(one.curve.metric, one.curve.index): one.amplitude for one in event.changes} for event in (first, second)]
     return (
         sizes[0].keys() == sizes[1].keys()
-        and a.shape == b.shape == "sigmoid"
+        and {a.shape, b.shape} <= {"sigmoid", "ramp"}
         and all(-2.0 < sizes[1][curve] / size < -0.5 for curve, size in sizes[0].items())
         and second.end - first.onset <= WIDEST
     )

@@ -16,8 +16,7 @@ from scipy.linalg.lapack import dposv
 
 from devi.transitions.nulls import TEN_TO_NINETY, bend, sigmoid
 
-SHORT_SPIKE = 0.1  # decades: one that may begin anywhere
-SEEN_OUT = 3.0  # widths of a longer one, all but exp(-3) of it, lie within the run
+SEEN_OUT = 3.0  # widths of a spike, all but exp(-3) of it, lie within the run
 WIDEST = 1.0  # decades, the definition of a transition
 LONGEST_SPIKE = 0.25  # decades, after which exp(-1) of it is left: it has come back within half a decade
 SHARPEST = 0.4  # of the gap between checkpoints: a sigmoid this narrow cannot be told from a jump
@@ -67,8 +66,8 @@ def gap_at(x: np.ndarray, centre: float) -> float:
 
 
 def longest_spike(x: np.ndarray, centre: float) -> float:
-    """What has not come back when the run ends is no spike."""
-    return min(LONGEST_SPIKE, max((float(x[-1]) - centre) / SEEN_OUT, SHORT_SPIKE))
+    """What has not come back when the run ends is no spike; half a gap wide it is one checkpoint off the rest."""
+    return min(LONGEST_SPIKE, max((float(x[-1]) - centre) / SEEN_OUT, 0.5 * gap_at(x, centre)))
 
 
 class State(NamedTuple):

@@ -112,7 +112,7 @@ def bundles_of(curves: list[Curve]) -> list[list[Curve]]:
     for context in (False, True):
         alike = [curve for curve in curves if curve.index is None and curve.context == context]
         bundles += [alike[i : i + TOGETHER] for i in range(0, len(alike), TOGETHER)]
-    return bundles
+    return [[replace(curve, searches=len(bundles)) for curve in together] for together in bundles]
 
 
 def _transition(
@@ -177,11 +177,14 @@ def _number(curve: Curve, trajectories: xr.Dataset) -> int | None:
 
 
 def _cause(event: Event, exogenous: Mapping[int, str]) -> str | None:
-    """Label of the declared step inside the event, or within two checkpoints before its onset; the nearest one."""
-    reach = 2 * event.lead.gap
+    """Label of the declared step in the first half of the event, or within two checkpoints before; the nearest one.
+
+    What comes when half of it may be done has not caused it.
+    """
+    reach, half = 2 * event.lead.gap, event.centre + event.lead.off[1][1]
     near = {
         abs(np.log10(step) - event.onset): label
         for step, label in exogenous.items()
-        if step > 0 and event.onset - reach <= np.log10(step) <= event.end
+        if step > 0 and event.onset - reach <= np.log10(step) <= half
     }
     return near[min(near)] if near else None

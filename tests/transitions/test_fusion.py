@@ -11,7 +11,8 @@ from scipy.signal import lfilter
 
 from devi import DeviError
 from devi.errors import counted
-from devi.transitions.fusion import detect, find_transitions
+from devi.transitions.curves import curves_of
+from devi.transitions.fusion import bundles_of, detect, find_transitions
 from devi.transitions.levels import around
 from tests.transitions.planted import BACKGROUNDS, STEPS, X, jump, kink, ramp, run, sigmoid
 
@@ -560,3 +561,65 @@ def test_metrics_that_end_at_different_steps_are_searched_together():
     data = xr.Dataset({"aa": ("step", short), "bb": ("step", long)}, coords={"step": steps})
     found = [transition.midpoint for transition in detect(data).transitions]
     assert np.allclose(np.log10(found), [1.0, 3.3], atol=0.05)
+
+
+# What a referee tried
+
+
+@pytest.mark.parametrize("left", [3, 10])
+def test_a_jump_just_before_the_end_of_evenly_spaced_checkpoints_is_no_spike_that_has_not_come_back(left):
+    """20 times the noise. With spikes of 0.1 decades allowed there 13 of 40 such jumps were taken for one."""
+    steps = 50 * np.arange(1, 201)
+    for seed in range(6):
+        values = np.where(np.arange(200) >= 200 - left, 1.0, 0.0) + 0.05 * np.random.default_rng(seed).normal(size=200)
+        one = only(xr.Dataset({"a": ("step", values)}, coords={"step": steps}))
+        assert one.type == "jump"
+        assert one.onset <= steps[-left] <= one.end * 1.001
+
+
+def test_a_rise_and_a_fall_are_one_transient_whatever_shape_their_flanks_have():
+    """5 up and 5 down within 0.55 decades, noise 0.3: 8 of 40 came as two transitions, for one flank was a ramp."""
+    for seed in range(8):
+        random = np.random.default_rng(seed)
+        centre = random.uniform(2, 3.5)
+        bump = 5 * (1 / (1 + np.exp(-29.3 * (X - centre + 0.2))) - 1 / (1 + np.exp(-29.3 * (X - centre - 0.2))))
+        one = only(run(llc=10 + bump + 0.3 * random.normal(size=len(X))))
+        assert one.type == "transient"
+
+
+def test_a_curve_that_moves_far_from_a_wide_gap_takes_no_event_away():
+    """The loss falls in a gap of a decade; an accuracy that rises a quarter decade later used to swallow it."""
+    steps = np.unique(np.round(np.logspace(0, 4, 120)).astype(int))
+    steps = steps[(steps <= 100) | (steps >= 900)]
+    x, random = np.log10(steps), np.random.default_rng(0)
+    loss = 2.3 - 1.5 / (1 + np.exp(-14.6 * (x - 2.5))) + 0.02 * random.normal(size=len(x))
+    acc = 0.1 + 0.8 / (1 + np.exp(-29.3 * (x - 3.25))) + 0.01 * random.normal(size=len(x))
+    (alone,) = find_transitions(xr.Dataset({"loss": ("step", loss)}, coords={"step": steps}))
+    both = find_transitions(xr.Dataset({"loss": ("step", loss), "acc": ("step", acc)}, coords={"step": steps}))
+    assert [{s.metric for s in one.support} for one in both] == [{"loss"}, {"acc"}]
+    assert both[0].midpoint == pytest.approx(alone.midpoint, rel=0.01)
+
+
+def test_a_change_between_two_checkpoints_may_begin_and_end_anywhere_between_them():
+    steps = np.unique(np.round(np.logspace(0, 4, 60)).astype(int))
+    place = len(steps) // 2
+    values = np.where(np.arange(len(steps)) >= place, 1.0, 0.0) + 0.02 * np.random.default_rng(0).normal(
+        size=len(steps)
+    )
+    one = only(xr.Dataset({"a": ("step", values)}, coords={"step": steps}))
+    for low, high in one.intervals.values():
+        assert low <= steps[place - 1] * 1.001
+        assert high >= steps[place] * 0.999
+
+
+def test_what_was_declared_when_most_of_a_change_was_done_is_not_its_cause():
+    values = sigmoid(400, 0.6) + 0.02 * np.random.default_rng(0).normal(size=len(X))
+    late, early = (only(run(a=values), exogenous={step: "lr/10"}) for step in (780, 210))
+    assert late.exogenous is None
+    assert early.exogenous == "lr/10"
+
+
+def test_every_search_of_a_run_counts_against_what_one_of_them_finds():
+    columns = np.stack([sigmoid(400, 0.3)] * 4, axis=1)
+    curves, _ = curves_of(run(feature_norm=columns, **{f"m{i}": sigmoid(400, 0.3) for i in range(9)}))
+    assert {curve.searches for together in bundles_of(curves) for curve in together} == {4 + 2}
