@@ -18,6 +18,7 @@ from devi.blocks import BLOCK, over, resolved
 from devi.cache import Cache
 from devi.checkpoints.provenance import data_hash
 from devi.checkpoints.reader import Run, check_run
+from devi.checkpoints.userblock import replacing
 from devi.errors import DeviError, Unsuitable, counted, quoted, unknown_name
 from devi.executors import Executor, Here
 from devi.metrics.choice import chosen_metrics, unasked
@@ -59,11 +60,10 @@ class Analysis:
             notices=json.dumps(self.notices),
             devi=devi.__version__,
         )
-        temporary = path.with_suffix(".tmp")
         if "example_loss" in described:
             described["example_loss"].encoding = encoding(described["example_loss"].shape)  # type: ignore[arg-type]
-        described.to_netcdf(temporary, engine="h5netcdf")
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            described.to_netcdf(temporary, engine="h5netcdf")
         return path
 
     @property

@@ -60,7 +60,16 @@ def _decided(metric: Metric, whole: Run, tell: Callable[[float], None], note: Ca
     if preparation := metric.preparation(whole):
         note(f"{metric.label()}: {preparation}")
     further: dict[str, Any] = {"progress": tell}
-    return metric.resolved(whole, **further)
+    try:
+        return metric.resolved(whole, **further)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DeviError(
+            f"metric {metric.label()}: choosing its settings does not fit into memory ({str(error)[:160]}). Expected"
+            " room for a few checkpoints and their chains: close other programs, or give the settings by hand, with"
+            " fewer --chains or a smaller --batch-size."
+        ) from None
 
 
 def over(
@@ -79,10 +88,14 @@ def over(
     note     is told what the blocks that are not in the cache will cost, and when one was too large and was halved
     """
     memory = memory_bytes(None) if memory is None else memory
-    size = len(whole) if metric.whole_run else block_size(whole.parameter_count, memory // executor.workers)
+    size = len(whole)
+    if not metric.whole_run:
+        fair = -(-len(whole) // executor.workers)  # a block for each worker at least
+        size = min(block_size(whole.parameter_count, memory // executor.workers), 1 << (fair - 1).bit_length())
     blocks = [whole.block(start, min(start + size, len(whole))) for start in range(0, len(whole), size)]
     paths = [store.block(metric, block) if store else None for block in blocks]
-    done = {index: store.load(path) for index, path in enumerate(paths) if store and path and path.is_file()}
+    stored = {index: store.load(path) for index, path in enumerate(paths) if store and path}
+    done = {index: one for index, one in stored.items() if one is not None}
     missing = [index for index in range(len(blocks)) if index not in done]
     tell(len(done) / len(blocks))
     rest = [place for place in range(len(whole)) if place // size not in done]
@@ -165,4 +178,4 @@ def _block(metric: Metric, block: Run, *, tell: Callable[[float], None] | None) 
             f" expected 'step' of that length."
         )
     check_names(metric.label(), (name for name in (*result.variables, *result.dims) if name != "step"))
-    return result
+    return metric.with_declared(result)

@@ -51,9 +51,15 @@ class Cache:
         key = _digest(_identity(metric), metric.digest(), self._task(run.task), run.digests.tobytes())
         return self._place(f"{metric.label()}-{key}.json")
 
-    def load(self, path: Path) -> xr.Dataset:
-        with xr.open_dataset(path, engine="h5netcdf") as stored:
-            return stored.load()
+    def load(self, path: Path) -> xr.Dataset | None:
+        """None where there is no result, or a damaged one: it is computed anew."""
+        if not path.is_file():
+            return None
+        try:
+            with xr.open_dataset(path, engine="h5netcdf") as stored:
+                return stored.load()
+        except (OSError, ValueError, KeyError, RuntimeError):
+            return None
 
     def save(self, path: Path, result: xr.Dataset) -> None:
         with replacing(path) as temporary:  # whole or not at all: a killed analysis leaves no half result

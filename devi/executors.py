@@ -6,6 +6,7 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Protocol
 
 from devi.errors import DeviError
@@ -48,6 +49,12 @@ class Processes:
         others = set(multiprocessing.active_children())
         try:
             yield from pool.map(function, items)
+        except BrokenProcessPool:
+            raise DeviError(
+                f"one of {self.workers} worker processes was killed, as the system does"
+                " where memory ends. What was finished before is kept: type the same again with fewer --workers, or"
+                " with less --memory."
+            ) from None
         except (KeyboardInterrupt, GeneratorExit):
             for process in set(multiprocessing.active_children()) - others:
                 process.terminate()  # nobody waits for what it is at

@@ -70,6 +70,12 @@ def check_taken(task: Task, plan: TrainingPlan, given: Iterable[str]) -> None:
         return
     cls = _torch_class("optimizer", torch.optim, torch.optim.Optimizer, plan.optimizer)
     accepted = inspect.signature(cls).parameters
+    for name, option in OPTIONS.items():
+        if option in plan.optimizer_options:
+            raise DeviError(
+                f"optimizer_options = {plan.optimizer_options} names '{option}', which is the setting {name}. Leave it"
+                f" out there: --set {name}={plan.optimizer_options[option]}"
+            )
     for name in sorted({*OPTIONS} & {*values}):
         if OPTIONS[name] not in accepted:
             takes = ", ".join(each for each in OPTIONS if OPTIONS[each] in accepted)

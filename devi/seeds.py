@@ -10,6 +10,7 @@ rest. A run's metadata has `seeds_at_once` for that reason, and a resume that co
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -18,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from devi.checkpoints.folder import check_usable
@@ -229,9 +231,16 @@ class _Together:
             seed.optimizer.share = partial(stack.optimizer_state, row)
             if seed.scheduler:
                 seed.scheduler.share = stack.scheduler.state_dict
+        drawn = _global_generators()
         while step < end and not self.stop.is_set() and not all(seed.failure for seed in seeds):
             stack.update(step)
             step += 1
+            if step in self.keep and _global_generators() != drawn:
+                raise DeviError(
+                    f"{type(seeds[0].run.task).__name__} draws from a global random generator before step {step}, which"
+                    " seeds that are trained at once would share: they would get other examples than alone. Draw from"
+                    " a generator of the task's own, or train them one by one: --seed N"
+                )
             for seed in seeds:
                 seed.step = step
                 if step in self.keep:
@@ -242,3 +251,9 @@ class _Together:
             seed.optimizer.share = seed.optimizer.own.state_dict
             if seed.scheduler:
                 seed.scheduler.share = seed.scheduler.own.state_dict
+
+
+def _global_generators() -> tuple[Any, ...]:
+    """What torch's, numpy's and Python's generators stand at, to compare."""
+    _, numbers, place, *_ = np.random.get_state()  # noqa: NPY002  # a task may draw from it
+    return torch.get_rng_state().numpy().tobytes(), np.asarray(numbers).tobytes(), place, random.getstate()

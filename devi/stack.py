@@ -22,6 +22,9 @@ from devi.optimizers import make_scheduler
 from devi.task import Batch
 from devi.training import Trainee
 
+# State of an optimizer that is a number, whatever shape a parameter has: the same for all seeds.
+COUNTERS = ("step", "mu_product", "mu", "eta")
+
 
 class Stack:
     """Seeds that stand at the same step. While it exists their models' parameters are rows of its own."""
@@ -127,7 +130,7 @@ class Stack:
             if of_seeds[0]:
                 optimizer.state[stacked] = {
                     key: torch.stack([each[key] for each in of_seeds])
-                    if isinstance(value, Tensor) and value.shape == stacked.shape[1:] and key != "step"
+                    if isinstance(value, Tensor) and value.shape == stacked.shape[1:] and key not in COUNTERS
                     else value
                     for key, value in of_seeds[0].items()
                 }

@@ -199,3 +199,59 @@ def test_an_error_in_a_users_metric_is_told_with_its_line_and_is_no_bug_of_ours(
     told = rf"metric Broken: at steps 0 to 39 it failed with AttributeError: .*absent.* \(test_blocks.py, line {line}\)"
     with pytest.raises(DeviError, match=told):
         over(Broken(), run, None, Here(), lambda share: None)
+
+
+def test_each_worker_has_a_block(run):
+    class Two(Here):
+        workers = 2
+
+    Greedy.asked.clear()
+    over(Greedy(), run, None, Two(), lambda share: None)
+    assert Greedy.asked == [32, 8]
+
+
+def test_a_damaged_result_in_the_cache_is_computed_anew(run, tmp_path):
+    store = Cache(tmp_path)
+    worked(Greedy(), run, store=store)
+    (path,) = tmp_path.glob("greedy-*.nc")
+    whole = path.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"no HDF5" * 100):
+        path.write_bytes(damaged)
+        assert worked(Greedy(), run, store=store) == ([40], [])
+    assert worked(Greedy(), run, store=store) == ([], [])
+
+
+class Rising(Greedy):
+    """What `over` gives carries what the class declares, unless it says it itself."""
+
+    monotone = "up"
+    bounds = (0, None)
+    material = 0.5
+
+    def over(self, run):
+        values = run.steps.astype(float)
+        return xr.Dataset({"rising": ("step", values, {"material": 2.0}), "other": ("step", values)})
+
+
+class Sideways(Rising):
+    monotone = "sideways"
+
+
+def test_what_a_metric_declares_holds_for_its_own_over_too(run):
+    found = over(Rising(), run, None, Here(), lambda share: None)
+    assert found["rising"].attrs == {"monotone": "up", "valid_min": 0.0, "valid_max": np.inf, "material": 2.0}
+    assert found["other"].attrs == {}
+    with pytest.raises(DeviError, match="metric Sideways: monotone = 'sideways'; expected 'up' or 'down', or None"):
+        over(Sideways(), run, None, Here(), lambda share: None)
+
+
+class Hungry(Greedy):
+    progresses = True
+
+    def resolved(self, run, progress=None):
+        raise MemoryError("no room")
+
+
+def test_settings_that_do_not_fit_into_memory_are_an_error_that_says_what_to_do(run):
+    with pytest.raises(DeviError, match=r"metric hungry: choosing its settings does not fit into memory \(no room\)"):
+        resolved(Hungry(), run, None, lambda share: None)

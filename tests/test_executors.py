@@ -74,3 +74,15 @@ def test_one_worker_is_here_and_none_is_refused():
     assert isinstance(executor_for(1), Here)
     with pytest.raises(DeviError, match=r"workers must be 1 or more, got 0\. Try: --workers"):
         executor_for(0)
+
+
+def killed(item: int) -> int:
+    if item == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+@pytest.mark.slow  # exact, no false alarms: it starts processes
+def test_a_worker_that_the_system_kills_is_an_error_that_says_what_to_do():
+    with pytest.raises(DeviError, match="one of 2 worker processes was killed, as the system does where memory ends"):
+        list(Processes(2).map(killed, range(4)))

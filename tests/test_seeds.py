@@ -358,3 +358,40 @@ def test_seeds_do_not_go_with_a_single_seed_or_directory(tmp_path, monkeypatch, 
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "--seeds 0:2 makes a run of each seed, checkpoints/superposition-seedN" in error
+
+
+@dataclass(frozen=True)
+class Scalar(Odd):
+    """A parameter of one number, as wide as the counters of some optimizers; noise from a generator that all share."""
+
+    what: str = "none"
+    steps: int = 12
+    noise_from: int = 99
+
+    def model(self):
+        model = super().model()
+        model.register_parameter("scale", torch.nn.Parameter(torch.tensor(0.1 * (1 + self.seed))))
+        model.register_forward_hook(lambda module, inputs, outputs: outputs * module.scale)
+        return model
+
+    def batch(self, step, generator):
+        x = torch.randn(20, 3, generator=generator)
+        noise = 0.1 * torch.randn(20, 3) if step >= self.noise_from else 0.0
+        return Batch(x + noise, x.sum(1, keepdim=True))
+
+
+@pytest.mark.parametrize("optimizer", ["NAdam", "ASGD", "Adam"])
+def test_counters_of_an_optimizer_are_not_taken_for_the_state_of_a_scalar_parameter(tmp_path, one_thread, optimizer):
+    task = Scalar(optimizer=optimizer)
+    whole = train_seeds(wanted(task, range(3), tmp_path / "whole"), name="t")
+    with pytest.raises(Stop):
+        train_seeds(wanted(task, range(3), tmp_path / "cut"), name="t", progress=stopping_at(18, Stop))
+    resumed = train_seeds(wanted(task, range(3), tmp_path / "cut"), name="t", resume=True)
+    for one, other in zip(whole, resumed, strict=True):
+        same_bits(one, other)
+
+
+def test_a_batch_that_draws_from_a_shared_generator_late_is_refused_before_it_is_recorded(tmp_path):
+    with pytest.raises(DeviError, match="Scalar draws from a global random generator before step 6, which seeds"):
+        train_seeds(wanted(Scalar(noise_from=5), range(3), tmp_path / "seeds"), name="t")
+    assert open_run(tmp_path / "seeds" / "seed1", Scalar()).steps[-1] == 4

@@ -106,6 +106,14 @@ class Metric:
             )
         return self.dims
 
+    def with_declared(self, result: xr.Dataset) -> xr.Dataset:
+        """What `over` gave, with what the class declares where the variable of its name does not say it itself."""
+        known = self._known()
+        if self.label() in result:
+            own = result[self.label()].attrs
+            own.update({name: value for name, value in known.items() if name not in own})
+        return result
+
     def _known(self) -> dict[str, Any]:
         """What the class declares, as attributes; bounds as CF's valid_min and valid_max."""
         low, high = self._limits()

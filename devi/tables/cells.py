@@ -83,17 +83,17 @@ def _remedy(cells: Sequence[Any], row: int) -> str:
 
 def columns_of_records(records: Sequence[Mapping[str, Any]]) -> dict[str, Column]:
     """One column a name, in the order in which names appear; a record that lacks a name leaves a gap there."""
-    flat = [_flat(record) for record in records]
+    flat = [flattened(record) for record in records]
     names = dict.fromkeys(name for record in flat for name in record)
     return {name: column_of([record.get(name) for record in flat]) for name in names}
 
 
-def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flattened(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"train": {"loss": 1}} becomes {"train/loss": 1}."""
     result: dict[str, Any] = {}
     for key, value in record.items():
         name = f"{prefix}{key}"
-        for full, one in (_flat(value, f"{name}/") if isinstance(value, Mapping) else {name: value}).items():
+        for full, one in (flattened(value, f"{name}/") if isinstance(value, Mapping) else {name: value}).items():
             if full in result:
                 raise DeviError(
                     f"a record names '{shown(full)}' twice, once as it stands and once nested; expected one value a"

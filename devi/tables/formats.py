@@ -22,7 +22,7 @@ import xarray as xr
 from numpy.lib.npyio import NpzFile
 
 from devi.errors import DeviError, quoted, shown
-from devi.tables.cells import Column, column_of, columns_of_records, number_of
+from devi.tables.cells import Column, column_of, columns_of_records, flattened, number_of
 
 ABOVE_THE_HEADER = re.compile("# *([^ ,;\t]|$)|sep=.$")  # comments, not a column '#'; what tells Excel the separator
 DAMAGED = (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, RuntimeError, MemoryError)
@@ -147,8 +147,12 @@ def _json(path: Path, growing: bool) -> dict[str, Column]:
         return columns_of_records(found)
     if isinstance(found, list) and found and all(isinstance(one, list) and len(one) == 3 for one in found):
         return {name: column_of([one[j] for one in found]) for j, name in enumerate(["wall time", "step", _tag(path)])}
-    if isinstance(found, Mapping) and any(isinstance(one, list) for one in found.values()):
-        return {str(name): column_of(one) for name, one in found.items() if isinstance(one, list)}
+    flat = flattened(found) if isinstance(found, Mapping) else {}
+    if any(isinstance(one, list) for one in flat.values()):
+        return {
+            name: column_of(one) if isinstance(one, list) else "is one value, not one for each step"
+            for name, one in flat.items()
+        }
     raise DeviError(
         f"{path} holds neither a list of records nor columns; expected"
         ' [{"step": 1, "loss": 2.3}, …] or {"step": [1, …], "loss": [2.3, …]}.'

@@ -20,6 +20,7 @@ CLOCKS = (
     "elapsed_time", "epoch", "date",
 )  # fmt: skip
 LEARNING_RATE = re.compile(r"(^|[^a-z])(lr|learning[ _-]?rate)([^a-z]|$)")  # lr-AdamW, train/learning_rate, lr/pg0
+WORK = re.compile(r"_per_sec(ond)?$|^(total_flos|num_input_tokens_seen|num_tokens)$")  # as Hugging Face's trainer logs
 COUNTS_STEPS = "counts steps; to take these: --step NAME"
 WANDB_EXTREMES = ("__MIN", "__MAX")
 EXACT = 2.0**53  # below it a float holds every whole number
@@ -262,7 +263,9 @@ def _no_quantity(name: str, names: Sequence[str]) -> str:
         return "counts time"
     if _last_part(name) in STEPS:
         return COUNTS_STEPS
-    if LEARNING_RATE.search(name.lower()):
+    if WORK.search(_last_part(name)):
+        return "counts work or the machine's speed"
+    if LEARNING_RATE.search(name.lower().rpartition(" - ")[2]):  # the name of a run may hold its learning rate
         return "is set from outside; to declare a drop: --exogenous STEP:LABEL"
     if name.endswith(WANDB_EXTREMES) and name[: -len(WANDB_EXTREMES[0])] in names:
         return "is an extreme of another column"
@@ -270,8 +273,8 @@ def _no_quantity(name: str, names: Sequence[str]) -> str:
 
 
 def _last_part(name: str) -> str:
-    """global_step of train/global_step: loggers put what a value belongs to before it."""
-    return name.lower().rpartition("/")[2]
+    """global_step of train/global_step and of 'run - train/global_step': loggers put what it belongs to before it."""
+    return name.lower().rpartition(" - ")[2].rpartition("/")[2]
 
 
 def _gaps(dataset: xr.Dataset) -> list[str]:

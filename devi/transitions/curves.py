@@ -177,6 +177,12 @@ def _columns(
     errors = np.full_like(table, np.nan)
     if error is not None and error.shape == variable.shape:
         errors = error.transpose("step", ...).values.astype(float).reshape(table.shape)
+        if (errors < 0).any():
+            row, column = np.argwhere(errors < 0)[0]
+            raise DeviError(
+                f"the standard error {name}_se is {errors[row, column]:g} at step {steps[row]:g}; expected 0 or more,"
+                " or nan where it is not known. Rename the column if it is none."
+            )
     usable = np.isfinite(table) & (steps > 0)[:, None]
     enough = usable.sum(0) >= FEWEST
     if not enough.any():

@@ -189,6 +189,28 @@ def test_what_loggers_put_before_a_name_does_not_hide_steps_clocks_and_learning_
     assert list(table.left_out) == [*rates, *clocks]
 
 
+def test_the_name_of_a_run_decides_nothing_about_its_metrics(tmp_path):
+    """Weights & Biases heads columns 'run - metric', and runs are often called after their learning rate."""
+    names = ["Step", "adam-lr1e-3 - loss", "adam-lr1e-3 - _step", "sgd-lr0.1 - loss", "sgd-lr0.1 - train/lr"]
+    table = read_table(written(tmp_path, "a.csv", rows(",".join(names), "1,2,1,3,4", "2,3,2,4,5")))
+    assert list(table.trajectories.data_vars) == ["adam-lr1e-3 - loss", "sgd-lr0.1 - loss"]
+    assert list(table.left_out) == ["adam-lr1e-3 - _step", "sgd-lr0.1 - train/lr"]
+
+
+def test_the_speed_and_the_work_of_a_machine_are_no_structure_of_a_network(tmp_path):
+    names = ["step", "loss", "train_samples_per_second", "eval/steps_per_second", "total_flos"]
+    table = read_table(written(tmp_path, "a.csv", rows(",".join(names), "1,2,3,4,5", "2,3,4,5,6")))
+    assert list(table.trajectories.data_vars) == ["loss"]
+    assert set(table.left_out.values()) == {"counts work or the machine's speed"}
+
+
+def test_nested_columns_are_read_and_what_is_no_column_is_told(tmp_path):
+    text = json.dumps({"step": [1, 2, 3], "acc": [0, 1, 2], "train": {"loss": [3, 2, 1]}, "seed": 4})
+    table = read_table(written(tmp_path, "a.json", text))
+    assert set(table.trajectories.data_vars) == {"acc", "train/loss"}
+    assert table.left_out == {"seed": "is one value, not one for each step"}
+
+
 def test_of_two_columns_that_count_steps_one_dates_and_the_other_is_left_out(tmp_path):
     table = read_table(written(tmp_path, "a.csv", rows("_step,train/global_step,loss", "0,10,3", "1,20,2")))
     assert table.trajectories["step"].values.tolist() == [0, 1]

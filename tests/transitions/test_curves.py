@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from devi import DeviError
 from devi.transitions.curves import NOISE_FLOOR, curves_of
 from tests.transitions.planted import X, run, sigmoid
 
@@ -70,3 +71,8 @@ def test_one_or_two_high_first_values_are_not_what_changes_are_measured_against(
     values[: len(first)] = first
     (curve,) = curves_of(run(a=values))[0]
     assert curve.spread == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_standard_error_below_0_is_refused_and_not_taken_for_none():
+    with pytest.raises(DeviError, match=r"a_se is -1 at step 1; expected 0 or more, or nan where it is not known"):
+        curves_of(run(a=sigmoid(400, 0.3), a_se=-np.ones(len(X))))
