@@ -130,7 +130,7 @@ def measured(name: str, folder: Path, rounds: int) -> list[str]:
     for chains, error in zip(of_chains[1:], errors[1:], strict=True):
         # 4 chains estimate an error poorly: t with 6 degrees of freedom is beyond 5 once in 400
         if abs(chains.mean() - of_chains[0].mean()) > 5 * np.hypot(error, errors[0]):
-            print(f"{name}: learning coefficients differ: {', '.join(map(shown, of_chains))}", file=sys.stderr)
+            raise SystemExit(f"{name}: learning coefficients differ: {', '.join(map(shown, of_chains))}")
     for peer in peers:
         peer.choose_threads(name, row.peer_draws)
     has_plain = "transformer" in name

@@ -39,6 +39,9 @@ def follow(
     follower = Follower(operating_point, exogenous)
     for one in certain(file, read, follower, patience=patience):
         print(json.dumps(document(one), ensure_ascii=False) if as_json else line(one), flush=True)
+    if follower.skipped and not follower.searched:
+        reasons = dict.fromkeys(f"{one.metric}: {one.reason}" for one in follower.skipped)
+        print(f"devi: {shown(f'{file}: nothing was searched. ' + '; '.join(reasons), 4000)}", file=sys.stderr)
     for each in follower.uncertain:
         one = Certain(each, follower.last)
         print(json.dumps(document(one, is_certain=False), ensure_ascii=False) if as_json else unsure(one))
@@ -77,7 +80,17 @@ def _curves(file: Path, read: Callable[[], Table], before: xr.Dataset | None) ->
         if file.exists() and file.stat().st_size > 0 and len(file.read_text(errors="replace").splitlines()) > 2:
             raise  # it has rows, and they are wrong
         return before
-    return trajectories if trajectories.sizes["step"] else before
+    if not trajectories.sizes["step"] or before is None:
+        return trajectories if trajectories.sizes["step"] else before
+    import numpy as np
+    import xarray as xr
+
+    first = float(trajectories["step"].values[0])
+    if first <= float(before["step"].values[0]):
+        return trajectories
+    # A log that was rotated begins later than it did: what was read of it before still counts.
+    gone = before.isel(step=np.flatnonzero(before["step"].values < first))
+    return xr.concat([gone, trajectories], dim="step", data_vars="all", combine_attrs="override")
 
 
 def _is_another(curves: xr.Dataset, before: xr.Dataset) -> bool:
@@ -98,7 +111,8 @@ def _last(curves: xr.Dataset) -> float:
 
 def line(one: Certain) -> str:
     delay = f"{one.delay:,.0f}" if one.delay >= 10 else f"{one.delay:.2g}"
-    return _line(one, f"certain {delay} steps after its end")
+    replaced = "".join(f", in place of what was told of step {old.midpoint:,.0f}" for old in one.replaces)
+    return _line(one, f"certain {delay} steps after its end{replaced}")
 
 
 def unsure(one: Certain) -> str:
@@ -112,4 +126,8 @@ def _line(one: Certain, certainty: str) -> str:
 
 
 def document(one: Certain, *, is_certain: bool = True) -> dict[str, object]:
-    return {"step": one.step, "delay": one.delay, "certain": is_certain, "transition": one.transition.to_json()}
+    replaces = [old.midpoint for old in one.replaces]
+    return {
+        "step": one.step, "delay": one.delay, "certain": is_certain, "replaces": replaces,
+        "transition": one.transition.to_json(),
+    }  # fmt: skip

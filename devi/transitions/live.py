@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from devi.errors import DeviError
-from devi.transitions.fusion import detect
-from devi.transitions.transition import Transition
+from devi.errors import DeviError, shown, unknown_name
+from devi.transitions.fusion import OPERATING_POINTS, detect
+from devi.transitions.transition import Skipped, Transition
 
 GROWTH = 1.1  # from one look to the next
 KINK_AGE = 1.0  # decades behind a bend before it is told: until then it may be how a step begins, which takes as long
@@ -28,10 +29,14 @@ DENSE = 2.0  # times the step at which a transition became certain: until then m
 
 @dataclass(frozen=True)
 class Certain:
-    """A transition that has just become certain. step: when; delay: optimizer steps since its end."""
+    """A transition that has just become certain. step: when; delay: optimizer steps since its end.
+
+    replaces  what was told before and is seen as a part of this one now
+    """
 
     transition: Transition
     step: float
+    replaces: tuple[Transition, ...] = ()
 
     @property
     def delay(self) -> float:
@@ -45,9 +50,13 @@ class Follower:
     """
 
     def __init__(self, operating_point: str = "strict", exogenous: Mapping[int, str] | None = None) -> None:
+        if operating_point not in OPERATING_POINTS:
+            raise unknown_name("operating point", operating_point, OPERATING_POINTS)
         self._find = partial(detect, operating_point=operating_point, exogenous=exogenous)
         self.last = 0.0  # step of the last look
         self.notices: list[str] = []  # of the last look, as of Detection
+        self.skipped: list[Skipped] = []  # likewise
+        self.searched: set[str] = set()  # the other variables
         self._seen: list[Transition] = []
         self._told: list[Transition] = []
 
@@ -73,14 +82,19 @@ class Follower:
             self._seen = [one for one in self._find(earlier).transitions if one.resolvable]
         self.last = step
         searched = self._find(trajectories)
-        self.notices = searched.notices
+        self.notices, self.skipped = searched.notices, searched.skipped
+        left_out = {one.metric for one in searched.skipped}
+        self.searched = {str(name) for name in trajectories.data_vars if not str(name).endswith("_se")} - left_out
         found = [one for one in searched.transitions if one.resolvable]
         sure = [one for one in found if any(_same(one, other) for other in self._seen) and _has_age(one, step)]
         new = [one for one in sure if not any(_same(one, other) for other in self._told)]
         self._seen = found
         # Dates sharpen as the run goes on: what was told is remembered as it is seen now.
-        self._told = [next((one for one in found if _same(one, old)), old) for old in self._told] + new
-        return [Certain(one, step) for one in new]
+        told = [next((one for one in found if _same(one, old)), old) for old in self._told]
+        gone = [old for old in told if old not in found]
+        result = [Certain(one, step, tuple(old for old in gone if _is_part(old, one))) for one in new]
+        self._told = [old for old in told if not any(old in one.replaces for one in result)] + new
+        return result
 
 
 class Watch:
@@ -103,8 +117,8 @@ class Watch:
 
     def __call__(self, step: int, **metrics: float) -> list[Certain]:
         """Take the values of one step; returns the transitions that have just become certain, mostly none."""
-        values = {name: float(value) for name, value in metrics.items()}
-        if not 0 <= step < np.inf:
+        values = {name: _number(name, value) for name, value in metrics.items()}
+        if not isinstance(step, int | float | np.number) or not 0 <= step < np.inf:
             raise DeviError(f"step {step} is no optimizer step; expected 0, 1, 2, …: watch(step, train_loss=loss).")
         if self._rows and step < self._rows[-1][0]:
             self._rows = [row for row in self._rows if row[0] <= step]
@@ -138,6 +152,10 @@ def _has_age(one: Transition, step: float) -> bool:
     return one.type not in ("step", "ramp") or step >= one.end * (one.end / one.onset) ** STEP_AGE
 
 
+def _is_part(one: Transition, other: Transition) -> bool:
+    return other.onset <= one.midpoint <= other.end
+
+
 def _same(one: Transition, other: Transition) -> bool:
     """Whether two looks saw the same transition: each one's midpoint lies in the other's span or interval."""
     pairs = ((one, other), (other, one))
@@ -145,3 +163,13 @@ def _same(one: Transition, other: Transition) -> bool:
         min(b.onset, b.intervals["midpoint"][0]) <= a.midpoint <= max(b.end, b.intervals["midpoint"][1])
         for a, b in pairs
     )
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise DeviError(
+            f"{name} = {shown(repr(value), 60)} is no number; expected one for each step, nan where there is none:"
+            f" watch(step, {name}=loss.item())."
+        ) from None

@@ -232,6 +232,35 @@ def test_what_came_since_the_last_look_is_looked_at_when_the_file_rests(here, ca
     assert line.endswith("steps after its end)")
 
 
+def test_rows_that_went_with_a_rotated_log_still_count(here, capsys, growing, monkeypatch):
+    path, lines = steps_and_jump(here)
+    growing(path, lines)
+    from devi.cli import follow
+
+    grow = follow.time.sleep
+
+    def rotated_once(seconds):
+        if len(lines) < len(STEPS) // 3 and path.exists() and not (here / "log.1.csv").exists():
+            path.rename(here / "log.1.csv")
+            path.write_text("step,a\n")
+        grow(seconds)
+
+    monkeypatch.setattr(follow.time, "sleep", rotated_once)
+    assert command(["detect", "log.csv", "--follow", "--patience", "0", "--operating-point", "exploratory"]) == 0
+    told = capsys.readouterr()
+    assert (here / "log.1.csv").exists()
+    assert "a changed: a 0 → 1" in told.out
+    assert told.err == ""
+
+
+def test_a_file_of_which_nothing_can_be_searched_says_why_once_patience_ends(here, capsys, growing):
+    growing(here / "log.csv", ["step,a\n", *(f"{step},{step}\n" for step in range(1, 7))])
+    assert command(["detect", "log.csv", "--follow", "--patience", "0"]) == 0
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("devi: log.csv: nothing was searched. a: 6 checkpoints with a finite value after step 0")
+
+
 def test_a_file_that_another_run_replaces_is_followed_from_its_start(here, capsys, growing, monkeypatch):
     path, lines = steps_and_jump(here)
     growing(path, lines)

@@ -5,12 +5,16 @@ Slow because of some 90 looks each; seeded, one run each, so no false-alarm rate
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from devi import DeviError
+from devi.transitions.fusion import detect
 from devi.transitions.live import Follower, Watch
-from tests.transitions.planted import STEPS, X, run, sigmoid
+from devi.transitions.transition import Detection
+from tests.transitions.planted import STEPS, X, jump, run, sigmoid
 
 
 def followed(**curves):
@@ -96,7 +100,7 @@ def test_what_is_no_step_is_refused_before_it_is_taken():
     for step in (-1, float("nan")):
         with pytest.raises(DeviError, match=r"step (-1|nan) is no optimizer step; expected 0, 1, 2"):
             watch(step, loss=1.0)
-    with pytest.raises(ValueError, match="could not convert"):
+    with pytest.raises(DeviError, match="loss = 'low' is no number"):
         watch(1, loss="low")
     assert watch.trajectories.sizes["step"] == 0
 
@@ -109,3 +113,33 @@ def test_the_operating_point_is_that_of_the_search(point, count):
     follower = Follower(point)
     looks = [follower.look(curves.isel(step=slice(0, end))) for end in (len(X) - 1, len(X))]
     assert len([one for found in looks for one in found]) == count
+
+
+def test_what_turns_out_to_be_a_part_of_something_larger_is_taken_back():
+    trajectories = run(a=jump(400))
+    (real,) = detect(trajectories).transitions
+    part = replace(real, onset=300.0, midpoint=350.0, end=400.0, intervals={"midpoint": (340.0, 360.0)})
+    whole = replace(real, onset=100.0, midpoint=200.0, end=800.0, intervals={"midpoint": (190.0, 210.0)})
+    follower, seen = Follower(), []
+    follower._find = lambda trajectories: Detection([seen[-1]], [], [])
+    seen.append(part)
+    assert [(one.transition, one.replaces) for one in follower.look(trajectories)] == [(part, ())]
+    seen.append(whole)
+    assert follower.look(trajectories) == []  # it must be seen twice
+    assert [(one.transition, one.replaces) for one in follower.look(trajectories)] == [(whole, (part,))]
+    assert follower.look(trajectories) == []
+    assert follower.uncertain == []
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda watch: watch(1, loss=None), r"loss = None is no number; expected one for each step, nan where there"),
+        (lambda watch: watch(1, loss=np.zeros(3)), r"loss = array\(\[0., 0., 0.\]\) is no number"),
+        (lambda watch: watch("3", loss=1.0), r"step 3 is no optimizer step; expected 0, 1, 2"),
+        (lambda watch: Watch("lax"), "no operating point is called 'lax'"),
+    ],
+)
+def test_what_a_loop_gives_wrongly_is_said_with_its_name(call, message):
+    with pytest.raises(DeviError, match=message):
+        call(Watch())
