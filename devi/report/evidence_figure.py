@@ -12,7 +12,7 @@ from devi.errors import DeviError
 from devi.report import palette
 from devi.report.canvas import PAGE, legend_above, literal, new_figure, shade, step_axis, styled, wrapped
 from devi.report.document import records
-from devi.report.panels import pretty
+from devi.report.panels import pretty, with_units
 from devi.report.step_axis import StepAxis
 
 NOISE = (
@@ -40,7 +40,9 @@ def evidence(curves: Sequence[Any], transition: Any) -> Figure:
         last = row == len(shown) - 1
         left, right = rows[row]
         dots: dict[str, Any] = {"ls": "", "marker": "o", "ms": 2, "alpha": 0.6}
-        left.plot(one.steps, one.values, color=palette.SHADE, label="measured", **dots)
+        left.errorbar(
+            one.steps, one.values, yerr=one.noise, color=palette.SHADE, elinewidth=0.5, label="measured ± noise", **dots
+        )
         left.plot(one.steps, one.without, label="best fit without the change", **palette.line(1))
         left.plot(one.steps, one.fitted, label="with it", **palette.line(0))
         for axes in (left, right):
@@ -49,7 +51,7 @@ def evidence(curves: Sequence[Any], transition: Any) -> Figure:
                 color=palette.BLACK, lw=2, marker="|", ms=6, mew=1, label="midpoint, 90% interval",
             )  # fmt: skip
         name = pretty(one.metric) + ("" if one.index is None else f" {one.index}")
-        left.set_ylabel(wrapped(literal(name)))
+        left.set_ylabel(wrapped(literal(with_units(name, one.units))))
         right.plot(one.steps, (one.values - one.without) / one.noise, color=palette.line(1)["color"], **dots)
         right.plot(one.steps, (one.values - one.fitted) / one.noise, color=palette.line(0)["color"], **dots)
         right.axhspan(-2, 2, color=palette.SHADE, alpha=0.15, lw=0)
@@ -66,5 +68,6 @@ def evidence(curves: Sequence[Any], transition: Any) -> Figure:
             shade(axes, axis, [transition])
         if row == 0:
             legend_above(left)
-    figure.supxlabel(NOISE, fontsize=7)
+    rest = len(curves) - len(shown)
+    figure.supxlabel(f"{NOISE}{f'. {rest} more curves move' if rest else ''}", fontsize=7)
     return figure

@@ -7,7 +7,8 @@
     4-gon → 5-gon       of superposition: the polygon changes, or '4-gon' stays; '3 features represented'
 
 (Nanda et al. 2023, arXiv:2301.05217, section 5; Chen et al. 2023, arXiv:2310.06301.) Otherwise neutral words: what
-falls, what rises, or that nothing moves; of too few checkpoints to say that, only how many they are.
+falls, what rises, or that nothing moves by a tenth of its range; of too few checkpoints to say that, only how many
+they are.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from devi.transitions.ranks import CIRCUIT, is_context, telling_order
 from devi.transitions.words import METRICS, from_to
 
 MOVES = 0.1  # of a metric's range over the run: less is no news
+STILL = "nothing moves by a tenth of its range"
 FOLLOWS = 0.5  # of what training accuracy gains: what the test set gains with it was not memorized
 SHRINKS = 0.02  # of the weight norm
 TOLD = 2  # metrics in a line
@@ -43,7 +45,7 @@ def named_stage(trajectories: xr.Dataset, inside: np.ndarray, searched: Sequence
     moves = _moves(trajectories, ends, places)
     if name is None:
         is_told = ends and len(places) > EDGE
-        return ", ".join(moves) or ("nothing moves" if is_told else counted(len(places), "checkpoint"))
+        return ", ".join(moves) or (STILL if is_told else counted(len(places), "checkpoint"))
     return f"{name}: {', '.join(moves)}" if moves else name
 
 

@@ -166,6 +166,7 @@ def _evidence(event: Event, trajectories: xr.Dataset) -> tuple[Evidence, ...]:
             fitted=one.fitted,
             without=one.without,
             log_bayes_factor=one.log_bayes_factor,
+            units=str(trajectories[one.curve.metric].attrs.get("units", "")),
         )
         for one in in_telling_order(event)
     )

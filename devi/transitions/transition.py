@@ -135,6 +135,7 @@ class Evidence:
     fitted: np.ndarray
     without: np.ndarray
     log_bayes_factor: float
+    units: str = ""
 
 
 @dataclass(frozen=True)
