@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from devi.errors import DeviError
+from devi.errors import DeviError, counted
 from devi.report import palette
 from devi.report.canvas import PAGE, legend_above, literal, new_figure, shade, step_axis, styled, wrapped
 from devi.report.document import records
@@ -16,8 +16,8 @@ from devi.report.panels import pretty, with_units
 from devi.report.step_axis import StepAxis
 
 NOISE = (
-    "noise: the scatter around each point, the standard error or the rounding, whichever is largest, and 2.5% of the"
-    " range; without its correlation"
+    "noise: the scatter around each point, the standard error or the rounding, whichever is largest,\n"
+    "and 2.5% of the range; without its correlation"
 )
 MOST = 4  # curves in one figure; the rest is counted in the table of the report
 
@@ -69,5 +69,6 @@ def evidence(curves: Sequence[Any], transition: Any) -> Figure:
         if row == 0:
             legend_above(left)
     rest = len(curves) - len(shown)
-    figure.supxlabel(f"{NOISE}{f'. {rest} more curves move' if rest else ''}", fontsize=7)
+    more = f"\n{counted(rest, 'more curve')} moved at the same time" if rest else ""
+    figure.supxlabel(NOISE + more, fontsize=7)
     return figure
