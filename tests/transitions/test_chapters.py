@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from devi.transitions.chapters import named_stage
+from devi.transitions.chapters import STILL, named_stage
 from devi.transitions.fusion import detect
 from tests.transitions.planted import STEPS, X, jump, run, sigmoid
 
@@ -24,7 +24,7 @@ def modular(**curves):
 
 
 def test_a_stage_in_which_nothing_moves_says_so():
-    assert line(run(a=jump(6000))) == "nothing moves by a tenth of its range"
+    assert line(run(a=jump(6000))) == STILL
 
 
 def test_a_stage_of_one_checkpoint_has_no_course():
@@ -35,7 +35,7 @@ def test_a_stage_of_one_checkpoint_has_no_course():
 def test_a_stage_of_few_checkpoints_is_told_by_its_ends(count):
     few = np.arange(len(X)) < count
     assert line(run(test_accuracy=np.minimum(0.2 * np.arange(len(X)), 1)), few).startswith("test accuracy rises 0")
-    assert line(run(test_accuracy=jump(6000)), few) == ("nothing moves by a tenth of its range" if count > 3 else f"{count} checkpoints")
+    assert line(run(test_accuracy=jump(6000)), few) == (STILL if count > 3 else f"{count} checkpoints")
     assert line(run(test_accuracy=np.where(few, np.nan, X)), few) == f"{count} checkpoints"
 
 
@@ -58,7 +58,7 @@ def test_what_moves_within_its_own_errors_does_not_move():
     errors = {"llc_se": ("step", np.full(len(X), 0.8))}
     assert line(run(llc=LATER)).startswith("LLC rises")
     inside = run(llc=LATER).assign(errors)
-    assert named_stage(inside, PART, ["llc"]) == "nothing moves by a tenth of its range"
+    assert named_stage(inside, PART, ["llc"]) == STILL
 
 
 def test_a_restricted_loss_that_halves_before_test_accuracy_moves_is_circuit_formation():
@@ -117,8 +117,8 @@ def test_stages_of_a_run_tell_where_the_learning_coefficient_stays():
     curves = run(llc=2.0 + 3 * jump(100))
     curves["llc_se"] = ("step", np.full(len(X), 0.2))
     assert [one.label for one in detect(curves).stages] == [
-        "nothing moves by a tenth of its range; LLC plateau at 2.00 ± 0.03",
-        "nothing moves by a tenth of its range; LLC plateau at 5.00 ± 0.02",
+        f"{STILL}; LLC plateau at 2.00 ± 0.03",
+        f"{STILL}; LLC plateau at 5.00 ± 0.02",
     ]
 
 
