@@ -34,7 +34,7 @@ from devi.schedules import schedule
 from devi.stack import Stack, activation_bytes
 from devi.stackable import obstacle
 from devi.task import Task
-from devi.training import Trainee, seeded, train
+from devi.training import Diverged, Trainee, seeded, train
 
 AT_ONCE = 64  # seeds: a run that is written holds a thread and some files open
 # Activations of a thread's share, bytes. Below, threads wait for each other's Python more than they compute: a step of
@@ -144,6 +144,13 @@ class _Seed:
         )  # fmt: skip
         self.step = 0
 
+    def restored(self) -> int | None:
+        try:
+            return self.run.restored(self.record)
+        except Diverged as error:
+            self.failure = str(error)
+            return self.run.plan.steps  # the others go on
+
     def checkpoint(self, step: int) -> None:
         try:
             if not self.failure:
@@ -179,7 +186,7 @@ class _Together:
             torch.set_num_threads(self._inner)
             self.seeds = [self._opened(run, stack) for run in self.runs]
             for seed in self.seeds:
-                step = seed.record.restore(seed.run.model, end=self.steps) if self.resume else None
+                step = seed.restored() if self.resume else None
                 if step is None:
                     seed.checkpoint(0)
                 seed.step = step or 0

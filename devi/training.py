@@ -53,7 +53,7 @@ def train(
         with Recorder(
             path, task, state=state, metadata=run.metadata, resume=resume, expected=len(keep_steps), notice=notice
         ) as record:
-            step = record.restore(run.model, end=plan.steps) if resume else None
+            step = run.restored(record) if resume else None
             if step is None:
                 step = 0
                 run.checkpoint(record, step)
@@ -70,6 +70,10 @@ def train(
                     progress(step, plan.steps)
             record.keep(step, run.model)
     return open_run(path, task)
+
+
+class Diverged(DeviError):
+    """The loss of a run that is to go on is not finite."""
 
 
 class Trainee:
@@ -98,6 +102,21 @@ class Trainee:
         call = f"task {type(self.task).__name__}: batch(step, generator)"
         fresh = checked_batch(call, self.task.batch(step, self.order))
         return _on(fresh, self.device) or minibatch(self.train_split, self.plan.batch_size, self.order)
+
+    def restored(self, record: Recorder) -> int | None:
+        """The step to go on from, the model as it was there; None: from the beginning. Raises Diverged."""
+        step = record.restore(self.model, end=self.plan.steps)
+        if step is None:
+            return None
+        with seeded(self.plan.seed):  # random states of its own: looking changes nothing
+            loss = measured(self.task, self.model, self.train_split, None)["train_loss"]
+        if not np.isfinite(loss):
+            raise Diverged(
+                f"{self.path}: training had diverged by step {step}, where train_loss is {loss}; there is nothing to go"
+                " on with. Train anew, with a smaller step and another --out: --set"
+                f" learning_rate={self.plan.learning_rate / 10:g}"
+            )
+        return step
 
     def checkpoint(self, record: Recorder, step: int) -> None:
         """Measure and record the model. Raises DeviError if its loss is not finite."""

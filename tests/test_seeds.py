@@ -196,6 +196,10 @@ def test_a_seed_that_diverges_stops_and_the_others_go_on(tmp_path):
     with pytest.raises(DeviError, match=r"seed1: training diverged, train_loss is (nan|inf) at step \d+"):
         train_seeds(runs, name="t", notice=lambda text: None)
     assert open_run(tmp_path / "seed2", task).steps[-1] == 30
+    stored = open_run(tmp_path / "seed1", task).steps.tolist()
+    with pytest.raises(DeviError, match=r"seed1: training had diverged by step \d+"):
+        train_seeds(runs, name="t", resume=True, notice=lambda text: None)
+    assert open_run(tmp_path / "seed1", task).steps.tolist() == stored
 
 
 @dataclass(frozen=True)

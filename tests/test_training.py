@@ -197,7 +197,14 @@ def test_divergence_stops_with_the_step_and_keeps_what_was_before(tmp_path):
         DeviError, match=r"training diverged, train_loss is (nan|inf) at step \d+.*--set learning_rate=100000"
     ):
         train(task, tmp_path / "run")
-    assert len(open_run(tmp_path / "run", task)) >= 2
+    stored = len(open_run(tmp_path / "run", task))
+    assert stored >= 2
+    for _ in range(2):
+        with pytest.raises(
+            DeviError, match=r"diverged.* train_loss is (nan|inf)"
+        ):
+            train(task, tmp_path / "run", resume=True)
+    assert len(open_run(tmp_path / "run", task)) == stored
 
 
 def test_resuming_with_other_settings_says_which_differ(tmp_path):
