@@ -113,7 +113,7 @@ def over(
             smallest = largest
             note(
                 f"{metric.label()}: {len(blocks[index])} checkpoints at once were too many for the memory; goes on with"
-                f" {largest}. To begin with fewer: --memory {_halved(memory, size, largest)}"
+                f" {largest}.{_to_begin_with(largest, whole.parameter_count, executor.workers)}"
             )
         path = paths[index]
         if store and path:
@@ -164,9 +164,12 @@ def _joined(parts: list[xr.Dataset]) -> xr.Dataset:
     return xr.concat(parts, dim="step", data_vars="all", combine_attrs="override") if len(parts) > 1 else parts[0]
 
 
-def _halved(memory: int, size: int, fitting: int) -> str:
-    """Such a share of the memory as text."""
-    return f"{max(1, memory * fitting // size >> 20)}M"
+def _to_begin_with(checkpoints: int, parameters: int, workers: int) -> str:
+    """What to type for blocks of so many; nothing where a megabyte holds more."""
+    megabytes = -(-4 * COPIES * parameters * checkpoints * workers >> 20)
+    if block_size(parameters, (megabytes << 20) // workers) > checkpoints:
+        return ""
+    return f" To begin with so many: --memory {megabytes}M"
 
 
 def _block(metric: Metric, block: Run, *, tell: Callable[[float], None] | None) -> xr.Dataset:

@@ -7,7 +7,7 @@ import pytest
 import torch
 import xarray as xr
 
-from devi.blocks import BLOCK, COPIES, block_size, over, resolved
+from devi.blocks import BLOCK, COPIES, _to_begin_with, block_size, over, resolved
 from devi.cache import Cache
 from devi.errors import DeviError
 from devi.executors import Here
@@ -76,7 +76,14 @@ def test_out_of_memory_halves_the_block_goes_on_and_says_so(run):
     assert asked == [40, 20, 10, 10, 10, 10]
     (notice,) = notices
     assert notice.startswith("greedy: 40 checkpoints at once were too many for the memory; goes on with 10.")
-    assert "To begin with fewer: --memory" in notice
+    assert notice.endswith("goes on with 10.")  # a megabyte holds more of 18 parameters
+
+
+def test_the_memory_that_is_named_makes_blocks_of_what_went_well():
+    for parameters, checkpoints, workers in ((300_000, 8, 1), (3_000_000, 1, 2), (50_000, 32, 3)):
+        sentence = _to_begin_with(checkpoints, parameters, workers)
+        memory = int(sentence.removeprefix(" To begin with so many: --memory ").removesuffix("M")) << 20
+        assert block_size(parameters, memory // workers) == checkpoints
 
 
 def test_a_later_block_begins_with_what_went_well(run):

@@ -200,9 +200,7 @@ def test_divergence_stops_with_the_step_and_keeps_what_was_before(tmp_path):
     stored = len(open_run(tmp_path / "run", task))
     assert stored >= 2
     for _ in range(2):
-        with pytest.raises(
-            DeviError, match=r"diverged.* train_loss is (nan|inf)"
-        ):
+        with pytest.raises(DeviError, match=r"diverged.* train_loss is (nan|inf)"):
             train(task, tmp_path / "run", resume=True)
     assert len(open_run(tmp_path / "run", task)) == stored
 
