@@ -42,6 +42,8 @@ def columns_of(path: Path, *, growing: bool = False) -> dict[str, Column]:
             f" devi analyze {quoted(path)}"
         )
     known = ", ".join([*READERS, *NETCDF])
+    if str(path) == "-":
+        raise DeviError(f"standard input is not read; expected a file of curves ({known}): COMMAND > curves.csv")
     if not path.exists():
         raise DeviError(f"there is no file {path}; expected a file of curves ({known}).")
     reader = READERS.get(path.suffix.lower())
@@ -212,7 +214,8 @@ def opened(path: Path) -> xr.Dataset:
             return file.load()
     except (*DAMAGED, KeyError) as error:
         raise DeviError(
-            f"{path} is not netCDF-4 ({shown(error, 200)}); expected what xarray's to_netcdf writes."
+            f"{path} is not netCDF-4 ({shown(error, 200)}); expected what xarray writes with"
+            ' dataset.to_netcdf(path, engine="h5netcdf").'
         ) from None
 
 

@@ -160,7 +160,7 @@ def _check_order(path: Path, steps: np.ndarray, rows: np.ndarray) -> None:
 def _merged(
     path: Path, name: str, values: np.ndarray, steps: np.ndarray, rows: np.ndarray, first: np.ndarray
 ) -> np.ndarray:
-    """One value a step: the finite one of its rows. values (row,) or (row, column)."""
+    """One value a step: the finite one of its rows, the first of what is no quantity. (row,) or (row, column)."""
     if len(first) == len(steps):
         return values
     result = values[first].copy()
@@ -168,12 +168,12 @@ def _merged(
     for row in np.flatnonzero(np.diff(group, prepend=-1) == 0):
         into, new = result[group[row]], values[row]
         clash = np.isfinite(into) & np.isfinite(new) & (into != new)
-        if np.any(clash):
+        if np.any(clash) and not _no_quantity(name, ()):
             raise DeviError(
                 f"{path}: step {steps[row]:g} repeats (row {rows[row]}) with another value of '{name}'; expected one"
                 " value a step. Keep one of the rows; several runs in one file go into one file each."
             )
-        result[group[row]] = np.where(np.isfinite(new), new, into)
+        result[group[row]] = np.where(np.isfinite(new) & ~clash, new, into)
     return result
 
 

@@ -204,6 +204,15 @@ def test_the_speed_and_the_work_of_a_machine_are_no_structure_of_a_network(tmp_p
     assert set(table.left_out.values()) == {"counts work or the machine's speed"}
 
 
+def test_rows_of_one_step_that_differ_in_another_count_of_steps_are_merged(tmp_path):
+    """Lightning to Weights & Biases: training and validation are logged apart, at one trainer/global_step."""
+    text = rows("_step,trainer/global_step,loss,val", "0,10,3,", "1,10,,4", "2,20,2,", "3,20,,3")
+    table = read_table(written(tmp_path, "a.csv", text), step="trainer/global_step")
+    assert table.trajectories["step"].values.tolist() == [10, 20]
+    assert table.trajectories["loss"].values.tolist() == [3, 2]
+    assert table.trajectories["val"].values.tolist() == [4, 3]
+
+
 def test_nested_columns_are_read_and_what_is_no_column_is_told(tmp_path):
     text = json.dumps({"step": [1, 2, 3], "acc": [0, 1, 2], "train": {"loss": [3, 2, 1]}, "seed": 4})
     table = read_table(written(tmp_path, "a.json", text))
