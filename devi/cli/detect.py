@@ -126,9 +126,10 @@ def detect(
             f"{error.filename or 'writing a figure'}: {error.strerror}. Give another place with --plot or --evidence."
         ) from None
     if as_json:
+        stated = {"declared": {option: own for option, own in pairs.items() if own}}
         made = document(
             {"name": file.stem, "path": str(file)}, table.trajectories["step"].values, transitions=found.transitions,
-            stages=found.stages, left_out=skipped, settings={"transitions": found.settings},
+            stages=found.stages, left_out=skipped, settings={"transitions": {**found.settings, **stated}},
         )  # fmt: skip
         print(json.dumps(made, ensure_ascii=False, allow_nan=False))
         return

@@ -331,3 +331,10 @@ def test_a_declaration_that_the_curves_contradict_is_told_and_one_that_cannot_be
     assert "devi: x at step 99,999,999 lies after the last row, step 10,000" in told
     assert command(["detect", "curves.csv", "--follow", "--patience", "-1"]) == 1
     assert "--patience -1 is no time to wait; expected seconds, 0 or more: --patience 60" in capsys.readouterr().err
+
+
+def test_a_document_says_what_was_declared_of_the_metrics(here, capsys):
+    table(here / "curves.csv", acc=(STEPS > 400) * 0.8, val=STEPS**-0.5)
+    assert command(["detect", "curves.csv", "--json", "--bounds", "acc=0,1", "--material", "val=0.5"]) == 0
+    settings = json.loads(capsys.readouterr().out)["settings"]["transitions"]
+    assert settings["declared"] == {"bounds": {"acc": "0,1"}, "material": {"val": "0.5"}}
