@@ -117,7 +117,8 @@ def spread(values: list[float], digits: int = 0) -> str:
     return f"{middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
 
 
-def measured(name: str, folder: Path, rounds: int) -> list[str]:
+def measured(name: str, folder: Path, rounds: int, differ: list[str]) -> list[str]:
+    """A row; a sentence goes to `differ` where devi and a peer did not compute the same thing."""
     row = ROWS[name]
     peers = [Peer(folder, old_version()), Peer(folder)]
     run = run_of(row, folder)
@@ -130,7 +131,7 @@ def measured(name: str, folder: Path, rounds: int) -> list[str]:
     for chains, error in zip(of_chains[1:], errors[1:], strict=True):
         # 4 chains estimate an error poorly: t with 6 degrees of freedom is beyond 5 once in 400
         if abs(chains.mean() - of_chains[0].mean()) > 5 * np.hypot(error, errors[0]):
-            raise SystemExit(f"{name}: learning coefficients differ: {', '.join(map(shown, of_chains))}")
+            differ.append(f"{name}: learning coefficients differ: {', '.join(map(shown, of_chains))}")
     for peer in peers:
         peer.choose_threads(name, row.peer_draws)
     has_plain = "transformer" in name
@@ -168,9 +169,9 @@ def main() -> None:
         for row in ROWS.values():
             run_of(row, folder)
         print(*HEADER, sep=" | ", flush=True)
-        rows = []
+        rows, differ = [], []
         for name in options.row or ROWS:
-            rows.append(measured(name, folder, options.rounds))
+            rows.append(measured(name, folder, options.rounds, differ))
             print(*rows[-1], sep=" | ", flush=True)
     if options.write:
         load = os.getloadavg()[0]
@@ -178,6 +179,8 @@ def main() -> None:
             "sampling speed", HEADER, rows,
             f"Medians of {options.rounds} alternating rounds, quartiles in brackets; load {load:.1f} at the end.",
         )  # fmt: skip
+    if differ:
+        raise SystemExit("\n".join(differ))
 
 
 if __name__ == "__main__":

@@ -26,11 +26,20 @@ def seeded_options(about: str, *, runs: int, seed: int) -> argparse.Namespace:
 
 
 def put_table(
-    name: str, header: Sequence[str], rows: Sequence[Sequence[object]], note: str = "", page: Path = README
+    name: str,
+    header: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    note: str = "",
+    page: Path = README,
+    *,
+    is_measured: bool = True,
 ) -> None:
+    """is_measured: the machine and the date stand before the note"""
     begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
     lines = [
-        f"Measured {datetime.date.today()} on {os.cpu_count()} cores ({platform.machine()}), Python"
+        note
+        if not is_measured
+        else f"Measured {datetime.date.today()} on {os.cpu_count()} cores ({platform.machine()}), Python"
         f" {platform.python_version()}, torch {torch.__version__}, numpy {numpy.__version__}. {note}".rstrip(),
         "",
         "| " + " | ".join(header) + " |",

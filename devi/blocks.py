@@ -1,8 +1,8 @@
 """Blocks: a metric over all checkpoints of a run, some at a time, those in the cache taken from there.
 
 Checkpoints a block = the largest power of two with  COPIES · 4 bytes · parameters · checkpoints ≤ memory / workers,
-at most BLOCK. Where memory ends all the same, the block is halved. The numbers are those of the checkpoints, not of the
-block they were in.
+at most BLOCK, and a fair share for each worker. Where memory ends all the same, the block is halved. The numbers are
+those of the checkpoints, not of the block they were in.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def over(
     size = len(whole)
     if not metric.whole_run:
         fair = -(-len(whole) // executor.workers)  # a block for each worker at least
-        size = min(block_size(whole.parameter_count, memory // executor.workers), 1 << (fair - 1).bit_length())
+        size = min(block_size(whole.parameter_count, memory // executor.workers), fair)
     blocks = [whole.block(start, min(start + size, len(whole))) for start in range(0, len(whole), size)]
     paths = [store.block(metric, block) if store else None for block in blocks]
     stored = {index: store.load(path) for index, path in enumerate(paths) if store and path}

@@ -51,9 +51,8 @@ class Processes:
             yield from pool.map(function, items)
         except BrokenProcessPool:
             raise DeviError(
-                f"one of {self.workers} worker processes was killed, as the system does"
-                " where memory ends. What was finished before is kept: type the same again with fewer --workers, or"
-                " with less --memory."
+                f"one of {self.workers} worker processes was killed, as the system does where memory ends. What was"
+                " finished before is kept: type the same again with fewer --workers, or with less --memory."
             ) from None
         except (KeyboardInterrupt, GeneratorExit):
             for process in set(multiprocessing.active_children()) - others:

@@ -71,7 +71,7 @@ def check_taken(task: Task, plan: TrainingPlan, given: Iterable[str]) -> None:
     cls = _torch_class("optimizer", torch.optim, torch.optim.Optimizer, plan.optimizer)
     accepted = inspect.signature(cls).parameters
     for name, option in OPTIONS.items():
-        if option in plan.optimizer_options:
+        if option in plan.optimizer_options and {name, "optimizer_options"} & {*values}:
             raise DeviError(
                 f"optimizer_options = {plan.optimizer_options} names '{option}', which is the setting {name}. Leave it"
                 f" out there: --set {name}={plan.optimizer_options[option]}"

@@ -1,6 +1,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -281,6 +282,16 @@ def test_what_is_saved_opens_with_xarray(run, tmp_path):
     with xr.open_dataset(path, engine="h5netcdf") as stored:
         xr.testing.assert_equal(stored.load().drop_attrs(), analysis.trajectories.drop_attrs())
         assert stored["train_loss"].attrs["units"] == "squared error"
+
+
+def test_an_analysis_is_saved_beside_another_that_is_being_saved(run, tmp_path):
+    analysis, out = analyze(run), tmp_path / "out"
+    out.mkdir()
+    with h5py.File(out / "analysis.tmp", "w"):  # what both used to be written to
+        path = analysis.save(out)
+    assert sorted(each.name for each in out.iterdir()) == ["analysis.h5", "analysis.tmp"]
+    with xr.open_dataset(path, engine="h5netcdf") as stored:
+        assert stored.sizes["step"] == len(run)
 
 
 def test_unknown_metrics_and_settings_suggest_the_nearest(run):

@@ -214,7 +214,7 @@ def test_each_worker_has_a_block(run):
 
     Greedy.asked.clear()
     over(Greedy(), run, None, Two(), lambda share: None)
-    assert Greedy.asked == [32, 8]
+    assert Greedy.asked == [20, 20]
 
 
 def test_a_damaged_result_in_the_cache_is_computed_anew(run, tmp_path):

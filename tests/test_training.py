@@ -191,6 +191,14 @@ def test_what_a_task_sets_for_another_optimizer_is_no_mistake(given):
     check_taken(*planned(ModularAddition, given), given)
 
 
+@pytest.mark.parametrize("given", [{"optimizer_options": {"lr": 3.0}}, {"learning_rate": 0.1}])
+def test_an_option_of_the_optimizer_that_hides_a_setting_is_refused_and_a_tasks_own_is_not(given):
+    plan = planned(Superposition, {"optimizer_options": {"lr": 3.0}, **given})[1]
+    with pytest.raises(DeviError, match=r"names 'lr', which is the setting learning_rate. Leave it out there: --set"):
+        check_taken(Superposition(), plan, given)
+    check_taken(Superposition(), plan, {"steps": 10})
+
+
 def test_divergence_stops_with_the_step_and_keeps_what_was_before(tmp_path):
     task = Superposition(learning_rate=1e6, steps=200, checkpoints="every:1")
     with pytest.raises(

@@ -80,17 +80,20 @@ def _curves(file: Path, read: Callable[[], Table], before: xr.Dataset | None) ->
         if file.exists() and file.stat().st_size > 0 and len(file.read_text(errors="replace").splitlines()) > 2:
             raise  # it has rows, and they are wrong
         return before
-    if not trajectories.sizes["step"] or before is None:
-        return trajectories if trajectories.sizes["step"] else before
-    import numpy as np
+    if not trajectories.sizes["step"]:
+        return before
+    return trajectories if before is None else _with_what_is_gone(trajectories, before)
+
+
+def _with_what_is_gone(curves: xr.Dataset, before: xr.Dataset) -> xr.Dataset:
+    """A log that was rotated begins later than it did and goes on: what was read of it before still counts."""
+    first = float(curves["step"].values[0])
+    if first <= float(before["step"].values[0]) or _last(curves) < _last(before):
+        return curves
     import xarray as xr
 
-    first = float(trajectories["step"].values[0])
-    if first <= float(before["step"].values[0]):
-        return trajectories
-    # A log that was rotated begins later than it did: what was read of it before still counts.
-    gone = before.isel(step=np.flatnonzero(before["step"].values < first))
-    return xr.concat([gone, trajectories], dim="step", data_vars="all", combine_attrs="override")
+    gone = before.isel(step=before["step"].values < first)
+    return xr.concat([gone, curves], dim="step", data_vars="all", combine_attrs="override")
 
 
 def _is_another(curves: xr.Dataset, before: xr.Dataset) -> bool:

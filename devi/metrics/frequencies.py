@@ -14,9 +14,8 @@ from scipy.stats import binom
 from torch import Tensor
 
 KEY_SHARE = 0.05  # of all neurons: with fewer behind it a frequency is not a key one
-BY_CHANCE = (
-    0.001  # probability that neurons which vote at random make any; at 0.05 most untrained networks have some (by hand)
-)
+# Probability that neurons which vote at random make any; at 0.05 most untrained networks have some (by hand).
+BY_CHANCE = 0.001
 DEAD_SHARE = 1e-10  # of the largest variance: below it a neuron is constant up to rounding, and does not vote
 
 

@@ -208,7 +208,7 @@ def llc_sentence(trajectories: xr.Dataset) -> str:
         text += " They have no standard error."
     if "restricted_llc_flags" in trajectories:
         some = trajectories["restricted_llc_flags"]  # (step, restriction)
-        bad = sum(int(is_unhealthy(some[:, column]).sum()) for column in range(some.shape[1]))
+        bad = int(is_unhealthy(some).sum())
         are = "is" if bad == 1 else "are"
         text += f" Of the {some.size} LLC estimates of some parameters {bad or 'none'} {are} flagged."
     return text

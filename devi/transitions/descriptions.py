@@ -15,7 +15,7 @@ from devi.transitions.ranks import told
 from devi.transitions.telling import FEATURES
 from devi.transitions.words import from_to, name_of, step_text, told_apart, with_error, with_minus
 
-CLEAR = 1.0  # nats of log Bayes factor that a metric's own change has, to be told
+OWN_EVIDENCE = 1.0  # nats of log Bayes factor that a metric's own change has, to be told
 HAPPENED = {
     "generalization": "the network generalized",
     "memorization": "the network memorized its training data",
@@ -31,7 +31,7 @@ def described(event: Event, order: Sequence[Change], label: str, trajectories: x
     order  the event's changes in the order in which they are told (telling.py)
     """
     # What is there only because others have it is counted, not told: its own numbers say little.
-    clear = [change for change in order if change.log_bayes_factor >= CLEAR or change is event.lead]
+    clear = [change for change in order if change.log_bayes_factor >= OWN_EVIDENCE or change is event.lead]
     places = told([change.curve.metric for change in clear], [change.curve.context for change in clear])
     texts = [_from_to(event, clear[place], label, trajectories) for place in places]
     moves = [text for text in texts if text is not None]

@@ -7,9 +7,10 @@ import xarray as xr
 
 
 def is_unhealthy(flags: xr.DataArray) -> np.ndarray:
-    """Whether an estimate is flagged by more than what its attribute `information` lists, (step,) bool."""
+    """Whether an estimate is flagged by more than what its attribute `information` lists, bool, in the flags' shape."""
     information = information_of(flags)
-    return np.array([bool(set(str(words).split(",")) - information) for words in flags.values], dtype=bool)
+    found = [bool(set(str(words).split(",")) - information) for words in flags.values.ravel()]
+    return np.array(found, dtype=bool).reshape(flags.shape)
 
 
 def information_of(flags: xr.DataArray) -> set[str]:

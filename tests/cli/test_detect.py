@@ -253,6 +253,22 @@ def test_rows_that_went_with_a_rotated_log_still_count(here, capsys, growing, mo
     assert told.err == ""
 
 
+def test_a_shorter_run_that_begins_later_is_another_one_and_takes_no_rows_of_the_one_before(here):
+    from devi.cli.follow import _curves
+    from devi.tables.table import read_table
+
+    table(here / "log.csv", a=np.ones(len(STEPS)))
+    before = read_table(here / "log.csv").trajectories
+    (here / "log.csv").write_text("step,a\n" + "".join(f"{step},2\n" for step in range(50, 90)))
+    after = _curves(here / "log.csv", lambda: read_table(here / "log.csv"), before)
+    assert after["step"].values.tolist() == list(range(50, 90))
+
+
+def test_standard_input_is_refused_with_what_to_type(here, capsys):
+    assert command(["detect", "-"]) == 1
+    assert "standard input is not read; expected a file of curves" in capsys.readouterr().err
+
+
 def test_a_file_of_which_nothing_can_be_searched_says_why_once_patience_ends(here, capsys, growing):
     growing(here / "log.csv", ["step,a\n", *(f"{step},{step}\n" for step in range(1, 7))])
     assert command(["detect", "log.csv", "--follow", "--patience", "0"]) == 0

@@ -58,3 +58,15 @@ def test_a_curve_known_from_later_on_only_shares_the_axis_of_the_others(found):
 def test_no_curve_is_an_error(found):
     with pytest.raises(DeviError, match=r"no curve supports this transition; expected those of Detection\.evidence"):
         evidence([], found.transitions[0])
+
+
+def test_values_have_their_units_and_error_bars_and_what_is_left_out_is_counted():
+    noise = 0.02 * np.random.default_rng(0).normal(size=len(X))
+    trajectories = run(test_loss=sigmoid(400, 0.3) + noise)
+    trajectories["test_loss"].attrs["units"] = "nats"
+    one = detect(trajectories)
+    figure = evidence(one.evidence["t1"] * (MOST + 2), one.transitions[0])
+    assert figure.axes[0].get_ylabel() == "test loss (nats)"
+    (bars,) = figure.axes[0].containers
+    assert bars.has_yerr
+    assert figure.get_supxlabel().endswith("2 more curves moved at the same time")

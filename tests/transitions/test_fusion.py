@@ -568,7 +568,7 @@ def test_metrics_that_end_at_different_steps_are_searched_together():
 
 @pytest.mark.parametrize("left", [3, 10])
 def test_a_jump_just_before_the_end_of_evenly_spaced_checkpoints_is_no_spike_that_has_not_come_back(left):
-    """20 times the noise. With spikes of 0.1 decades allowed there 13 of 40 such jumps were taken for one."""
+    """20 times the noise. With spikes of 0.1 decades allowed there 13 of 40 were taken for one (by hand)."""
     steps = 50 * np.arange(1, 201)
     for seed in range(6):
         values = np.where(np.arange(200) >= 200 - left, 1.0, 0.0) + 0.05 * np.random.default_rng(seed).normal(size=200)
@@ -578,7 +578,7 @@ def test_a_jump_just_before_the_end_of_evenly_spaced_checkpoints_is_no_spike_tha
 
 
 def test_a_rise_and_a_fall_are_one_transient_whatever_shape_their_flanks_have():
-    """5 up and 5 down within 0.55 decades, noise 0.3: 8 of 40 came as two transitions, for one flank was a ramp."""
+    """5 up and 5 down within 0.55 decades, noise 0.3: 8 of 40 came as two, for a flank was a ramp (by hand)."""
     for seed in range(8):
         random = np.random.default_rng(seed)
         centre = random.uniform(2, 3.5)
