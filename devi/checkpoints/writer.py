@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -45,8 +46,8 @@ class Recorder:
     expected   number of checkpoints, if it is known
     notice     takes what the user should know; by default it goes to stderr
 
-    It records in the process that made it, for one thread at a time: two that call it at once would lose records, and
-    need a lock of their own around the call. A forked process that leaves the `with` closes nothing.
+    It records in the process that made it; of threads that call it at once one waits for the other, and their steps must
+    increase all the same. A forked process that leaves the `with` closes nothing.
 
     Raises DeviError for a path that holds something else, a run that another process writes, a full disk.
     """
@@ -83,6 +84,7 @@ class Recorder:
         self._source: Source | None = None
         self._steady: Steady | None = None  # None: the next record goes the long way
         self._has_told_bits_differ = self._is_closed = False
+        self._turn = threading.RLock()  # a signal's handler may close what its own thread is recording
         self._opener = Opener(self)
         with self._told_in_words():
             check_usable(self.path, resume, self._words)
@@ -113,15 +115,16 @@ class Recorder:
 
         A step that is stored already (after a resume) must give the stored bytes.
         """
-        as_before = self._steady
         if type(step) is not int:
             step = checked_step(step, self.path)
-        try:
-            if as_before is None or not as_before(step, model, scalars):
-                self._record(checked_step(step, self.path), model, scalars)
-        except OSError as error:
-            raise refusal(self.path, self._store.last_step, error, self._words) from None
-        self._previous = step
+        with self._turn:
+            as_before = self._steady
+            try:
+                if as_before is None or not as_before(step, model, scalars):
+                    self._record(checked_step(step, self.path), model, scalars)
+            except OSError as error:
+                raise refusal(self.path, self._store.last_step, error, self._words) from None
+            self._previous = step
 
     record = __call__
 
@@ -169,25 +172,27 @@ class Recorder:
             raise DeviError(
                 f"{self.path}: keep() needs `state` and one recorded checkpoint: Recorder(path, state={{…}})."
             )
-        with self._told_in_words():
+        with self._turn, self._told_in_words():
             self._keeper.keep(checked_step(step, self.path), unwrapped(model))
 
     def close(self) -> None:
         """Write the last state that was copied and the last segment at its exact size, and let the run go."""
-        if self._is_closed:
-            return
-        self._is_closed, self._source, self._steady = True, None, None
         if not self._opener.is_here:  # a worker that ends: its parent goes on with these files
+            self._is_closed, self._source, self._steady = True, None, None
             return
-        try:
-            with self._told_in_words():
-                try:
-                    if self._keeper is not None:
-                        self._keeper.close()
-                finally:
-                    self._store.close()
-        finally:
-            self._lock.release()
+        with self._turn:
+            if self._is_closed:
+                return
+            self._is_closed, self._source, self._steady = True, None, None
+            try:
+                with self._told_in_words():
+                    try:
+                        if self._keeper is not None:
+                            self._keeper.close()
+                    finally:
+                        self._store.close()
+            finally:
+                self._lock.release()
 
     def __enter__(self) -> Self:
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import itertools
 import os
 import pickle
 import random
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
@@ -440,6 +442,34 @@ def test_a_forked_process_neither_records_nor_closes(path, size):
         assert seen.is_live
         assert seen.steps.tolist() == list(range(30))
     assert open_run(path).problems == []
+
+
+def test_threads_that_record_at_once_wait_for_each_other(path):
+    model, numbers, taken, threads = nn.Linear(3, 2), itertools.count(), [], 4
+    switch = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads take turns within a record
+    try:
+        with Recorder(path, state={}, notice=quiet, segment_bytes=1 << 14) as record:
+
+            def work():
+                for _ in range(500):
+                    step = next(numbers)
+                    try:
+                        record(step, model, loss=float(step))
+                    except DeviError as error:  # another thread was quicker with a later step
+                        assert "Steps must increase" in str(error)
+                    else:
+                        taken.append(step)
+
+            with ThreadPoolExecutor(threads) as pool:
+                for done in [pool.submit(work) for _ in range(threads)]:
+                    done.result()
+    finally:
+        sys.setswitchinterval(switch)
+    run = open_run(path)
+    assert run.problems == []
+    assert run.steps.tolist() == sorted(taken)
+    assert run.scalars["loss"].values.tolist() == sorted(taken)
 
 
 def test_a_closed_recorder_records_nothing(path):
