@@ -37,7 +37,7 @@ def write(analysis: Analysis, directory: Path | str, *, figures: bool = True, pr
     tell("figures", 0.0)
     pictures = drawn(analysis, directory / "figures" if figures else None, lambda share: tell("figures", share))
     path = directory / "report.html"
-    path.write_text(page(analysis, pictures, figures=figures), encoding="utf-8")
+    path.write_text(page(analysis, pictures, figures=figures), encoding="utf-8", errors="replace")
     tell("figures", 1.0)
     return path
 
@@ -58,5 +58,5 @@ def write_index(
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "index.html"
-    path.write_text(index(entries, directory, failed), encoding="utf-8")
+    path.write_text(index(entries, directory, failed), encoding="utf-8", errors="replace")
     return path

@@ -58,7 +58,8 @@ def document(
 def write_document(analysis: Analysis, path: Path) -> Path:
     # allow_nan=False: a bare NaN is no JSON, and other languages' readers refuse it.
     text = json.dumps(transitions_document(analysis), indent=2, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    # A path may hold bytes that are no text, which Python has as \udc80 to \udcff: JSON writes them just so.
+    path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
     return path
 
 

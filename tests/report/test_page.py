@@ -224,6 +224,15 @@ def test_nested_settings_become_rows():
 
 
 @pytest.mark.slow
+def test_a_path_whose_bytes_are_no_text_is_reported_too(analysis, tmp_path):
+    odd = dataclasses.replace(analysis, run={**analysis.run, "path": "runs/caf\udce9"})  # what Python makes of b"\xe9"
+    page_path = write(odd, tmp_path)
+    assert "runs/caf?" in page_path.read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "transitions.json").read_text(encoding="utf-8"))["run"]["path"] == "runs/caf\udce9"
+    write_index([(odd, tmp_path)], tmp_path)
+
+
+@pytest.mark.slow
 def test_write_leaves_a_page_a_document_and_figures(analysis, tmp_path):
     path = write(analysis, tmp_path / "new" / "report")
     assert path == tmp_path / "new" / "report" / "report.html"
