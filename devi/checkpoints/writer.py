@@ -46,8 +46,8 @@ class Recorder:
     expected   number of checkpoints, if it is known
     notice     takes what the user should know; by default it goes to stderr
 
-    It records in the process that made it; of threads that call it at once one waits for the other, and their steps must
-    increase all the same. A forked process that leaves the `with` closes nothing.
+    It records in the process that made it; of threads that call it at once one waits for the other, and their steps
+    must increase all the same. A forked process that leaves the `with` closes nothing.
 
     Raises DeviError for a path that holds something else, a run that another process writes, a full disk.
     """

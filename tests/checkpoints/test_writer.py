@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import itertools
@@ -454,11 +455,8 @@ def test_threads_that_record_at_once_wait_for_each_other(path):
             def work():
                 for _ in range(500):
                     step = next(numbers)
-                    try:
+                    with contextlib.suppress(DeviError):  # another thread was quicker with a later step
                         record(step, model, loss=float(step))
-                    except DeviError as error:  # another thread was quicker with a later step
-                        assert "Steps must increase" in str(error)
-                    else:
                         taken.append(step)
 
             with ThreadPoolExecutor(threads) as pool:
@@ -468,6 +466,7 @@ def test_threads_that_record_at_once_wait_for_each_other(path):
         sys.setswitchinterval(switch)
     run = open_run(path)
     assert run.problems == []
+    assert len(taken) > 100
     assert run.steps.tolist() == sorted(taken)
     assert run.scalars["loss"].values.tolist() == sorted(taken)
 
