@@ -123,7 +123,7 @@ def analyze(
     for metric in sorted(planned, key=lambda each: each.progresses):
         name, begun = metric.label(), time.perf_counter()
         try:
-            ready = resolved(metric, whole, store, partial(tell, f"{name}: settings"), say)
+            ready = resolved(metric, whole, store, partial(tell, f"{name}: settings"), say, memory=memory)
             results[name] = over(ready, whole, store, executor or Here(), partial(tell, name), memory=memory, note=say)
             _merged(results, whole)  # now, for the same reason: do they go together?
         except Unsuitable as reason:

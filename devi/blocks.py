@@ -17,7 +17,7 @@ from devi.checkpoints.reader import Run
 from devi.contract import own_code
 from devi.errors import DeviError
 from devi.executors import Executor, Here
-from devi.memory import is_out_of_memory, memory_bytes
+from devi.memory import is_out_of_memory, limited, memory_bytes
 from devi.metrics.metric import Metric, check_names
 from devi.task import settings_of, with_settings
 
@@ -34,34 +34,40 @@ def resolved(
     store: Cache | None,
     tell: Callable[[float], None],
     note: Callable[[str], None] = lambda sentence: None,
+    *,
+    memory: int | None = None,
 ) -> Metric:
     """The metric with its settings decided; a decision once made (a calibration takes minutes) is kept.
 
-    note  is told what deciding will cost, before
+    note    is told what deciding will cost, before
+    memory  bytes that deciding may take (`devi.memory.allowed`); None is half of what is free
     """
     if store is None:
-        return _decided(metric, whole, tell, note)
+        return _decided(metric, whole, tell, note, memory)
     path = store.resolution(metric, whole)
     known, given = store.load_settings(path), settings_of(metric)
     # The file may come with a stranger's report: numbers it fills in, but names, which may be imported, are the user's.
     names = {name: value for name, value in given.items() if isinstance(value, str | list)}
     if known is None or any(known.get(name) != value for name, value in names.items()):
-        known = settings_of(_decided(metric, whole, tell, note))
+        known = settings_of(_decided(metric, whole, tell, note, memory))
         store.save_settings(path, known)
     # Those decided just now are read as those from the file are: blocks are cached under the settings to the last digit
     # and type, and the next analysis must find them.
     return metric if known == given else with_settings(type(metric), known, kind="metric")
 
 
-def _decided(metric: Metric, whole: Run, tell: Callable[[float], None], note: Callable[[str], None]) -> Metric:
+def _decided(
+    metric: Metric, whole: Run, tell: Callable[[float], None], note: Callable[[str], None], memory: int | None
+) -> Metric:
     if not metric.progresses:
         return metric.resolved(whole)
     tell(0.0)
-    if preparation := metric.preparation(whole):
-        note(f"{metric.label()}: {preparation}")
     further: dict[str, Any] = {"progress": tell}
     try:
-        return metric.resolved(whole, **further)
+        with limited(memory):
+            if preparation := metric.preparation(whole):
+                note(f"{metric.label()}: {preparation}")
+            return metric.resolved(whole, **further)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from devi.errors import DeviError
@@ -16,6 +18,25 @@ CACHED_ACTIVATIONS = 12 * 2**20  # bytes
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 # torch raises RuntimeError where a processor's memory ends, and a class of its own for each accelerator's.
 _WORDS = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+_LIMIT: ContextVar[int | None] = ContextVar("limit", default=None)
+
+
+@contextmanager
+def limited(size: int | None) -> Iterator[None]:
+    """What asks for `allowed` here may take so many bytes; None: half of what is free when it asks."""
+    token = _LIMIT.set(size)
+    try:
+        yield
+    finally:
+        _LIMIT.reset(token)
+
+
+def allowed(device: str | None = None) -> int:
+    """Bytes that the user left to the work that is going on, or half of what is free on the device."""
+    limit = _LIMIT.get()
+    return memory_bytes(None, device) if limit is None else limit
 
 
 def memory_bytes(text: str | None, device: str | None = None) -> int:

@@ -25,7 +25,7 @@ from devi.sampling.resolution import fallen_short, reason
 from devi.sampling.rungs import BURN_IN, DRAWS, MOST_DRAWS, Rungs
 from devi.sampling.rungs import CHAINS as RUNG_CHAINS
 from devi.sampling.settings import GIVEN, Settings
-from devi.sampling.step_size import at_steepest
+from devi.sampling.step_size import at_steepest, within_memory
 
 MOST_STEPS = 4000
 FIRST_DRAWS = 200
@@ -57,10 +57,12 @@ def choose(choice: Choice, trial: Trial) -> Settings:
     most_draws = int(choice.get("draws", max(most - burn_in, FEWEST_STEPS)))
     choice("draws", lambda: (min(FIRST_DRAWS, most_draws), "doubled until the error is small enough"))
     start = choice.settings(kernel, most_draws=DRAWS)
-    steps, few = trial.steps, CHECK_WORK * 4 / (each * len(trial.steps) * (BURN_IN + DRAWS))
+    pilots, fewer = within_memory(Pilots(posterior, trial.steps, sgld, choice["n_beta"], n, trial.seed), FEWEST_CHAINS)
+    few = CHECK_WORK * 4 / (each * len(pilots.steps) * (BURN_IN + DRAWS))
     if trial.clock.is_set:
-        pilots, few = _in_time(choice, trial, replicas)
-        posterior, steps = pilots.posterior, pilots.steps
+        pilots, few = _in_time(choice, trial, pilots, replicas)
+    posterior, steps = pilots.posterior, pilots.steps
+    few = min(few, pilots.at_once / len(steps))
     pilot = dataclasses.replace(
         start, chains=int(np.clip(few, FEWEST_CHAINS, RUNG_CHAINS)), burn_in=BURN_IN, draws=DRAWS, most_draws=MOST_DRAWS
     )
@@ -69,7 +71,7 @@ def choose(choice: Choice, trial: Trial) -> Settings:
     known = curvatures(posterior)
     found = climb(rungs, pilot, known) if climbs else stayed(rungs, pilot)
     moved = fallen_short(found.moves, posterior, steps, known, found.reached)
-    choice.why["calibration"] = f"{rungs.gradients:,} gradients"
+    choice.why["calibration"] = f"{rungs.gradients:,} gradients{fewer}"
     gradients = with_length(kernel, found.settings.leapfrog_steps).gradients_per_step
     seconds = (time.perf_counter() - began) / rungs.gradients * gradients  # of a trajectory as long as those to come
     if climbs:
@@ -94,7 +96,7 @@ def choose(choice: Choice, trial: Trial) -> Settings:
     )
 
 
-def _in_time(choice: Choice, trial: Trial, replicas: int) -> tuple[Pilots, float]:
+def _in_time(choice: Choice, trial: Trial, pilots: Pilots, replicas: int) -> tuple[Pilots, float]:
     """Where rungs are tried, and with how many chains, for one to take an eighth of the time that there is.
 
     Later ones have trajectories up to three times as long.
@@ -102,7 +104,6 @@ def _in_time(choice: Choice, trial: Trial, replicas: int) -> tuple[Pilots, float
     Raises DeviError where there is none for two of the shortest.
     """
     each = (BURN_IN + DRAWS) * trial.kernel.gradients_per_step
-    pilots = Pilots(trial.posterior, trial.steps, sgld, choice["n_beta"], trial.posterior.examples, trial.seed)
     seconds = pilots.timed(RUNG_CHAINS // pilots.chains, most=trial.clock.left() / 10)
     least = replicas * (choice["burn_in"] * (choice.why["burn_in"] == GIVEN) + SHORTEST)
     curved = gradients_of(trial.posterior.dimension)

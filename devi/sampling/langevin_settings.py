@@ -43,6 +43,7 @@ from devi.sampling.step_size import (
     at_steepest,
     chosen_step_size,
     most_step_size,
+    within_memory,
 )
 
 FIRST_LOOK = 500  # draws of the rehearsal, at most
@@ -73,6 +74,7 @@ def choose(choice: Choice, trial: Trial) -> Settings:
     affordable = WORK / (work(posterior, batch_size) * replicas)
     steps = int(max(FEWEST_STEPS, min(most, affordable)))
     pilots = Pilots(posterior, trial.steps, kernel, n_beta, batch_size, seed)
+    pilots, fewer = within_memory(pilots, len(variants(0.0, 0.0)) * PILOT_CHAINS)
     if trial.clock.is_set:
         pilots, most = _in_time(pilots, choice, trial.clock, replicas)
         steps = min(steps, most)
@@ -109,7 +111,10 @@ def choose(choice: Choice, trial: Trial) -> Settings:
         half = max(int(gradients / (2 * len(pilots.steps) * REHEARSED)), SHORTEST_REHEARSAL // 2)
         look, longest, allowed = min(look, half), min(longest, half), min(allowed, gradients / 4)
     rehearsal = Rehearsal(choice, pilots, soft, draws=int(look), longest=longest)
-    many = min(int(allowed / 2 / (settings * (rehearsal.burn_in + rehearsal.draws))), FEW_REPLICAS // settings)
+    many = min(
+        int(allowed / 2 / (settings * (rehearsal.burn_in + rehearsal.draws))),
+        min(FEW_REPLICAS, pilots.at_once) // settings,
+    )
     pilots.chains = max(PILOT_CHAINS, many)
     rehearsal.shorten()
     trial.tell(0.75)
@@ -125,7 +130,7 @@ def choose(choice: Choice, trial: Trial) -> Settings:
     otherwise += f" of {steps} steps, for {replicas} replicas"
     choice("draws", lambda: _draws(rehearsal.walk.told, chains, choice["burn_in"], most_draws, otherwise))
     choice.why["unresolved"] = reason(moved)
-    choice.why["calibration"] = f"{pilots.gradients:,} gradients"
+    choice.why["calibration"] = f"{pilots.gradients:,} gradients{fewer}"
     seconds = pilots.seconds_per_gradient
     return choice.settings(kernel, most_draws=most_draws, seconds_per_step=seconds, tried=tried, moves=moved)
 

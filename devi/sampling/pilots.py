@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from devi.memory import allowed
 from devi.sampling.kernels import Kernel
 from devi.sampling.posterior import Posterior
 from devi.sampling.record import Plan, Walk
@@ -18,6 +19,9 @@ from devi.sampling.stein import heat, step_bias, virial
 from devi.sampling.walk import Walkers
 
 PILOT_CHAINS = 2
+# Copies of a checkpoint's parameters for each replica: position, center, gradient, noise, temporaries, and what a fork
+# hands back (by hand, 3 million parameters: 10).
+HELD = 12
 TIMED = 0.1  # seconds that are enough to tell the speed by
 FEWEST_TIMED = 64  # draws, likewise
 
@@ -55,6 +59,11 @@ class Pilots:
     gradients: int = 0
     seconds: float = 0.0
 
+    @property
+    def at_once(self) -> int:
+        """Replicas whose walks the memory holds, with the copies that a fork hands back."""
+        return replicas_within(self.posterior)
+
     def timed(self, settings: int, *, most: float) -> float:
         """Seconds of a gradient, as many settings at once as can be timed in about `most` seconds.
 
@@ -71,7 +80,7 @@ class Pilots:
             self.gradients, self.seconds = 1, time.perf_counter() - began
             if 2 * self.seconds > most:
                 break
-        for count in (1, settings):
+        for count in (1, min(settings, self._settings_at_once())):
             if 3 * count * len(self.steps) * self.chains * self.seconds_per_gradient > most:
                 break
             walk, draws, spent, before = self.start([Variant(0.0, 0.0)] * count, burn_in=0), 1, 0.0, 0.0
@@ -96,9 +105,22 @@ class Pilots:
         return PilotWalk(self, settings, burn_in)
 
     def walk(self, settings: Sequence[Variant], *, burn_in: int, draws: int) -> Pilot:
-        walk = self.start(settings, burn_in=burn_in)
-        walk.advance(draws)
-        return walk.told
+        """What such a walk says, of as many settings at a time as memory holds."""
+        size, parts = self._settings_at_once(), []
+        for place in range(0, len(settings), size):
+            walk = self.start(settings[place : place + size], burn_in=burn_in)
+            walk.advance(draws)
+            parts.append(walk.told)
+        return Pilot(*(torch.cat(numbers) for numbers in zip(*parts, strict=True)))
+
+    def _settings_at_once(self) -> int:
+        return max(1, self.at_once // (len(self.steps) * self.chains))
+
+
+def replicas_within(posterior: Posterior) -> int:
+    """How many replicas of a checkpoint the memory holds, see `devi.memory.allowed`."""
+    each = HELD * posterior.dimension * posterior.centers.element_size()
+    return max(1, allowed(str(posterior.device)) // max(1, each))
 
 
 class PilotWalk:

@@ -166,6 +166,13 @@ def at_steepest(pilots: Pilots, count: int) -> Pilots:
     return dataclasses.replace(pilots, posterior=pilots.posterior.at(rows), steps=pilots.steps[rows.cpu().numpy()])
 
 
+def within_memory(pilots: Pilots, each: int) -> tuple[Pilots, str]:
+    """The pilots at as many of their checkpoints as memory holds so many replicas of, and the words for that."""
+    some = at_steepest(pilots, pilots.at_once // each)
+    count = len(some.steps)
+    return some, "" if count == len(pilots.steps) else f" at {count} checkpoints: memory holds no more walks at once"
+
+
 def _curvature(posterior: Posterior, seed: int, iterations: int = 12) -> Tensor:
     """Largest |eigenvalue| of the Hessian of L at each checkpoint, (checkpoint,), by power iteration.
 

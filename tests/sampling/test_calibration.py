@@ -1,5 +1,8 @@
 import json
 import math
+import os
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,11 +12,12 @@ from devi.errors import DeviError, Notice
 from devi.known.memory_run import MemoryRun
 from devi.known.monomials import Monomials
 from devi.known.regression import Regression
+from devi.memory import limited
 from devi.metrics.learning_coefficient import LearningCoefficient
 from devi.sampling import adjusted_settings, langevin_settings
 from devi.sampling.budget import Clock
 from devi.sampling.calibration import calibrate
-from devi.sampling.pilots import Pilots, PilotWalk
+from devi.sampling.pilots import HELD, Pilots, PilotWalk, Variant
 from devi.sampling.posterior import Posterior
 from devi.sampling.samplers import kernel_named
 from devi.sampling.step_size import _suiting, at_steepest
@@ -156,6 +160,48 @@ def test_a_short_budget_has_the_settings_tried_at_the_steepest_checkpoints_alone
     assert tried[0].steps.tolist() == [2, 3]
     assert tried[0].posterior.centers[:, 0].tolist() == [3, 2]
     assert tried[0].posterior.base_loss.tolist() == [40.5, 8.0]
+
+
+def test_little_memory_has_settings_tried_a_few_at_a_time_with_the_same_result():
+    run = Monomials((4, 4, 2)).run(2)
+    posterior, settings = Posterior(run), [Variant(0.01 * place, 1.0) for place in range(1, 6)]
+
+    def told():
+        pilots = Pilots(posterior, run.steps, kernel_named("sgld"), 30.0, 50, 0)
+        return pilots.walk(settings, burn_in=5, draws=20)
+
+    whole = told()
+    with limited(HELD * 4 * 3 * 9):  # 9 replicas of 3 parameters, and a setting takes 2 × PILOT_CHAINS
+        parts = told()
+    for all_at_once, some_at_once in zip(whole, parts, strict=True):
+        torch.testing.assert_close(some_at_once, all_at_once)
+
+
+@pytest.mark.parametrize(("sampler", "replicas"), [("sgld", 13), ("hmc", 5)])
+def test_where_memory_ends_settings_are_tried_at_the_steepest_checkpoints_and_the_reason_says_so(sampler, replicas):
+    run = MemoryRun(Monomials((4, 4, 2)), {"w": np.float32([[0, 0, 0], [1, 0, 0], [3, 0, 0], [2, 0, 0], [0, 1, 0]])})
+    with limited(HELD * 4 * 3 * replicas):
+        settings = calibrate(run, sampler=sampler, chains=4, n_beta=10.0, draws=20, burn_in=20)
+    assert settings.reasons["calibration"].endswith(" at 2 checkpoints: memory holds no more walks at once")
+    assert set(settings.moves) == {"2", "3"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/statm")
+def test_the_memory_of_a_long_walk_of_a_large_model_does_not_grow_with_its_draws():
+    """It did by 5 MB a draw and replica for 3 million parameters: small numbers that stayed split the heap."""
+    run = Monomials((2,) * 300_000).run()
+    pilots = Pilots(Posterior(run), run.steps, kernel_named("sgld"), 15.0, 16, 0)
+    walk = pilots.start([Variant(1e-4, 1.0)], burn_in=0)
+    walk.advance(10)
+    before = resident()
+    walk.advance(60)
+    assert resident() - before < 30 << 20
+
+
+def resident() -> int:
+    """Bytes in memory of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.parametrize(
