@@ -113,8 +113,9 @@ def over(
     within = (lambda share: tell((len(done) + share) / len(blocks))) if isinstance(executor, Here) else None
     smallest = size
     work = _Work(metric, tell=within)
-    for index, found in zip(missing, executor.map(work, [blocks[index] for index in missing]), strict=True):
-        done[index], largest = found
+    for place, (found, largest) in executor.done(work, [blocks[index] for index in missing]):
+        index = missing[place]
+        done[index] = found
         if largest < min(smallest, len(blocks[index])):
             smallest = largest
             note(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Protocol
 
@@ -17,8 +17,8 @@ from devi.plugins import import_files, imported_files
 class Executor(Protocol):
     workers: int  # items worked on at once, for sharing memory
 
-    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-        """`function` of each item, in the order of the items, as the results come."""
+    def done(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+        """(place, `function` of the item there) as each is done, whichever is first: what is done can be kept."""
 
 
 class Here:
@@ -26,8 +26,8 @@ class Here:
 
     workers = 1
 
-    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-        return map(function, items)
+    def done(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+        return enumerate(map(function, items))
 
 
 class Processes:
@@ -38,7 +38,7 @@ class Processes:
             raise DeviError(f"workers must be 1 or more, got {workers}. Try: --workers {given_cores()}")
         self.workers = workers
 
-    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+    def done(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[int, Any]]:
         # Spawned, not forked: a forked process inherits torch's thread pool without its threads, and hangs.
         pool = ProcessPoolExecutor(
             self.workers,
@@ -48,7 +48,9 @@ class Processes:
         )
         others = set(multiprocessing.active_children())
         try:
-            yield from pool.map(function, items)
+            places = {pool.submit(function, item): place for place, item in enumerate(items)}
+            for future in as_completed(places):
+                yield places[future], future.result()
         except BrokenProcessPool:
             raise DeviError(
                 f"one of {self.workers} worker processes was killed, as the system does where memory ends. What was"
@@ -60,6 +62,17 @@ class Processes:
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def in_order(results: Iterator[tuple[int, Any]]) -> Iterator[Any]:
+    """What an executor has done in the order of the items, each as soon as those before it are there."""
+    waiting: dict[int, Any] = {}
+    following = 0
+    for place, result in results:
+        waiting[place] = result
+        while following in waiting:
+            yield waiting.pop(following)
+            following += 1
 
 
 def executor_for(workers: int) -> Executor:

@@ -208,13 +208,30 @@ def test_an_error_in_a_users_metric_is_told_with_its_line_and_is_no_bug_of_ours(
         over(Broken(), run, None, Here(), lambda share: None)
 
 
-def test_each_worker_has_a_block(run):
-    class Two(Here):
-        workers = 2
+class Two(Here):
+    workers = 2
 
+
+def test_each_worker_has_a_block(run):
     Greedy.asked.clear()
     over(Greedy(), run, None, Two(), lambda share: None)
     assert Greedy.asked == [20, 20]
+
+
+def test_a_block_that_is_done_before_those_in_front_of_it_is_kept_at_once(run, tmp_path):
+    class Stopped(Here):
+        workers = 2
+
+        def done(self, function, items):
+            yield 1, function(items[1])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        over(Greedy(), run, Cache(tmp_path), Stopped(), lambda share: None)
+    Greedy.asked.clear()
+    found = over(Greedy(), run, Cache(tmp_path), Two(), lambda share: None)
+    assert Greedy.asked == [20]
+    assert np.array_equal(found["greedy"], run.steps)
 
 
 def test_a_damaged_result_in_the_cache_is_computed_anew(run, tmp_path):

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from devi.errors import DeviError
-from devi.executors import Here, Processes, executor_for
+from devi.executors import Here, Processes, executor_for, in_order
 
 
 def where(item: int) -> tuple[int, int]:
@@ -17,12 +17,12 @@ def where(item: int) -> tuple[int, int]:
 
 
 def test_here_is_map_in_this_process():
-    assert list(Here().map(where, [1, 2, 3])) == [(1, os.getpid()), (4, os.getpid()), (9, os.getpid())]
+    assert list(Here().done(where, [1, 2, 3])) == [(0, (1, os.getpid())), (1, (4, os.getpid())), (2, (9, os.getpid()))]
 
 
 @pytest.mark.slow  # exact, no false alarms: it starts processes
 def test_processes_keep_the_order_and_are_others_than_this_one():
-    results = list(Processes(2).map(where, range(8)))
+    results = list(in_order(Processes(2).done(where, range(8))))
     assert [square for square, _ in results] == [item * item for item in range(8)]
     assert os.getpid() not in {process for _, process in results}
 
@@ -34,8 +34,8 @@ def slowly(item: int) -> int:
 
 @pytest.mark.slow  # exact, no false alarms: it starts processes
 def test_nobody_waits_for_what_processes_are_at_when_no_more_is_wanted():
-    results = Processes(2).map(slowly, [0, 60, 60])
-    assert next(results) == 0
+    results = Processes(2).done(slowly, [60, 0, 60])  # the second one is handed out before the first is done
+    assert next(results) == (1, 0)
     began = time.monotonic()
     results.close()
     assert time.monotonic() - began < 30
@@ -51,7 +51,7 @@ def work(item):
     time.sleep(600)
 
 if __name__ == "__main__":
-    list(Processes(2).map(work, range(4)))
+    list(Processes(2).done(work, range(4)))
 """
 
 
@@ -70,6 +70,14 @@ def test_workers_end_in_the_middle_of_their_work_when_their_parent_is_killed(tmp
         os.close(worker)
 
 
+def test_in_order_hands_out_what_is_done_once_all_before_it_is():
+    results = iter([(1, "b"), (0, "a"), (3, "d"), (2, "c")])
+    ordered = in_order(results)
+    assert [next(ordered), next(ordered)] == ["a", "b"]
+    assert next(results) == (3, "d")  # not asked for before it is wanted
+    assert list(in_order(iter([(1, "b"), (0, "a"), (3, "d"), (2, "c")]))) == ["a", "b", "c", "d"]
+
+
 def test_one_worker_is_here_and_none_is_refused():
     assert isinstance(executor_for(1), Here)
     with pytest.raises(DeviError, match=r"workers must be 1 or more, got 0\. Try: --workers"):
@@ -85,4 +93,4 @@ def killed(item: int) -> int:
 @pytest.mark.slow  # exact, no false alarms: it starts processes
 def test_a_worker_that_the_system_kills_is_an_error_that_says_what_to_do():
     with pytest.raises(DeviError, match="one of 2 worker processes was killed, as the system does where memory ends"):
-        list(Processes(2).map(killed, range(4)))
+        list(Processes(2).done(killed, range(4)))

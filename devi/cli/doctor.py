@@ -36,7 +36,7 @@ def doctor(
     Example: devi doctor --json
     """
     from devi.cli.progress import progress
-    from devi.executors import executor_for
+    from devi.executors import executor_for, in_order
     from devi.forks import given_cores
     from devi.known.cases import cases, named
     from devi.known.checkup import CASES, examined
@@ -63,7 +63,8 @@ def doctor(
 
         tell()
         # A case worked on elsewhere cannot report how far it is; one worked on here can.
-        for finding in executor.map(partial(examined, metric=metric, progress=tell if workers == 1 else None), chosen):
+        work = partial(examined, metric=metric, progress=tell if workers == 1 else None)
+        for finding in in_order(executor.done(work, chosen)):
             if not as_json:
                 if not findings:
                     line(HEADER)
