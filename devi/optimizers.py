@@ -33,7 +33,10 @@ def make_optimizer(task: Task, plan: TrainingPlan, model: nn.Module) -> torch.op
     accepted = inspect.signature(cls).parameters
     wanted = {key: getattr(plan, setting) for setting, key in OPTIONS.items()}
     options = {key: value for key, value in wanted.items() if value is not None and key in accepted}
-    return _made(cls, "optimizer", {**options, **plan.optimizer_options}, parameters)
+    options = {**options, **plan.optimizer_options}
+    made = _made(cls, "optimizer", options, parameters)
+    _try_a_step(cls, options, parameters)
+    return made
 
 
 def make_scheduler(plan: TrainingPlan, optimizer: torch.optim.Optimizer) -> Any:
@@ -95,6 +98,20 @@ def _torch_class(kind: str, module: Any, base: type, name: str) -> type:
     if name not in known:
         raise unknown_name(kind, name, known)
     return getattr(module, name)
+
+
+def _try_a_step(cls: type, options: dict[str, Any], parameters: list[nn.Parameter]) -> None:
+    """Raises DeviError where the optimizer can be made and not be used: dense gradients or a device do not suit it."""
+    probes = [nn.Parameter(one.detach().new_zeros([1] * one.dim())) for one in parameters]
+    for probe in probes:
+        probe.grad = torch.zeros_like(probe)
+    try:
+        cls(probes, **options).step(lambda: 0.0)
+    except (TypeError, ValueError, RuntimeError, AssertionError, AttributeError) as error:
+        raise DeviError(
+            f"optimizer {cls.__name__} with {options} cannot take a step here: {str(error).splitlines()[0]} Leave"
+            " that option out, or choose another optimizer: --set optimizer=NAME"
+        ) from None
 
 
 def _made(cls: type, kind: str, options: dict[str, Any], first: Any) -> Any:

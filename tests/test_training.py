@@ -153,6 +153,17 @@ def test_an_unknown_optimizer_suggests_the_nearest(tmp_path):
         train(Noisy(), tmp_path / "run", plan=TrainingPlan(optimizer="AdmW"))
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "options"),
+    [("Adam", {"differentiable": True}), ("Adam", {"capturable": True}), ("SparseAdam", {})],
+)
+def test_an_optimizer_that_can_be_made_but_not_used_is_refused_before_anything_is_written(tmp_path, optimizer, options):
+    plan = TrainingPlan(optimizer=optimizer, optimizer_options=options)
+    with pytest.raises(DeviError, match=rf"optimizer {optimizer} with .* cannot take a step here: .*--set optimizer="):
+        train(Noisy(), tmp_path / "run", plan=plan)
+    assert not (tmp_path / "run").exists()
+
+
 def test_options_an_optimizer_refuses_are_named(tmp_path):
     plan = TrainingPlan(optimizer="SGD", optimizer_options={"nestrov": True})
     with pytest.raises(DeviError, match=r"optimizer SGD refuses .*nestrov.* It takes: lr, momentum"):
