@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import xarray as xr
+import xxhash
 
 import devi
 from devi.checkpoints.provenance import data_hash
@@ -21,6 +23,7 @@ from devi.plugins import source_digest
 from devi.task import Split, Task, settings_of
 
 SPLITS: tuple[Split, ...] = ("train", "test")
+SUM = 16  # bytes
 MOST_UNUSED = 1 << 30  # bytes: thousands of blocks of small models; with every example's loss kept, some analyses
 
 
@@ -53,9 +56,9 @@ class Cache:
 
     def load(self, path: Path) -> xr.Dataset | None:
         """None where there is no result, or a damaged one: it is computed anew."""
-        if not path.is_file():
-            return None
         try:
+            if not path.is_file() or not _is_whole(path):
+                return None
             with xr.open_dataset(path, engine="h5netcdf") as stored:
                 return stored.load()
         except (OSError, ValueError, KeyError, RuntimeError):
@@ -64,6 +67,8 @@ class Cache:
     def save(self, path: Path, result: xr.Dataset) -> None:
         with replacing(path) as temporary:  # whole or not at all: a killed analysis leaves no half result
             result.to_netcdf(temporary, engine="h5netcdf")
+            with open(temporary, "r+b") as file:
+                file.write(_sum_of(file))  # behind the end that HDF5 knows of, at which it has come by reading all
 
     def load_settings(self, path: Path) -> dict[str, Any] | None:
         """None where there are none that can be read: they are decided anew."""
@@ -109,6 +114,22 @@ class Cache:
         with suppress(OSError):  # not there yet, or a stranger's that may only be read
             os.utime(path, follow_symlinks=False)  # `prune` sees when it was used last
         return path
+
+
+def _sum_of(file: BinaryIO, size: int | None = None) -> bytes:
+    """Of what stands from here on, of so many bytes."""
+    whole, left = xxhash.xxh3_128(), sys.maxsize if size is None else size
+    while part := file.read(min(left, 1 << 20)):
+        whole.update(part)
+        left -= len(part)
+    return whole.digest()
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether it ends with the sum of what stands before, which HDF5 itself keeps of no value."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size - SUM
+        return size > 0 and _sum_of(file, size) == file.read()
 
 
 def _is_running(process: str) -> bool:

@@ -67,6 +67,20 @@ def test_what_is_saved_is_loaded_and_stays_when_other_settings_are_used(tmp_path
     assert np.array_equal(other.load(path)["mine"], np.arange(5.0))
 
 
+def test_a_result_of_which_one_byte_is_another_is_not_used(tmp_path):
+    cache, result = Cache(tmp_path), xr.Dataset({"mine": ("step", np.arange(40.0))}, coords={"step": np.arange(40)})
+    path = tmp_path / "mine.nc"
+    cache.save(path, result)
+    assert cache.load(path).identical(result)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert cache.load(path) is None
+    for end in (0, 1, 15, 16, 17, len(whole) - 1):
+        path.write_bytes(whole[:end])
+        assert cache.load(path) is None
+
+
 def test_beyond_its_size_what_was_not_used_for_longest_goes_first(tmp_path, monkeypatch):
     run = train(Superposition(steps=4, checkpoints="every:1"), tmp_path / "run")
     paths = [saved(Cache(tmp_path / "cache"), run, factor) for factor in (1.0, 2.0, 3.0, 4.0)]
