@@ -1,8 +1,9 @@
 """Curves on which a detector may see what is not there: python benchmarks/transitions_limits.py [--runs N] [--write]
 
-120 to 200 checkpoints, no transition; how many devi reports, by kind. Noise whose correlation lasts longer than
+40 to 200 checkpoints, no transition; how many devi reports, by kind. Noise whose correlation lasts longer than
 transition_cases.py has it, or that eight metrics share as losses on one batch do; values that are counted, rounded or
-carried forward; spikes that take long to come back; and what an optimizer's schedule draws.
+carried forward; spikes that take long to come back; what an optimizer's schedule draws; and records that begin while
+something dies away.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from devi.transitions.fusion import OPERATING_POINTS, find_transitions
 
 EVEN = 100.0 * np.arange(1, 201)
 SPACED = np.unique(np.round(np.geomspace(1, 1e5, 150)))
+LATE = np.unique(np.round(np.geomspace(300, 3000, 40)))
 HEADER = ("curve", "checkpoints", *(f"alarms per run, {point}" for point in OPERATING_POINTS))
 
 
@@ -74,6 +76,13 @@ def cycling(random: np.random.Generator, periods: int) -> np.ndarray:
     return y + np.ptp(y) * (0.1 * wave + 0.01 * random.normal(size=len(EVEN)))
 
 
+def begun_before(random: np.random.Generator, shape: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Three metrics in which something dies away that began before the first row did, on a drift, hardly any noise."""
+    share = LATE / LATE[0] - 1
+    left, drift = shape(share / 10 ** random.uniform(-1.2, -0.2)), random.uniform(-0.07, 0.07, size=(3, 1)) * share
+    return left + drift + 10 ** random.uniform(-5, -3, size=(3, 1)) * random.normal(size=(3, len(LATE)))
+
+
 CURVES: dict[str, tuple[np.ndarray, Callable[[np.random.Generator], np.ndarray]]] = {
     **{f"AR(1) of {rho}": (EVEN, correlated(rho, EVEN)) for rho in (0.6, 0.8, 0.9)},
     **{f"AR(1) of {rho}, spaced by log": (SPACED, correlated(rho, SPACED)) for rho in (0.6, 0.8, 0.9)},
@@ -92,6 +101,15 @@ CURVES: dict[str, tuple[np.ndarray, Callable[[np.random.Generator], np.ndarray]]
     },
     "values carried forward": (EVEN, carried_forward),
     **{f"a spike that is back in {2.2 * w:.2f} decades": (SPACED, partial(spiking, width=w)) for w in (0.1, 0.2, 0.4)},
+    **{
+        f"what began before the first row: {name}": (LATE, partial(begun_before, shape=shape))
+        for name, shape in (
+            ("exp(−s/τ)", lambda s: np.exp(-s)),
+            ("exp(−(s/τ)^0.8)", lambda s: np.exp(-(s**0.8))),
+            ("1/(1 + s/τ)", lambda s: 1 / (1 + s)),
+            ("a sigmoid's end", lambda s: 1 / (1 + (1 + s) ** 5)),
+        )
+    },
     **{f"{periods} periods in even steps": (EVEN, partial(cycling, periods=periods)) for periods in (3, 5, 10, 20)},
 }
 

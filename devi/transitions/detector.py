@@ -14,6 +14,7 @@ from devi.transitions.elimination import Weighed, eliminated, inflation_of, narr
 from devi.transitions.exchange import exchanged
 from devi.transitions.fit import WIDEST, Component, Shape, dates_of, gap_at
 from devi.transitions.grid import grid_of
+from devi.transitions.nulls import begins_late
 from devi.transitions.oscillation import Waves
 from devi.transitions.search import starts
 from devi.transitions.shown import Course
@@ -128,6 +129,8 @@ def _changes(found: Weighed, m: int, curve: Curve, replicas: tuple[np.ndarray, n
         dates = course.dated(some[0].shape, dates_of(curve.x, some, sizes), amplitude)
         # What is still going on when the run ends has no later date than that.
         onset, centre, end = np.clip(dates, curve.x[0], curve.x[-1]).tolist()
+        if onset <= curve.x[0] and begins_late(curve.x):  # it began before the record did
+            continue
         main = max(group, key=lambda j: abs(amplitudes[j]))
         changes.append(
             Change(

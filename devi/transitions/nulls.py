@@ -4,6 +4,8 @@
     (1 + t/tau)^-a         a = 1/4 … 2      power laws
     x                                       logarithmic trend
     sigmoids and bends of 1.1 decades or more: slower than a transition may be
+    exp(-(s/tau)^b), (1 + s/tau)^-a         of s = t - (the first checkpoint), tau smaller than that: what began before
+                                            a record that begins late, and dies away in it
 
 A null is a constant plus at most two of these, with free signs.
 """
@@ -45,6 +47,12 @@ class Library(NamedTuple):
     relaxing: np.ndarray
 
 
+def begins_late(x: np.ndarray) -> bool:
+    """Whether a record with checkpoints x may begin amid a change that began before: not one from a run's start on."""
+    first, second = 10.0 ** x[:2]
+    return bool(2 * (second - first) < first)
+
+
 def relaxations(x: np.ndarray) -> Library:
     """The library on the checkpoints x (n,)."""
     t = 10.0**x
@@ -55,6 +63,10 @@ def relaxations(x: np.ndarray) -> Library:
         columns += [np.exp(-((t / tau) ** exponent)) for tau in taus]
     for exponent in (0.25, 0.5, 1.0, 2.0):
         columns += [(1.0 + t / tau) ** -exponent for tau in 10.0 ** np.arange(lowest - 0.5, highest, 0.5)]
+    for tau in 10.0 ** np.arange(np.log10(2 * (t[1] - t[0])), x[0], 0.15) if begins_late(x) else ():
+        since = (t - t[0]) / tau
+        columns += [np.exp(-(since**exponent)) for exponent in (0.6, 0.8, 1.0)]
+        columns += [(1.0 + since) ** -exponent for exponent in (0.5, 1.0, 2.0)]
     relaxing = len(columns)
     for width in (1.1, 1.5):
         columns += [sigmoid(x, centre, width) for centre in np.arange(x[0], x[-1], 0.25)]
