@@ -188,4 +188,9 @@ def _block(metric: Metric, block: Run, *, tell: Callable[[float], None] | None) 
             f" expected 'step' of that length."
         )
     check_names(metric.label(), (name for name in (*result.variables, *result.dims) if name != "step"))
+    for name, values in result.variables.items():
+        if values.dtype.kind == "c":
+            raise DeviError(
+                f"metric {metric.label()}: '{name}' has complex numbers; expected real ones: its .real, .imag or abs()."
+            )
     return metric.with_declared(result)

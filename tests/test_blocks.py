@@ -43,6 +43,11 @@ class Open(Metric):
         return replace(self, last=len(run))
 
 
+class Complex(Metric):
+    def over(self, run):
+        return xr.Dataset({"amplitude": ("step", run.steps * 1j)})
+
+
 class Whole(Greedy):
     whole_run = True
 
@@ -210,6 +215,11 @@ def test_an_error_in_a_users_metric_is_told_with_its_line_and_is_no_bug_of_ours(
 
 class Two(Here):
     workers = 2
+
+
+def test_complex_numbers_of_a_metric_over_all_checkpoints_are_refused(run):
+    with pytest.raises(DeviError, match=r"metric complex: 'amplitude' has complex numbers; expected real ones"):
+        over(Complex(), run, None, Here(), lambda share: None)
 
 
 def test_each_worker_has_a_block(run):

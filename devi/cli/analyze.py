@@ -256,7 +256,9 @@ def print_summary(entry: dict[str, Any]) -> None:
     for notice in entry["notices"]:
         print(f"  notice: {notice}")
     for transition in entry["transitions"]:
-        print(f"  {transition['id']}  {transition['description']}")
+        print(f"  {transition['id']}  {transition['description']} (confidence {transition['confidence']:.2f})")
+        if not transition["resolvable"]:
+            print("      fewer than 4 checkpoints lie on one side of it: its dates are a guess")
     if entry["unhealthy"]:
         print(f"  llc: {entry['unhealthy']} of {entry['checkpoints']} estimates are unhealthy; the report says why")
     print(f"  report: {entry['report']}")
