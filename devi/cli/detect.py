@@ -96,10 +96,16 @@ def detect(
 
         def read() -> Table:
             growing = read_table(file, step=step, metrics=_names(metrics or []), errors=pairs["se"], growing=True)
-            known = {
-                option: {name: text for name, text in own.items() if name in growing.trajectories}
-                for option, own in pairs.items()
-            }  # others may come
+            known: dict[str, dict[str, str]] = {option: {} for option in pairs}
+            for option, own in pairs.items():
+                for name, text in own.items():
+                    if name in growing.trajectories:
+                        known[option][name] = text
+                    elif growing.trajectories.sizes["step"]:  # it may come
+                        there = ", ".join(map(str, quantities(growing)))
+                        growing.notices.append(
+                            f"--{option} {name}={text}: there is no column {name} yet; only {there}."
+                        )
             return declare(growing, known, file)
 
         follow_file(file, read, operating_point=operating_point, exogenous=outside, as_json=as_json, patience=patience)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from devi.tables.table import Table
     from devi.transitions.live import Certain, Follower
 
+NUMBER = re.compile(r"[\d.,]+")
 WAIT = 2.0  # seconds between two looks at the file
 
 
@@ -48,21 +50,27 @@ def follow(
 
 
 def certain(file: Path, read: Callable[[], Table], follower: Follower, *, patience: float | None) -> Iterator[Certain]:
-    state, grown, is_noticed = None, time.monotonic(), False
+    state, grown, said = None, time.monotonic(), set[str]()
+
+    def say(notice: str) -> None:
+        key = NUMBER.sub("", notice)  # they grow with the file
+        if key not in said:
+            said.add(key)
+            print(f"devi: {shown(notice, 4000)}", file=sys.stderr)
+
     curves: xr.Dataset | None = None
     while True:
         now = (file.stat().st_size, file.stat().st_mtime_ns) if file.exists() else (-1, 0)
         if now != state:
             state, grown = now, time.monotonic()
-            before, curves = curves, _curves(file, read, curves)
+            before, curves = curves, _curves(file, read, curves, say)
             if curves is not None and before is not None and _is_another(curves, before):
                 print(f"devi: {file} holds another run now, which is followed from its start.", file=sys.stderr)
                 follower.back_to(0.0)
             if curves is not None and follower.is_due(_last(curves)):
                 yield from follower.look(curves)
-                if follower.notices and not is_noticed:  # once: their numbers grow with the file
-                    is_noticed = True
-                    print(*(f"devi: {shown(one, 4000)}" for one in follower.notices), sep="\n", file=sys.stderr)
+                for notice in follower.notices:
+                    say(notice)
         elif patience is not None and time.monotonic() - grown > patience:
             if curves is None:
                 read()  # says why there is nothing: no file, or no row in it
@@ -72,16 +80,26 @@ def certain(file: Path, read: Callable[[], Table], follower: Follower, *, patien
         time.sleep(WAIT)
 
 
-def _curves(file: Path, read: Callable[[], Table], before: xr.Dataset | None) -> xr.Dataset | None:
-    """What the file holds now; where it has no rows, what it held before."""
+def _curves(
+    file: Path, read: Callable[[], Table], before: xr.Dataset | None, say: Callable[[str], None]
+) -> xr.Dataset | None:
+    """What the file holds now; where it has no rows, what it held before.
+
+    say  is told what of it the user should know
+    """
+    from devi.transitions.contradicted import contradictions
+
     try:
-        trajectories = read().trajectories
+        table = read()
+        trajectories = table.trajectories
     except DeviError:
         if file.exists() and file.stat().st_size > 0 and len(file.read_text(errors="replace").splitlines()) > 2:
             raise  # it has rows, and they are wrong
         return before
     if not trajectories.sizes["step"]:
         return before
+    for notice in (*table.notices, *contradictions(trajectories, {})):
+        say(notice)
     return trajectories if before is None else _with_what_is_gone(trajectories, before)
 
 

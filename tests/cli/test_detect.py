@@ -260,7 +260,7 @@ def test_a_shorter_run_that_begins_later_is_another_one_and_takes_no_rows_of_the
     table(here / "log.csv", a=np.ones(len(STEPS)))
     before = read_table(here / "log.csv").trajectories
     (here / "log.csv").write_text("step,a\n" + "".join(f"{step},2\n" for step in range(50, 90)))
-    after = _curves(here / "log.csv", lambda: read_table(here / "log.csv"), before)
+    after = _curves(here / "log.csv", lambda: read_table(here / "log.csv"), before, print)
     assert after["step"].values.tolist() == list(range(50, 90))
 
 
@@ -335,7 +335,18 @@ def test_what_is_declared_of_a_metric_that_is_not_in_the_growing_file_yet_waits_
     (here / "log.jsonl").write_text("")
     growing(here / "log.jsonl", [json.dumps(row) + "\n" for row in rows])
     assert command(["detect", "log.jsonl", "--follow", "--patience", "0", "--material", "val=0.1"]) == 0
-    assert "a changed: a 0 → 1" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "a changed: a 0 → 1" in told.out
+    assert told.err == "devi: --material val=0.1: there is no column val yet; only a.\n"
+
+
+def test_what_the_curves_of_a_growing_file_contradict_is_told_once(here, capsys, growing):
+    growing(*steps_and_jump(here))
+    assert command(["detect", "log.csv", "--follow", "--patience", "0", "--bounds", "a=0,0.5"]) == 0
+    told = capsys.readouterr()
+    assert "a changed: a 0 → 1" in told.out
+    assert told.err.count("\n") == 1
+    assert told.err.startswith("devi: a is declared to stay within 0 and 0.5")
 
 
 def test_a_declaration_that_the_curves_contradict_is_told_and_one_that_cannot_be_is_refused(here, curves, capsys):
