@@ -1,5 +1,7 @@
 """Shared by all tests: one thread, so that runs are reproducible and the small models fast."""
 
+import signal
+
 import pytest
 import torch
 
@@ -7,3 +9,10 @@ import torch
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def _interrupted_by_ctrl_c():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    yield
+    signal.signal(signal.SIGINT, before)

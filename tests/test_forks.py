@@ -127,13 +127,6 @@ def test_a_process_that_ends_by_itself_is_told_of():
         in_forks(1, lambda number, report: os._exit(3), processes=1, progress=quiet)
 
 
-@pytest.fixture
-def _interrupted_by_ctrl_c():
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("_interrupted_by_ctrl_c")
 def test_an_interrupt_here_ends_those_elsewhere():
     def interrupt():

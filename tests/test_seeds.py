@@ -154,6 +154,7 @@ def test_an_interrupt_keeps_the_step_it_came_at_and_each_run_goes_on_alone(tmp_p
     same_bits(alone, train(MINIBATCHES, tmp_path / "whole", name="t"))
 
 
+@pytest.mark.usefixtures("_interrupted_by_ctrl_c")
 def test_a_second_ctrl_c_waits_for_the_step_that_the_first_one_came_in(tmp_path, one_thread, monkeypatch):
     real_update, real_keep, under_way, kept = Stack.update, Recorder.keep, [], []
 
