@@ -95,7 +95,8 @@ def analyze(
 
     settings   metric name -> settings that differ from its defaults
     device     where metrics compute that can choose; None leaves it to each
-    memory     bytes that blocks of checkpoints may take; None is half of what is free
+    memory     bytes that blocks of checkpoints and the choice of the sampler's settings may take; None is half of what
+               is free, and then a model of millions of parameters may get other settings where less is
     cache      directory for finished blocks; None keeps none
     note       is told what the work ahead will cost, without what is in the cache, in a sentence
     Raises DeviError for an unknown metric or setting, or when the run does not fit its task.

@@ -1,8 +1,8 @@
 """Blocks: a metric over all checkpoints of a run, some at a time, those in the cache taken from there.
 
 Checkpoints a block = the largest power of two with  COPIES · 4 bytes · parameters · checkpoints ≤ memory / workers,
-at most BLOCK, and a fair share for each worker. Where memory ends all the same, the block is halved. The numbers are
-those of the checkpoints, not of the block they were in.
+at most BLOCK, and about a fair share for each worker. Where memory ends all the same, the block is halved. The numbers
+are those of the checkpoints, not of the block they were in.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def _decided(
     tell(0.0)
     further: dict[str, Any] = {"progress": tell}
     try:
-        with limited(memory):
+        # Once, for what is chosen depends on it where models are large.
+        with limited(memory_bytes(None, getattr(metric, "device", None)) if memory is None else memory):
             if preparation := metric.preparation(whole):
                 note(f"{metric.label()}: {preparation}")
             return metric.resolved(whole, **further)
@@ -96,8 +97,8 @@ def over(
     memory = memory_bytes(None) if memory is None else memory
     size = len(whole)
     if not metric.whole_run:
-        fair = -(-len(whole) // executor.workers)  # a block for each worker at least
-        size = min(block_size(whole.parameter_count, memory // executor.workers), fair)
+        fair = -(-len(whole) // executor.workers)  # of a small run; a power of two too, so that few borders move
+        size = min(block_size(whole.parameter_count, memory // executor.workers), 1 << (fair - 1).bit_length())
     blocks = [whole.block(start, min(start + size, len(whole))) for start in range(0, len(whole), size)]
     paths = [store.block(metric, block) if store else None for block in blocks]
     stored = {index: store.load(path) for index, path in enumerate(paths) if store and path}

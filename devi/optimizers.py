@@ -108,9 +108,10 @@ def _try_a_step(cls: type, options: dict[str, Any], parameters: list[nn.Paramete
     try:
         cls(probes, **options).step(lambda: 0.0)
     except (TypeError, ValueError, RuntimeError, AssertionError, AttributeError) as error:
+        why = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise DeviError(
-            f"optimizer {cls.__name__} with {options} cannot take a step here: {str(error).splitlines()[0]} Leave"
-            " that option out, or choose another optimizer: --set optimizer=NAME"
+            f"optimizer {cls.__name__} with {options} cannot take a step here: {why}. Leave that option out, or choose"
+            " another optimizer: --set optimizer=NAME"
         ) from None
 
 

@@ -225,7 +225,7 @@ def test_complex_numbers_of_a_metric_over_all_checkpoints_are_refused(run):
 def test_each_worker_has_a_block(run):
     Greedy.asked.clear()
     over(Greedy(), run, None, Two(), lambda share: None)
-    assert Greedy.asked == [20, 20]
+    assert Greedy.asked == [32, 8]
 
 
 def test_a_block_that_is_done_before_those_in_front_of_it_is_kept_at_once(run, tmp_path):
@@ -240,7 +240,7 @@ def test_a_block_that_is_done_before_those_in_front_of_it_is_kept_at_once(run, t
         over(Greedy(), run, Cache(tmp_path), Stopped(), lambda share: None)
     Greedy.asked.clear()
     found = over(Greedy(), run, Cache(tmp_path), Two(), lambda share: None)
-    assert Greedy.asked == [20]
+    assert Greedy.asked == [32]
     assert np.array_equal(found["greedy"], run.steps)
 
 

@@ -11,7 +11,7 @@ from devi.errors import DeviError
 
 
 class Recording(Protocol):
-    def release(self) -> None: ...
+    def in_fork(self) -> None: ...
 
 
 class Opener:
@@ -40,7 +40,7 @@ _OPEN: weakref.WeakSet[Recording] = weakref.WeakSet()  # all Recorders there are
 def _take_the_long_way() -> None:
     """The short way of a record does not ask for the process."""
     for recorder in list(_OPEN):
-        recorder.release()
+        recorder.in_fork()
 
 
 os.register_at_fork(after_in_child=_take_the_long_way)

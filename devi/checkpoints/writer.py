@@ -132,6 +132,11 @@ class Recorder:
         """Let go of the last model's memory, for a caller that puts other tensors into it before it records again."""
         self._steady = None
 
+    def in_fork(self) -> None:
+        """In a forked process: the next record goes the long way, where it is refused, and waits for no thread that
+        stayed with the parent."""
+        self._steady, self._turn = None, threading.RLock()
+
     def restore(self, model: nn.Module, *, end: int | None = None) -> int | None:
         """Load the newest intact resume slot into the model, the `state` objects and all random generators.
 
@@ -167,12 +172,12 @@ class Recorder:
 
     def keep(self, step: int, model: nn.Module) -> None:
         """Write a resume slot now. Call it between two optimizer steps only."""
-        self._check_open()
-        if self._keeper is None or self._store.last_step is None:
-            raise DeviError(
-                f"{self.path}: keep() needs `state` and one recorded checkpoint: Recorder(path, state={{…}})."
-            )
         with self._turn, self._told_in_words():
+            self._check_open()
+            if self._keeper is None or self._store.last_step is None:
+                raise DeviError(
+                    f"{self.path}: keep() needs `state` and one recorded checkpoint: Recorder(path, state={{…}})."
+                )
             self._keeper.keep(checked_step(step, self.path), unwrapped(model))
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from devi.tables.table import Table
     from devi.transitions.live import Certain, Follower
 
-NUMBER = re.compile(r"[\d.,]+")
+NUMBER = re.compile(r"(?<![\w.])-?\d[\d.,]*(?:e[+-]?\d+)?(?!\w)")  # not one in a name
 WAIT = 2.0  # seconds between two looks at the file
 
 
@@ -67,6 +67,7 @@ def certain(file: Path, read: Callable[[], Table], follower: Follower, *, patien
             if curves is not None and before is not None and _is_another(curves, before):
                 print(f"devi: {file} holds another run now, which is followed from its start.", file=sys.stderr)
                 follower.back_to(0.0)
+                said.clear()
             if curves is not None and follower.is_due(_last(curves)):
                 yield from follower.look(curves)
                 for notice in follower.notices:
@@ -88,6 +89,7 @@ def _curves(
     say  is told what of it the user should know
     """
     from devi.transitions.contradicted import contradictions
+    from devi.transitions.curves import FEWEST
 
     try:
         table = read()
@@ -98,8 +100,11 @@ def _curves(
         return before
     if not trajectories.sizes["step"]:
         return before
-    for notice in (*table.notices, *contradictions(trajectories, {})):
+    for notice in table.notices:
         say(notice)
+    if trajectories.sizes["step"] >= FEWEST:
+        for notice in contradictions(trajectories, {}):
+            say(notice)
     return trajectories if before is None else _with_what_is_gone(trajectories, before)
 
 

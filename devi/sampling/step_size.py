@@ -170,7 +170,9 @@ def within_memory(pilots: Pilots, each: int) -> tuple[Pilots, str]:
     """The pilots at as many of their checkpoints as memory holds so many replicas of, and the words for that."""
     some = at_steepest(pilots, pilots.at_once // each)
     count = len(some.steps)
-    return some, "" if count == len(pilots.steps) else f" at {count} checkpoints: memory holds no more walks at once"
+    if count == len(pilots.steps):
+        return some, ""
+    return some, f", at no more than {count} checkpoint{'s' * (count > 1)}, for memory holds few walks at once"
 
 
 def _curvature(posterior: Posterior, seed: int, iterations: int = 12) -> Tensor:

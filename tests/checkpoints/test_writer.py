@@ -12,6 +12,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -443,6 +444,31 @@ def test_a_forked_process_neither_records_nor_closes(path, size):
         assert seen.is_live
         assert seen.steps.tolist() == list(range(30))
     assert open_run(path).problems == []
+
+
+def test_a_process_forked_while_another_thread_records_is_refused_and_does_not_wait_for_it(path):
+    model = nn.Linear(3, 2)
+    with Recorder(path, state={}, notice=quiet) as record:
+        record(0, model)
+        inside, over = threading.Event(), threading.Event()
+
+        def slowly():
+            with record._turn:
+                inside.set()
+                over.wait()
+
+        thread = threading.Thread(target=slowly)
+        thread.start()
+        inside.wait()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)  # ends a child that waits
+            with contextlib.suppress(DeviError):
+                record(1, model)
+            os._exit(0)
+        over.set()
+        thread.join()
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_threads_that_record_at_once_wait_for_each_other(path):

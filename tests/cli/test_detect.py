@@ -340,6 +340,15 @@ def test_what_is_declared_of_a_metric_that_is_not_in_the_growing_file_yet_waits_
     assert told.err == "devi: --material val=0.1: there is no column val yet; only a.\n"
 
 
+def test_notices_of_metrics_whose_names_differ_by_a_digit_are_told_of_both(here, capsys, growing):
+    rows = [f"{step},{float(step > 400)},{float(step > 400)}\n" for step in STEPS]
+    growing(here / "log.csv", ["step,layer1.loss,layer2.loss\n", *rows])
+    bounds = ["--bounds", "layer1.loss=0,0.5", "--bounds", "layer2.loss=0,0.5"]
+    assert command(["detect", "log.csv", "--follow", "--patience", "0", *bounds]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split(" is declared")[0] for line in told] == ["devi: layer1.loss", "devi: layer2.loss"]
+
+
 def test_what_the_curves_of_a_growing_file_contradict_is_told_once(here, capsys, growing):
     growing(*steps_and_jump(here))
     assert command(["detect", "log.csv", "--follow", "--patience", "0", "--bounds", "a=0,0.5"]) == 0

@@ -47,7 +47,14 @@ def test_a_change_that_is_going_on_in_the_first_row_is_not_dated_to_it():
 
 
 def test_a_record_from_the_runs_start_on_never_begins_late_however_it_is_spaced():
-    for steps in (np.arange(1, 200), 10 * np.arange(1, 200), np.geomspace(1, 1e4, 60).round(), np.array([100, 300])):
+    for steps in (
+        np.arange(1, 200),
+        10 * np.arange(1, 200),
+        np.geomspace(1, 1e4, 60).round(),
+        np.array([100, 300]),
+        np.arange(400, 9000, 200),
+        np.arange(12, 99, 6),
+    ):
         assert not begins_late(np.log10(np.unique(steps)))
     for steps in (STEPS, np.arange(1000, 2000, 10)):
         assert begins_late(np.log10(steps))
