@@ -11,7 +11,9 @@ import re
 import sys
 from collections.abc import Callable
 from functools import cache
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import CodeType
 from typing import Any, Literal
 
 from devi.errors import DeviError, unknown_name
@@ -134,6 +136,13 @@ def _module(place: str) -> Any:
         raise DeviError(f"importing '{place}' failed with {type(error).__name__}: {error}") from error
 
 
+class _AsItStands(SourceFileLoader):
+    """Python takes its compiled code for a file that was changed within the second, to as many bytes; this reads it."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def _file_module(path: Path) -> Any:
     if not path.is_file():
         raise DeviError(f"{path}: there is no such file. Expected 'file.py:Name', the path as seen from {Path.cwd()}.")
@@ -144,6 +153,8 @@ def _file_module(path: Path) -> Any:
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
         raise DeviError(f"{path}: Python cannot load this as a module. Expected a .py file.")
+    if isinstance(spec.loader, SourceFileLoader):
+        spec.loader = _AsItStands(name, str(path.resolve()))
     _check_neighbours(path.resolve())
     folder = str(path.resolve().parent)
     if folder not in sys.path:

@@ -110,7 +110,7 @@ try:
     for step in range(1, 100_000):
         record(step, model)
 except DeviError as error:
-    print(error)
+    print(error, flush=True)
     os._exit(3)
 """
 
