@@ -53,8 +53,9 @@ class Processes:
                 yield places[future], future.result()
         except BrokenProcessPool:
             raise DeviError(
-                f"one of {self.workers} worker processes was killed, as the system does where memory ends. What was"
-                " finished before is kept: type the same again with fewer --workers, or with less --memory."
+                f"one of {self.workers} worker processes was killed, as the system does where memory ends. Type"
+                " the same again with fewer --workers, or with less --memory: blocks of checkpoints that were finished"
+                " and stay as large are used again."
             ) from None
         except (KeyboardInterrupt, GeneratorExit):
             for process in set(multiprocessing.active_children()) - others:

@@ -18,14 +18,12 @@ CACHED_ACTIVATIONS = 12 * 2**20  # bytes
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 # torch raises RuntimeError where a processor's memory ends, and a class of its own for each accelerator's.
 _WORDS = ("out of memory", "can't allocate memory", "not enough memory")
-
-
-_LIMIT: ContextVar[int | None] = ContextVar("limit", default=None)
+_LIMIT: ContextVar[int | None] = ContextVar("limit", default=None)  # of `limited`
 
 
 @contextmanager
-def limited(size: int | None) -> Iterator[None]:
-    """What asks for `allowed` here may take so many bytes; None: half of what is free when it asks."""
+def limited(size: int) -> Iterator[None]:
+    """What asks for `allowed` here may take so many bytes."""
     token = _LIMIT.set(size)
     try:
         yield

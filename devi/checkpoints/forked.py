@@ -1,8 +1,9 @@
-"""Forked: what a process forked from the one that opened a Recorder may not do with it."""
+"""Forked: who may use a Recorder. The process that opened it, one thread at a time; none that is forked from it."""
 
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from pathlib import Path
 from typing import Protocol
@@ -11,15 +12,19 @@ from devi.errors import DeviError
 
 
 class Recording(Protocol):
-    def in_fork(self) -> None: ...
+    def release(self) -> None: ...
 
 
 class Opener:
-    """The process that opened a Recorder. In a forked one its next record goes the long way, where it is refused."""
+    """The process that opened a Recorder. In a forked one its next record goes the long way, where it is refused.
+
+    turn  of the threads that record; again for one that has it, for a signal's handler may close what it interrupts
+    """
 
     def __init__(self, recorder: Recording) -> None:
         self._process = os.getpid()
-        _OPEN.add(recorder)
+        self.turn = threading.RLock()
+        _OPEN[recorder] = self
 
     @property
     def is_here(self) -> bool:
@@ -34,13 +39,14 @@ class Opener:
             )
 
 
-_OPEN: weakref.WeakSet[Recording] = weakref.WeakSet()  # all Recorders there are
+_OPEN: weakref.WeakKeyDictionary[Recording, Opener] = weakref.WeakKeyDictionary()  # of all Recorders there are
 
 
 def _take_the_long_way() -> None:
-    """The short way of a record does not ask for the process."""
-    for recorder in list(_OPEN):
-        recorder.in_fork()
+    """The short way of a record does not ask for the process; and the thread whose turn it is did not come along."""
+    for recorder, opener in list(_OPEN.items()):
+        recorder.release()
+        opener.turn = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_take_the_long_way)

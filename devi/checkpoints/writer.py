@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -84,7 +83,6 @@ class Recorder:
         self._source: Source | None = None
         self._steady: Steady | None = None  # None: the next record goes the long way
         self._has_told_bits_differ = self._is_closed = False
-        self._turn = threading.RLock()  # a signal's handler may close what its own thread is recording
         self._opener = Opener(self)
         with self._told_in_words():
             check_usable(self.path, resume, self._words)
@@ -117,7 +115,7 @@ class Recorder:
         """
         if type(step) is not int:
             step = checked_step(step, self.path)
-        with self._turn:
+        with self._opener.turn:
             as_before = self._steady
             try:
                 if as_before is None or not as_before(step, model, scalars):
@@ -131,11 +129,6 @@ class Recorder:
     def release(self) -> None:
         """Let go of the last model's memory, for a caller that puts other tensors into it before it records again."""
         self._steady = None
-
-    def in_fork(self) -> None:
-        """In a forked process: the next record goes the long way, where it is refused, and waits for no thread that
-        stayed with the parent."""
-        self._steady, self._turn = None, threading.RLock()
 
     def restore(self, model: nn.Module, *, end: int | None = None) -> int | None:
         """Load the newest intact resume slot into the model, the `state` objects and all random generators.
@@ -172,7 +165,7 @@ class Recorder:
 
     def keep(self, step: int, model: nn.Module) -> None:
         """Write a resume slot now. Call it between two optimizer steps only."""
-        with self._turn, self._told_in_words():
+        with self._opener.turn, self._told_in_words():
             self._check_open()
             if self._keeper is None or self._store.last_step is None:
                 raise DeviError(
@@ -185,7 +178,7 @@ class Recorder:
         if not self._opener.is_here:  # a worker that ends: its parent goes on with these files
             self._is_closed, self._source, self._steady = True, None, None
             return
-        with self._turn:
+        with self._opener.turn:
             if self._is_closed:
                 return
             self._is_closed, self._source, self._steady = True, None, None

@@ -251,6 +251,8 @@ def summary(analysis: Analysis, path: Path, place: Path) -> dict[str, Any]:
 
 
 def print_summary(entry: dict[str, Any]) -> None:
+    from devi.transitions.transition import GUESSED
+
     transitions = counted(len(entry["transitions"]), "transition")
     print(f"{entry['run']}: {counted(entry['checkpoints'], 'checkpoint')}, {transitions}")
     for notice in entry["notices"]:
@@ -258,7 +260,7 @@ def print_summary(entry: dict[str, Any]) -> None:
     for transition in entry["transitions"]:
         print(f"  {transition['id']}  {transition['description']} (confidence {transition['confidence']:.2f})")
         if not transition["resolvable"]:
-            print("      fewer than 4 checkpoints lie on one side of it: its dates are a guess")
+            print(f"      {GUESSED}")
     if entry["unhealthy"]:
         print(f"  llc: {entry['unhealthy']} of {entry['checkpoints']} estimates are unhealthy; the report says why")
     print(f"  report: {entry['report']}")

@@ -164,6 +164,7 @@ def _agree(file: Path, *, follow: bool, patience: float | None, drawn: bool) -> 
 
 def lines(file: Path, table: Table, found: Detection, skipped: list[tuple[str, str]]) -> list[str]:
     """What is printed: how much was searched, each transition with its confidence and dates, what was not searched."""
+    from devi.transitions.transition import GUESSED
     from devi.transitions.words import step_text
 
     steps = table.trajectories["step"].values
@@ -181,7 +182,7 @@ def lines(file: Path, table: Table, found: Detection, skipped: list[tuple[str, s
         if one.exogenous:
             result.append(f"      coincides with what was declared: {one.exogenous}")
         if not one.resolvable:
-            result.append("      fewer than 4 checkpoints lie on one side of it: its dates are a guess")
+            result.append(f"      {GUESSED}")
         if one.against:
             result.append(f"      no change of its own found in: {_shortened(one.against)}")
     result += [f"  left out: {name} ({reason})" for name, reason in skipped]

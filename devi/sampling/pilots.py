@@ -20,7 +20,7 @@ from devi.sampling.walk import Walkers
 
 PILOT_CHAINS = 2
 # Copies of a checkpoint's parameters for each replica: position, center, gradient, noise, temporaries, and what a fork
-# hands back (by hand, 3 million parameters: 10).
+# hands back (by hand, 3 million parameters: 10 to 14).
 HELD = 12
 TIMED = 0.1  # seconds that are enough to tell the speed by
 FEWEST_TIMED = 64  # draws, likewise
@@ -61,8 +61,9 @@ class Pilots:
 
     @property
     def at_once(self) -> int:
-        """Replicas whose walks the memory holds, with the copies that a fork hands back."""
-        return replicas_within(self.posterior)
+        """How many replicas of a checkpoint the memory holds, see `devi.memory.allowed`."""
+        each = HELD * self.posterior.dimension * self.posterior.centers.element_size()
+        return max(1, allowed(str(self.posterior.device)) // max(1, each))
 
     def timed(self, settings: int, *, most: float) -> float:
         """Seconds of a gradient, as many settings at once as can be timed in about `most` seconds.
@@ -115,12 +116,6 @@ class Pilots:
 
     def _settings_at_once(self) -> int:
         return max(1, self.at_once // (len(self.steps) * self.chains))
-
-
-def replicas_within(posterior: Posterior) -> int:
-    """How many replicas of a checkpoint the memory holds, see `devi.memory.allowed`."""
-    each = HELD * posterior.dimension * posterior.centers.element_size()
-    return max(1, allowed(str(posterior.device)) // max(1, each))
 
 
 class PilotWalk:

@@ -27,7 +27,9 @@ WIDER = 1.3
 # low and high of onset, centre and end, by the quantiles of seeds 0 to 29 of benchmarks/transitions_found.py.
 FLANKS = np.array([[-0.15, 0.0, -0.05], [0.05, 0.0, 0.15]])
 CERTAIN = 5.0  # times the noise: a jump so large lies between these two checkpoints and no others
-BEGUN = 0.4  # of the way from a change's midpoint to its end: from the first row of a record that begins late to it
+# Times the way from midpoint to end: of a sigmoid whose midpoint is no further from the first row than this, a third
+# lies before.
+BEGUN = 0.4
 FEWEST_BESIDE = 4  # checkpoints on each side, below which a change is reported but cannot be resolved
 
 
@@ -130,7 +132,7 @@ def _changes(found: Weighed, m: int, curve: Curve, replicas: tuple[np.ndarray, n
         dates = course.dated(some[0].shape, dates_of(curve.x, some, sizes), amplitude)
         # What is still going on when the run ends has no later date than that.
         onset, centre, end = np.clip(dates, curve.x[0], curve.x[-1]).tolist()
-        # Of what has come a third of its way in the first row, as it then seems, no level before was seen.
+        # No level before it was seen, where a record begins late: it began before.
         if dates[1] - curve.x[0] < BEGUN * (dates[2] - dates[1]) and begins_late(curve.x):
             continue
         main = max(group, key=lambda j: abs(amplitudes[j]))

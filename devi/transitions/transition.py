@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+GUESSED = "fewer than 4 checkpoints lie on one side of it: its dates are a guess"  # of one that is not resolvable
+
 Kind = Literal["step", "jump", "ramp", "kink", "transient", "instability", "overfit_rise"]
 Direction = Literal["up", "down"]
 

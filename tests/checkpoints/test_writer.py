@@ -453,7 +453,7 @@ def test_a_process_forked_while_another_thread_records_is_refused_and_does_not_w
         inside, over = threading.Event(), threading.Event()
 
         def slowly():
-            with record._turn:
+            with record._opener.turn:
                 inside.set()
                 over.wait()
 
