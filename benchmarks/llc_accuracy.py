@@ -14,61 +14,17 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
-import torch
+from llc_displaced import displaced
+from llc_estimates import LANGEVIN, Estimate, all_estimated
+from llc_fixed_steps import fixed_steps
+from llc_peers import peers
 from tables import put_table
 
 from devi.known.cases import CROSSING, CUSP, DEEP, MONOMIAL, POLYGON, REGULAR, TWO_LAYERS, Case, cases, named
-from devi.known.checkup import examined
-from devi.metrics.learning_coefficient import LearningCoefficient
 
 BOUNDS = {REGULAR: 0.02, MONOMIAL: 0.02, TWO_LAYERS: 0.05, POLYGON: 0.03, DEEP: 0.1, CUSP: 0.1, CROSSING: 0.1}
-LANGEVIN = 0.15  # for sgld and psgld, which have a bias of their own
-
-
-class Estimate(NamedTuple):
-    """One estimate of one case; `goal` is what an ideal sampler finds at its settings, λ where that is not known."""
-
-    name: str
-    seed: int
-    estimate: float
-    error: float
-    goal: float
-    flags: str
-    deviation: float  # from the goal, in standard errors
-    verdict: str
-    seconds: float
-
-
-def estimated(job: tuple[str, dict[str, Any]]) -> Estimate:
-    """The case called so, with these settings of the metric."""
-    torch.set_num_threads(1)
-    name, settings = job
-    one = examined(named([name])[0], LearningCoefficient(**settings))
-    goal = one.case.truth if one.expected is None else one.expected
-    return Estimate(
-        name,
-        settings.get("seed", 0),
-        one.estimate,
-        one.error,
-        goal,
-        one.flags,
-        one.deviation,
-        one.verdict.word,
-        one.seconds,
-    )
-
-
-def all_estimated(jobs: Sequence[tuple[str, dict[str, Any]]], workers: int) -> Iterator[Estimate]:
-    """In the order of the jobs."""
-    if workers == 1:
-        yield from map(estimated, jobs)
-        return
-    with ProcessPoolExecutor(workers) as pool:
-        yield from pool.map(estimated, jobs)
 
 
 def is_within(one: Estimate, case: Case, sampler: str) -> bool:
@@ -150,16 +106,10 @@ def main() -> None:
         modes.add_argument(f"--{mode}", action="store_true")
     options = parser.parse_args()
     if options.fixed_steps:
-        from llc_fixed_steps import fixed_steps
-
         fixed_steps(named(options.case) if options.case else cases(), options.workers, options.write)
     elif options.displaced:
-        from llc_displaced import displaced
-
         displaced(options.case, options.sampler or ["hmc", "sgld"], options.write)
     elif options.peers:
-        from llc_peers import peers
-
         peers(options.case, options.write)
     else:
         for sampler in options.sampler or ["hmc", "sgld"]:

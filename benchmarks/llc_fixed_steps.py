@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from llc_accuracy import LANGEVIN, all_estimated
+from llc_estimates import LANGEVIN, all_estimated
 from tables import put_table
 
 from devi.known.cases import Case

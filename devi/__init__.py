@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from devi.errors import DeviError
     from devi.metrics.metric import Metric
     from devi.report import figures as plot
-    from devi.sampling.chains import sample
+    from devi.sampling.sample import sample
     from devi.task import Batch, Task
     from devi.transitions.fusion import find_transitions
 
@@ -26,7 +26,7 @@ _HOME = {
     "Run": "devi.checkpoints.reader",
     "open_run": "devi.checkpoints.reader",
     "Recorder": "devi.checkpoints.writer",
-    "sample": "devi.sampling.chains",
+    "sample": "devi.sampling.sample",
     "find_transitions": "devi.transitions.fusion",
     "analyze": "devi.analysis",
     "DeviError": "devi.errors",

@@ -16,7 +16,7 @@ from devi.errors import DeviError
 from devi.executors import Processes
 from devi.metrics.learning_coefficient import LearningCoefficient
 from devi.metrics.metric import Metric
-from devi.sampling.chains import sample
+from devi.sampling.sample import sample
 from devi.task import Batch, Task
 from devi.tasks.superposition import Superposition
 from devi.training import train

@@ -6,7 +6,7 @@ import xarray as xr
 from devi.known.memory_run import MemoryRun
 from devi.known.monomials import Monomials
 from devi.known.regression import Regression
-from devi.sampling.chains import sample
+from devi.sampling.sample import sample
 from devi.tasks.superposition import Superposition
 
 FIXED = {"burn_in": 5, "step_size": 1e-3, "n_beta": 100.0, "localization": 1.0, "batch_size": 0}

@@ -6,8 +6,8 @@ import pytest
 from devi.known.monomials import Monomials
 from devi.known.regression import Regression
 from devi.metrics.learning_coefficient import LearningCoefficient, learning_coefficient
-from devi.sampling.chains import sample
 from devi.sampling.interchange import to_devinterp
+from devi.sampling.sample import sample
 
 FIXED = {"chains": 2, "burn_in": 5, "step_size": 1e-4, "n_beta": 100.0, "localization": 1.0, "batch_size": 0}
 

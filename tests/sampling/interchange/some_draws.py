@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 
 from devi.known.memory_run import MemoryRun
-from devi.sampling.chains import sample
+from devi.sampling.sample import sample
 from devi.tasks.superposition import Superposition
 
 

@@ -176,7 +176,7 @@ def test_devinterps_own_chains_and_their_health_are_those_of_our_walk_given_the_
 
 
 def some_quadratic_draws(**settings):
-    from devi.sampling.chains import sample
+    from devi.sampling.sample import sample
 
     return sample(Monomials((2,) * 5, examples=8).run(), **settings)
 
