@@ -17,7 +17,7 @@ from devi.checkpoints.reader import Run
 from devi.contract import own_code
 from devi.errors import DeviError
 from devi.executors import Executor, Here
-from devi.memory import is_out_of_memory, limited, memory_bytes
+from devi.memory import fitting, is_out_of_memory, limited, memory_bytes
 from devi.metrics.metric import Metric, check_names
 from devi.task import settings_of, with_settings
 
@@ -63,20 +63,16 @@ def _decided(
         return metric.resolved(whole)
     tell(0.0)
     further: dict[str, Any] = {"progress": tell}
-    try:
-        # Once, for what is chosen depends on it where models are large.
-        with limited(memory_bytes(None, getattr(metric, "device", None)) if memory is None else memory):
-            if preparation := metric.preparation(whole):
-                note(f"{metric.label()}: {preparation}")
-            return metric.resolved(whole, **further)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise DeviError(
-            f"metric {metric.label()}: choosing its settings does not fit into memory ({str(error)[:160]}). Expected"
-            " room for a few checkpoints and their chains: close other programs, or give the settings by hand, with"
-            " fewer --chains or a smaller --batch-size."
-        ) from None
+    remedy = (
+        "Expected room for a few checkpoints and their chains: close other programs, or give the settings by hand,"
+        " with fewer --chains or a smaller --batch-size."
+    )
+    size = memory_bytes(None, getattr(metric, "device", None)) if memory is None else memory
+    # Once, for what is chosen depends on it where models are large.
+    with limited(size), fitting(f"metric {metric.label()}: choosing its settings", remedy):
+        if preparation := metric.preparation(whole):
+            note(f"{metric.label()}: {preparation}")
+        return metric.resolved(whole, **further)
 
 
 def over(

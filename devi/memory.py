@@ -80,6 +80,17 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or is_allocators
 
 
+@contextmanager
+def fitting(what: str, remedy: str) -> Iterator[None]:
+    """What ends for want of memory here becomes a DeviError: `what` does not fit, and what to do about it."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DeviError(f"{what} does not fit into memory ({str(error)[:160]}). {remedy}") from None
+
+
 def _available() -> int | None:
     for line in _text("/proc/meminfo").splitlines():
         if line.startswith("MemAvailable:"):

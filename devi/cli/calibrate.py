@@ -42,6 +42,7 @@ def calibrate(
     ] = None,
     seed: Annotated[int, Option(help="Of the chains")] = 0,
     device: Annotated[str | None, Option(help="cpu, cuda, cuda:1, mps  [default: cpu]")] = None,
+    memory: Annotated[str | None, Option(help="Memory to work in: 512M, 4G  [default: half of what is free]")] = None,
     out: Annotated[Path | None, Option(help="Where the figure goes  [default: reports/RUN-calibration]")] = None,
     plot: Annotated[bool, Option("--plot/--no-plot", " /--no-figure", help="Draw λ̂ over step size and nβ")] = True,
     everything: Annotated[bool, Option("--all", help="Every setting that was tried, however many")] = False,
@@ -56,6 +57,7 @@ def calibrate(
     from devi.checkpoints.reader import open_run
     from devi.cli.progress import progress
     from devi.devices import device_of
+    from devi.memory import fitting, limited, memory_bytes
     from devi.metrics.learning_coefficient import LearningCoefficient
     from devi.plugins import load
     from devi.sampling.calibration import calibrate as choose
@@ -69,7 +71,9 @@ def calibrate(
     metric = with_settings(LearningCoefficient, asked, kind="metric", called="llc")
     opened = open_run(run, load("task", task) if task else None)
     swept, files = None, []
-    with progress() as shown:
+    remedy = "Expected room for a few checkpoints and their chains: close other programs, or type --set chains=2"
+    room = limited(memory_bytes(memory, str(where)))
+    with progress() as shown, room, fitting(f"{run}: choosing settings", remedy):
         shown.tell(f"{opened.name}: settings", 0.0)
         if preparation := metric.preparation(opened):
             shown.note(f"{opened.name}: {preparation}")

@@ -194,6 +194,8 @@ def learning_coefficient(
 
     count = trace.shape[2]
     kept = np.unique(np.linspace(0, count - 1, min(count, trace_draws or count)).round().astype(int))
+    with np.errstate(over="ignore"):  # chains that diverge leave float32
+        shown = trace[:, :, kept].astype(np.float32)
 
     def along(values: np.ndarray, long_name: str, *, detect: bool = True) -> tuple[str, np.ndarray, dict[str, Any]]:
         return "step", values, labels("1", long_name, source, detect=detect)
@@ -222,7 +224,7 @@ def learning_coefficient(
             ),
             "llc_trace": (
                 ("step", "chain", "draw"),
-                trace[:, :, kept].astype(np.float32),
+                shown,
                 labels("1", "n_beta × (loss − loss at the checkpoint) along the chains", source),
             ),
         },

@@ -62,8 +62,7 @@ class Pilots:
     @property
     def at_once(self) -> int:
         """How many replicas of a checkpoint the memory holds, see `devi.memory.allowed`."""
-        each = HELD * self.posterior.dimension * self.posterior.centers.element_size()
-        return max(1, allowed(str(self.posterior.device)) // max(1, each))
+        return replicas_within(self.posterior)
 
     def timed(self, settings: int, *, most: float) -> float:
         """Seconds of a gradient, as many settings at once as can be timed in about `most` seconds.
@@ -116,6 +115,12 @@ class Pilots:
 
     def _settings_at_once(self) -> int:
         return max(1, self.at_once // (len(self.steps) * self.chains))
+
+
+def replicas_within(posterior: Posterior) -> int:
+    """How many replicas the memory holds, walked at once; see `devi.memory.allowed`."""
+    each = HELD * posterior.dimension * posterior.centers.element_size()
+    return max(1, allowed(str(posterior.device)) // max(1, each))
 
 
 class PilotWalk:

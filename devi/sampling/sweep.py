@@ -23,6 +23,7 @@ from devi.sampling.chains import sample_posterior
 from devi.sampling.diagnostics import SMALLEST_ESTIMATE, flags
 from devi.sampling.estimate import estimate, finite_chains
 from devi.sampling.kernels import Kernel
+from devi.sampling.pilots import replicas_within
 from devi.sampling.posterior import Posterior
 from devi.sampling.samplers import kernel_named
 from devi.sampling.settings import GIVEN, Settings
@@ -73,9 +74,14 @@ def sweep(
     cases = plan(settings, kernel, posterior.examples)
     costs = np.array([cost(case.settings) for case in cases])
     rows = []
+    most = max(1, replicas_within(posterior) // settings.chains)  # checkpoints at once
+    blocks = torch.arange(len(steps)).split(most)
     for number, case in enumerate(cases):
-        draws = sample_posterior(posterior, steps, case.settings, kernel=kernel, seed=seed)
-        rows.append(_row(draws))
+        parts = []
+        for block in blocks:
+            some = posterior if len(blocks) == 1 else posterior.at(block.to(posterior.device))
+            parts.append(_row(sample_posterior(some, steps[block.numpy()], case.settings, kernel=kernel, seed=seed)))
+        rows.append(xr.concat(parts, dim="step"))
         if progress is not None:
             progress(float(costs[: number + 1].sum() / costs.sum()))
     result = xr.concat(rows, dim="setting", join="override")

@@ -142,3 +142,19 @@ def test_what_a_message_suggests_for_a_setting_is_accepted():
 def test_a_seed_that_is_none_is_refused_before_the_run_is_opened(capsys):
     assert run(["calibrate", "nowhere", "--seed", "-1"]) == 1
     assert "'seed' = -1 is not valid: Input should be greater than or equal to 0" in capsys.readouterr().err
+
+
+def test_an_amount_of_memory_that_is_none_is_refused(here, capsys):
+    assert run(["calibrate", "toy", "--memory", "lots"]) == 1
+    assert "--memory 'lots' is no amount of memory. Expected at least 1M" in capsys.readouterr().err
+
+
+def test_settings_that_do_not_fit_into_memory_are_one_message_that_says_what_to_type(here, capsys, monkeypatch):
+    def hungry(*_, **__):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr("devi.sampling.calibration.calibrate", hungry)
+    assert run(["calibrate", "toy"]) == 1
+    told = capsys.readouterr().err
+    assert "toy: choosing settings does not fit into memory (no room)." in told
+    assert "--set chains=2" in told

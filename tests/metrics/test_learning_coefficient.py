@@ -239,6 +239,14 @@ def test_a_chain_that_left_the_numbers_is_left_out_named_and_not_averaged_in():
     assert "chain 1: the loss is not finite from draw 300 on" in found.attrs["non_finite"]
 
 
+def test_a_trace_beyond_float32_is_infinite_without_a_warning():
+    draws = drawn([0.0] * 4)
+    draws["loss"] = draws["loss"].astype(np.float64)
+    draws["loss"][0, 1, 300:] = 1e60
+    found = learning_coefficient(draws)
+    assert np.isinf(found["llc_trace"].values[0, 1, 300:]).all()
+
+
 def test_blocks_give_the_rows_of_the_whole_run():
     run = Regression(4).run(3, steps=[0, 10, 20])
     whole = SHORT.over(run)

@@ -2,8 +2,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from devi.known.monomials import Monomials
+from devi.memory import limited
+from devi.sampling.pilots import HELD
 from devi.sampling.samplers import kernel_named
 from devi.sampling.settings import GIVEN, Settings
 from devi.sampling.sweep import flat_region, plan, sweep
@@ -123,3 +126,13 @@ def test_a_step_that_blows_up_is_named_and_has_no_estimate():
     assert "non_finite" in str(last["llc_flags"].values[0])
     assert not bool(last["is_sound"][0])
     assert not bool(last["is_flat"][0])
+
+
+def test_little_memory_has_checkpoints_swept_one_at_a_time_with_the_same_result():
+    run = Monomials((4, 2), examples=100).run(3, steps=[0, 10, 20])
+    short = dataclasses.replace(SETTINGS, draws=20, burn_in=20)
+    whole = sweep(run, short)
+    with limited(HELD * 4 * 2 * short.chains):
+        parts = sweep(run, short)
+    xr.testing.assert_allclose(parts.drop_vars("llc_flags"), whole.drop_vars("llc_flags"))
+    assert (parts["llc_flags"] == whole["llc_flags"]).all()
