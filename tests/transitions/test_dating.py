@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from devi.transitions.dating import REPLICATES, drawn_noise
 from devi.transitions.detector import WIDER
@@ -68,7 +69,7 @@ def test_a_jump_between_few_noisy_checkpoints_is_not_dated_to_anywhere(count):
 
 @pytest.mark.slow
 def test_at_least_nine_of_ten_intervals_hold_the_planted_midpoint():
-    """60 runs of two noisy curves of a shape that is known: WIDER makes 96.8% of 90%; fewer than 53 held: 0.3%."""
+    """60 runs of two noisy curves of a shape that is known: WIDER makes 96.0% of 90%; fewer than 53 held: 0.3%."""
     held = found = 0
     for seed in range(60):
         random = np.random.default_rng(seed)
@@ -78,3 +79,25 @@ def test_at_least_nine_of_ten_intervals_hold_the_planted_midpoint():
             held += one.intervals["midpoint"][0] <= 400 <= one.intervals["midpoint"][1]
     assert found >= 58
     assert held >= 53
+
+
+# 85% are expected (by hand): fewer than three of four by chance in one set of 39 seeds of 20. They held 28 of 40 and 27
+# of 39 where the bootstrap knew the one null that was chosen.
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["power", "exponential"])
+def test_intervals_hold_the_midpoint_of_a_step_in_a_loss_that_falls_anyway(form):
+    held = found = 0
+    for seed in range(40):
+        random = np.random.default_rng([31, seed])
+        steps = np.unique(np.round(np.geomspace(2, 20_000, int(random.choice([150, 320])))))
+        midpoint, width = 10 ** random.uniform(2.5, 4), random.uniform(0.2, 0.6)
+        slow = {"power": 2 * (1 + steps / 100) ** -0.4, "exponential": 2 * np.exp(-((steps / 800) ** 0.7))}[form]
+        fall = 1.2 / (1 + np.exp(-2 * np.log(9) * np.log10(steps / midpoint) / width))
+        loss = slow + 2 - fall + 0.05 * random.normal(size=len(steps))
+        table = xr.Dataset({"loss": ("step", loss)}, coords={"step": steps})
+        for one in find_transitions(table):
+            if abs(np.log10(one.midpoint / midpoint)) < width / 2:
+                low, high = one.intervals["midpoint"]
+                found, held = found + 1, held + (low <= midpoint <= high)
+    assert found >= 30
+    assert held >= 0.75 * found
