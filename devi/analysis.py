@@ -26,9 +26,11 @@ from devi.metrics.metric import Metric
 from devi.plugins import name_of
 from devi.sampling.diagnostics import FLAG_MEANINGS, INFORMATION
 from devi.sampling.example_losses import encoding
+from devi.tables.standard_errors import told, with_fitting_errors
 from devi.task import settings_of
 from devi.transitions.contradicted import contradictions
 from devi.transitions.fusion import OPERATING_POINTS, detect
+from devi.transitions.transition import Exogenous
 
 Progress = Callable[[str, float], None]  # what is being done, and how much of it, 0 to 1
 
@@ -87,7 +89,7 @@ def analyze(
     cache: Path | str | None = None,
     executor: Executor | None = None,
     operating_point: str = "strict",
-    exogenous: Mapping[int, str] | None = None,
+    exogenous: Exogenous | None = None,
     progress: Progress | None = None,
     note: Callable[[str], None] | None = None,
 ) -> Analysis:
@@ -139,7 +141,8 @@ def analyze(
         used[name], seconds[name] = settings_of(ready), time.perf_counter() - begun
         notices += ready.remarks(results[name])
     results, used, seconds = (_in_order(found, planned) for found in (results, used, seconds))
-    trajectories = _merged(results, whole)
+    trajectories, unfit = with_fitting_errors(_merged(results, whole))
+    notices += told(unfit)
     notices += contradictions(trajectories, exogenous or {})
     begun = time.perf_counter()
     found = detect(

@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 DECLARED = {"se": "COLUMN", "units": "UNIT", "bounds": "LOW,HIGH", "monotone": "up or METRIC=down", "material": "SIZE"}
 
 
-def interventions(texts: list[str]) -> dict[int, str]:
+def interventions(texts: list[str]) -> dict[float, str]:
     """STEP:LABEL as a mapping. Raises DeviError for a step that is none."""
-    result: dict[int, list[str]] = {}
+    result: dict[float, list[str]] = {}
     for text in texts:
         step, colon, label = text.partition(":")
         try:
             number = float(step.replace(",", ""))
         except ValueError:
             number = -1.0
-        if not colon or not label.strip() or not (number >= 0 and number.is_integer()):
+        if not colon or not label.strip() or not 0 <= number < float("inf"):
             raise DeviError(f"--exogenous {text!r} is not STEP:LABEL; expected e.g. --exogenous 5000:lr/10")
-        result.setdefault(int(number), []).append(label.strip())
+        result.setdefault(int(number) if number.is_integer() else number, []).append(label.strip())
     return {step: ", ".join(labels) for step, labels in result.items()}
 
 
@@ -82,6 +82,6 @@ def _size(text: str) -> float:
 
 
 def _variable(table: Table, metric: str, file: Path) -> Any:
-    if metric not in table.trajectories:
+    if table.own_name(metric) not in table.trajectories:
         raise unknown_name(f"column of {file.name}", metric, map(str, table.trajectories.data_vars))
-    return table.trajectories[metric]
+    return table.trajectories[table.own_name(metric)]

@@ -95,11 +95,11 @@ def detect(
         from devi.cli.follow import follow as follow_file
 
         def read() -> Table:
-            growing = read_table(file, step=step, metrics=_names(metrics or []), errors=pairs["se"], growing=True)
+            growing = read_table(file, step=step, metrics=metrics or [], errors=pairs["se"], growing=True)
             known: dict[str, dict[str, str]] = {option: {} for option in pairs}
             for option, own in pairs.items():
                 for name, text in own.items():
-                    if name in growing.trajectories:
+                    if growing.own_name(name) in growing.trajectories:
                         known[option][name] = text
                     elif growing.trajectories.sizes["step"]:  # it may come
                         there = ", ".join(map(str, quantities(growing)))
@@ -110,7 +110,7 @@ def detect(
 
         follow_file(file, read, operating_point=operating_point, exogenous=outside, as_json=as_json, patience=patience)
         return
-    table = declare(read_table(file, step=step, metrics=_names(metrics or []), errors=pairs["se"]), pairs, file)
+    table = declare(read_table(file, step=step, metrics=metrics or [], errors=pairs["se"]), pairs, file)
     with progress() as bars:
         for notice in (*table.notices, *contradictions(table.trajectories, outside)):
             bars.note(shown(notice, 4000))
@@ -199,7 +199,7 @@ def drawn(table: Table, found: Detection, plot: Path | None, evidence: Path | No
     from devi.transitions.means import averaged
 
     searched, _ = averaged(table.trajectories)  # a million points in a picture are a bar, and in an SVG 100 MB
-    outside = {int(step): label for step, label in found.settings["exogenous"].items()}
+    outside = {float(step): label for step, label in found.settings["exogenous"].items()}
     files = []
     if plot is not None:
         files.append(save_as(everything(searched, found.transitions, exogenous=outside), plot))
@@ -212,10 +212,6 @@ def quantities(table: Table) -> list[str]:
     """The variables that are no standard errors of others."""
     names = [str(name) for name in table.trajectories.data_vars]
     return [name for name in names if not (name.endswith("_se") and name[:-3] in names)]
-
-
-def _names(given: list[str]) -> list[str]:
-    return [name.strip() for text in given for name in text.split(",") if name.strip()]
 
 
 def _shortened(names: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
     from devi.tables.table import Table
     from devi.transitions.live import Certain, Follower
+    from devi.transitions.transition import Exogenous
 
 NUMBER = re.compile(r"(?<![\w.])-?\d[\d.,]*(?:e[+-]?\d+)?(?!\w)")  # not one in a name
 WAIT = 2.0  # seconds between two looks at the file
+MOST_DOUBTS = 5  # looks at a file that changes all the time and is never whole
 
 
 def follow(
@@ -27,7 +29,7 @@ def follow(
     read: Callable[[], Table],
     *,
     operating_point: str,
-    exogenous: Mapping[int, str],
+    exogenous: Exogenous,
     as_json: bool,
     patience: float | None,
 ) -> None:
@@ -59,16 +61,30 @@ def certain(file: Path, read: Callable[[], Table], follower: Follower, *, patien
             print(f"devi: {shown(notice, 4000)}", file=sys.stderr)
 
     curves: xr.Dataset | None = None
+    doubts = 0  # looks in a row at what may have been caught while it was rewritten
+    if file.is_dir():
+        read()  # says that it is one
     while True:
         now = (file.stat().st_size, file.stat().st_mtime_ns) if file.exists() else (-1, 0)
-        if now != state:
-            state, grown = now, time.monotonic()
-            before, curves = curves, _curves(file, read, curves, say)
-            if curves is not None and before is not None and _is_another(curves, before):
-                print(f"devi: {file} holds another run now, which is followed from its start.", file=sys.stderr)
-                follower.back_to(0.0)
-                said.clear()
-            if curves is not None and follower.is_due(_last(curves)):
+        if now != state or doubts:
+            is_still, before, doubted, doubts = now == state, curves, doubts, 0
+            if not is_still:
+                state, grown = now, time.monotonic()
+            is_sure = doubted and (is_still or doubted >= MOST_DOUBTS)
+            try:
+                curves = _curves(file, read, before, say)
+            except DeviError:
+                if is_sure:
+                    raise
+                doubts = doubted + 1
+            if not doubts and curves is not None and before is not None and _is_another(curves, before):
+                if is_sure:
+                    print(f"devi: {file} holds another run now, which is followed from its start.", file=sys.stderr)
+                    follower.back_to(0.0)
+                    said.clear()
+                else:
+                    curves, doubts = before, doubted + 1
+            if not doubts and curves is not None and follower.is_due(_last(curves)):
                 yield from follower.look(curves)
                 for notice in follower.notices:
                     say(notice)
@@ -100,7 +116,7 @@ def _curves(
         return before
     if not trajectories.sizes["step"]:
         return before
-    for notice in table.notices:
+    for notice in (*table.notices, *(f"{name} is left out: {reason}." for name, reason in table.left_out.items())):
         say(notice)
     if trajectories.sizes["step"] >= FEWEST:
         for notice in contradictions(trajectories, {}):

@@ -5,7 +5,7 @@ Each takes the `trajectories` of an analysis and its transitions; DeviError if t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from string import ascii_lowercase
 from typing import Any
@@ -23,6 +23,7 @@ from devi.report.health_figure import health
 from devi.report.panels import OVERVIEW, Panel, panels
 from devi.report.quantity import moved_columns
 from devi.report.step_axis import StepAxis
+from devi.transitions.transition import Exogenous
 
 MOST_PANELS = 12  # of the figure of everything: a page holds them
 
@@ -42,7 +43,7 @@ def overview(trajectories: xr.Dataset, transitions: Iterable[Any] = ()) -> Figur
 
 @styled
 def everything(
-    trajectories: xr.Dataset, transitions: Iterable[Any] = (), *, exogenous: Mapping[int, str] | None = None
+    trajectories: xr.Dataset, transitions: Iterable[Any] = (), *, exogenous: Exogenous | None = None
 ) -> Figure:
     """Every curve there is, MOST_PANELS panels at most, one above the other on one step axis.
 

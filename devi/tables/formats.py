@@ -180,12 +180,12 @@ def _jsonl(path: Path, growing: bool) -> dict[str, Column]:
 
 def _npz(path: Path, growing: bool) -> dict[str, Column]:
     try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, NpzFile):
-            raise DeviError(
-                f"{path} holds one array without a name; expected what numpy.savez(path, step=…, loss=…) writes."
-            )
-        with file:
+        with path.open("rb") as raw:  # numpy leaves a file open in which it finds no archive
+            file = np.load(raw, allow_pickle=False)
+            if not isinstance(file, NpzFile):
+                raise DeviError(
+                    f"{path} holds one array without a name; expected what numpy.savez(path, step=…, loss=…) writes."
+                )
             return {name: _array(file, name) for name in file.files}
     except DAMAGED as error:
         raise DeviError(f"{path} is not an NPZ file ({shown(error, 200)}); expected what numpy.savez writes.") from None

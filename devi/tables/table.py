@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
-from devi.errors import DeviError, quoted, unknown_name
+from devi.errors import DeviError, unknown_name
 from devi.tables.cells import Column
 from devi.tables.formats import NETCDF, columns_of, opened
+from devi.tables.gaps import gaps
+from devi.tables.names import COUNTS_STEPS, STEPS, common_run, last_part, no_quantity, several_runs
+from devi.tables.standard_errors import with_fitting_errors
 
-STEPS = ("step", "_step", "global_step", "trainer/global_step", "steps", "iteration", "iter")  # any case
-CLOCKS = (
-    "_timestamp", "timestamp", "wall time", "wall_time", "time", "relative time", "elapsed", "elapsed time",
-    "elapsed_time", "epoch", "date",
-)  # fmt: skip
-LEARNING_RATE = re.compile(r"(^|[^a-z])(lr|learning[ _-]?rate)([^a-z]|$)")  # lr-AdamW, train/learning_rate, lr/pg0
-WORK = re.compile(r"_per_sec(ond)?$|^(total_flos|num_input_tokens_seen|num_tokens)$")  # as Hugging Face's trainer logs
-COUNTS_STEPS = "counts steps; to take these: --step NAME"
-WANDB_EXTREMES = ("__MIN", "__MAX")
 EXACT = 2.0**53  # below it a float holds every whole number
-WIDE = 0.5  # decades between neighbours: a change in there has no date
 
 
 @dataclass(frozen=True)
 class Table:
-    """trajectories along `step`, why other columns are left out, and what a reader of the result should know."""
+    """trajectories along `step`, why other columns are left out, and what a reader of the result should know.
+
+    run  what stood before all names of columns in the file, 'run name - ', and was taken off
+    """
 
     trajectories: xr.Dataset
     left_out: Mapping[str, str]
     notices: list[str] = field(default_factory=list)
+    run: str = ""
+
+    def own_name(self, name: str) -> str:
+        """A column's name here, given as it stands here or in the file."""
+        return _own(name, self.trajectories, self.run)
 
 
 def read_table(
@@ -47,27 +47,33 @@ def read_table(
     """The curves of a file.
 
     step     column of the optimizer steps; None looks for one of STEPS
-    metrics  only these; none: every column of numbers that is a quantity
+    metrics  only these, or several with commas between; none: every column of numbers that is a quantity
     errors   metric -> column of its standard error; NAME_se is found by itself
     growing  the file is still being written: a last line without its end is not there yet
     Rows of one step are merged where they fill each other's gaps, as loggers write them.
     Raises DeviError for steps that are missing, not numbers, unsorted or repeated, and where no column holds numbers.
     """
-    path, errors = Path(path), dict(errors or {})
+    path, run = Path(path), ""
     if path.suffix.lower() in NETCDF and path.is_file():
         dataset, left_out = _of_netcdf(path, step)
         name = step or "step"
     else:
         columns = columns_of(path, growing=growing)
         name = _step_column(path, columns, step)
-        dataset, left_out = _of_columns(path, columns, name)
+        dataset, left_out, run = _of_columns(path, columns, name)
+    known = {**left_out, name: "holds the steps"}
+    errors = {_own(metric, dataset, run): _own(column, dataset, run) for metric, column in (errors or {}).items()}
     for metric, column in errors.items():
         for each in (metric, column):
-            _check_name(path, each, dataset, {**left_out, name: "holds the steps"})
+            _check_name(path, each, dataset, known)
         if column == metric:
             raise DeviError(f"'{metric}' of {path} is not its own standard error; expected a column beside it.")
-    dataset = _with_errors(dataset, errors)
-    dataset, unwanted = _chosen(path, dataset, metrics, left_out)
+    asked = [one for text in metrics for one in _asked(text, {*known, *dataset.data_vars}, run)]
+    if metrics and not asked:
+        raise DeviError(f"--metrics '{', '.join(metrics)}' names no column of {path}; leave it out to search all.")
+    dataset, unfit = with_fitting_errors(_with_errors(dataset, errors))
+    left_out |= unfit
+    dataset, unwanted = _chosen(path, dataset, asked, known | unfit)
     left_out |= unwanted
     if not dataset.data_vars:
         listed = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
@@ -77,7 +83,18 @@ def read_table(
         )
     if not dataset.sizes["step"]:
         raise DeviError(f"{path} has names and no row; expected one row a checkpoint. Is it still being written?")
-    return Table(dataset, left_out, [*_several_runs(dataset), *_gaps(dataset)])
+    return Table(dataset, left_out, [*several_runs(list(map(str, dataset.data_vars))), *gaps(dataset)], run)
+
+
+def _own(name: str, known: Container[Hashable], run: str) -> str:
+    return name if name in known else name.removeprefix(run)
+
+
+def _asked(text: str, known: Container[Hashable], run: str) -> list[str]:
+    """The columns that a text names: one, whose name may hold commas, or several with commas between."""
+    if _own(text, known, run) in known:
+        return [_own(text, known, run)]
+    return [_own(name.strip(), known, run) for name in text.split(",") if name.strip()]
 
 
 def _step_column(path: Path, columns: Mapping[str, Column], step: str | None) -> str:
@@ -85,11 +102,13 @@ def _step_column(path: Path, columns: Mapping[str, Column], step: str | None) ->
         if step not in columns:
             raise unknown_name(f"column of {path.name}", step, columns)
         return step
-    for key in (str.lower, _last_part):  # train/global_step, where none is called so outright
+    for key in (str.lower, last_part):  # train/global_step, where none is called so outright
         named = {key(name): name for name in reversed(list(columns))}
         for known in STEPS:
             if known in named:
                 return named[known]
+    if not columns:
+        raise DeviError(f"{path} is empty; expected steps and one quantity a column. Is it still being written?")
     raise DeviError(
         f"{path} has no column of steps; expected one called {', '.join(STEPS[:4])} or the like."
         f" Its columns: {', '.join(columns)}. Name the one that counts steps, or what stands for them: --step COLUMN."
@@ -97,7 +116,8 @@ def _step_column(path: Path, columns: Mapping[str, Column], step: str | None) ->
     )
 
 
-def _of_columns(path: Path, columns: dict[str, Column], name: str) -> tuple[xr.Dataset, dict[str, str]]:
+def _of_columns(path: Path, columns: dict[str, Column], name: str) -> tuple[xr.Dataset, dict[str, str], str]:
+    """The curves, why other columns are none, and what stood before all names."""
     steps = columns.pop(name)
     if isinstance(steps, str):
         raise DeviError(
@@ -126,14 +146,14 @@ def _of_columns(path: Path, columns: dict[str, Column], name: str) -> tuple[xr.D
     _check_order(path, steps, rows)
     first = np.concatenate([[0], np.flatnonzero(np.diff(steps) > 0) + 1]) if len(steps) else np.zeros(0, dtype=int)
     merged = {each: _merged(path, each, one, steps, rows, first) for each, one in numbers.items()}
-    run = _common_run(list(merged))
+    run = common_run(name, list(merged))
     short = {each[len(run) :]: one for each, one in merged.items()}
     variables = {each: (("step", f"{each}_axis0")[: one.ndim], one) for each, one in short.items()}
     if variables.pop("step", None) is not None:
         left_out["step"] = COUNTS_STEPS
     kept = steps[first]
     whole = kept.astype(int) if np.all((kept == np.round(kept)) & (kept < EXACT)) else kept
-    return xr.Dataset(variables, coords={"step": whole}), left_out
+    return xr.Dataset(variables, coords={"step": whole}), left_out, run
 
 
 def _check_order(path: Path, steps: np.ndarray, rows: np.ndarray) -> None:
@@ -147,6 +167,11 @@ def _check_order(path: Path, steps: np.ndarray, rows: np.ndarray) -> None:
         row = rows[int(np.argmax(steps))]
         raise DeviError(
             f"row {row} of {path} has step inf; expected a finite number. Correct it, or leave the row out."
+        )
+    if len(steps) and steps.max() >= EXACT and (np.diff(steps) == 0).any():
+        raise DeviError(
+            f"the steps of {path} are as large as {steps.max():g}, where neighbours can no longer be told apart;"
+            " expected steps below 2^53. Count them from the first one."
         )
     back = np.flatnonzero(np.diff(steps) < 0)
     if len(back):
@@ -168,33 +193,13 @@ def _merged(
     for row in np.flatnonzero(np.diff(group, prepend=-1) == 0):
         into, new = result[group[row]], values[row]
         clash = np.isfinite(into) & np.isfinite(new) & (into != new)
-        if np.any(clash) and not _no_quantity(name, ()):
+        if np.any(clash) and not no_quantity(name, ()):
             raise DeviError(
                 f"{path}: step {steps[row]:g} repeats (row {rows[row]}) with another value of '{name}'; expected one"
                 " value a step. Keep one of the rows; several runs in one file go into one file each."
             )
         result[group[row]] = np.where(np.isfinite(new) & ~clash, new, into)
     return result
-
-
-def _common_run(names: list[str]) -> str:
-    """Weights & Biases heads a chart's columns 'run name - metric': the run, where all share one."""
-    heads = {name.partition(" - ")[0] for name in names if " - " in name}
-    run = f"{next(iter(heads))} - " if len(heads) == 1 else ""
-    return run if run and all(name.startswith(run) for name in names) else ""
-
-
-def _several_runs(dataset: xr.Dataset) -> list[str]:
-    """A sentence where the columns of one chart are those of several runs, which are no metrics of one."""
-    names = [str(name) for name in dataset.data_vars]
-    runs = list(dict.fromkeys(name.partition(" - ")[0] for name in names))
-    if len(runs) < 2 or not all(" - " in name for name in names):
-        return []
-    first = ",".join(name for name in names if name.startswith(f"{runs[0]} - "))
-    return [
-        f"the columns belong to {len(runs)} runs ({', '.join(runs)}), which are searched as if they were metrics of"
-        f" one. One run at a time: --metrics {quoted(first)}"
-    ]
 
 
 def _of_netcdf(path: Path, step: str | None) -> tuple[xr.Dataset, dict[str, str]]:
@@ -247,7 +252,7 @@ def _chosen(
     if metrics:
         wanted = {*metrics, *(f"{metric}_se" for metric in metrics)}
         return dataset[[name for name in names if name in wanted]], {}
-    reasons = {name: reason for name in names if (reason := _no_quantity(name, names))}
+    reasons = {name: reason for name in names if (reason := no_quantity(name, names))}
     return dataset.drop_vars(list(reasons)), reasons
 
 
@@ -256,44 +261,3 @@ def _check_name(path: Path, name: str, dataset: xr.Dataset, left_out: Mapping[st
         raise DeviError(f"column '{name}' of {path} {left_out[name]}; expected numbers along the steps.")
     if name not in dataset.data_vars:
         raise unknown_name(f"column of {path.name}", name, map(str, dataset.data_vars))
-
-
-def _no_quantity(name: str, names: Sequence[str]) -> str:
-    if _last_part(name) in CLOCKS or _last_part(name).endswith("runtime"):
-        return "counts time"
-    if _last_part(name) in STEPS:
-        return COUNTS_STEPS
-    if WORK.search(_last_part(name)):
-        return "counts work or the machine's speed"
-    if LEARNING_RATE.search(name.lower().rpartition(" - ")[2]):  # the name of a run may hold its learning rate
-        return "is set from outside; to declare a drop: --exogenous STEP:LABEL"
-    if name.endswith(WANDB_EXTREMES) and name[: -len(WANDB_EXTREMES[0])] in names:
-        return "is an extreme of another column"
-    return ""
-
-
-def _last_part(name: str) -> str:
-    """global_step of train/global_step and of 'run - train/global_step': loggers put what it belongs to before it."""
-    return name.lower().rpartition(" - ")[2].rpartition("/")[2]
-
-
-def _gaps(dataset: xr.Dataset) -> list[str]:
-    """A sentence for each stretch of half a decade or more without a value, over steps or within one metric."""
-    steps = dataset["step"].values.astype(float)
-    told: dict[tuple[float, float], list[str]] = {}
-    for name in (str(name) for name in dataset.data_vars):
-        variable = dataset[name]
-        if variable.dims[:1] != ("step",) or variable.dtype.kind not in "fiub":
-            continue
-        finite = np.isfinite(variable.values.astype(float).reshape(len(steps), -1)).any(axis=1) & (steps > 0)
-        seen = steps[finite]
-        for i in np.flatnonzero(np.diff(np.log10(seen)) >= WIDE):
-            told.setdefault((float(seen[i]), float(seen[i + 1])), []).append(name)
-    sentences = []
-    for (low, high), names in sorted(told.items()):
-        what = "nothing was measured" if len(names) == len(dataset.data_vars) else f"no value of {', '.join(names)}"
-        sentences.append(
-            f"{what} between steps {low:,.10g} and {high:,.10g} ({np.log10(high / low):.1f} decades):"
-            " a change in there can only be dated to that gap."
-        )
-    return sentences

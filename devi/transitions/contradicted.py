@@ -5,13 +5,14 @@ Such a declaration hides changes: a rise of what only falls is taken for no even
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
 
 from devi.transitions.declared import declared
 from devi.transitions.noise import roughness
+from devi.transitions.transition import Exogenous
 from devi.transitions.words import step_text
 
 CLEAR = 8.0  # standard deviations of the noise: the extremes of a million points of white noise lie within 5
@@ -19,7 +20,7 @@ REACH = 0.15  # of the rows: what bends within less is noise; a long chord takes
 MOST_AGAINST = 0.5  # of the whole range of values: a move of that size the other way is no noise around a course
 
 
-def contradictions(trajectories: xr.Dataset, exogenous: Mapping[int, str]) -> Iterator[str]:
+def contradictions(trajectories: xr.Dataset, exogenous: Exogenous) -> Iterator[str]:
     """Of bounds and directions that a variable's attributes declare, and of interventions after the last step."""
     steps = trajectories["step"].values
     for name, variable in trajectories.data_vars.items():

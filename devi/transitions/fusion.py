@@ -10,9 +10,10 @@ import xarray as xr
 
 from devi.errors import DeviError, shown, unknown_name
 from devi.forks import each
+from devi.tables.standard_errors import told, with_fitting_errors
 from devi.transitions.carried import without_carried
 from devi.transitions.confidence import confidence_of
-from devi.transitions.curves import Curve, curves_of
+from devi.transitions.curves import Curve, checked_steps, curves_of
 from devi.transitions.descriptions import described
 from devi.transitions.detector import FEWEST_BESIDE, Change, changes_of
 from devi.transitions.events import Event, against, events_of
@@ -21,7 +22,7 @@ from devi.transitions.levels import moved
 from devi.transitions.means import averaged
 from devi.transitions.stages import stages_of
 from devi.transitions.telling import told_order
-from devi.transitions.transition import Detection, Evidence, Support, Transition
+from devi.transitions.transition import Detection, Evidence, Exogenous, Support, Transition
 from devi.transitions.words import column_of
 
 # Least confidence of a reported transition; measured recall and false alarms: benchmarks/transitions.py.
@@ -34,7 +35,7 @@ def find_transitions(
     trajectories: xr.Dataset,
     *,
     operating_point: str = "strict",
-    exogenous: Mapping[int, str] | None = None,
+    exogenous: Exogenous | None = None,
     seed: int = 0,
 ) -> list[Transition]:
     """The phase transitions in the curves of a run, by midpoint.
@@ -54,7 +55,7 @@ def detect(
     trajectories: xr.Dataset,
     *,
     operating_point: str = "strict",
-    exogenous: Mapping[int, str] | None = None,
+    exogenous: Exogenous | None = None,
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
 ) -> Detection:
@@ -71,6 +72,8 @@ def detect(
         "seed": seed,
     }
     _check_steps_of(exogenous or {})
+    checked_steps(trajectories)
+    trajectories, unfit = with_fitting_errors(trajectories)
     trajectories, carried = without_carried(trajectories)
     trajectories, means = averaged(trajectories)
     curves, skipped = curves_of(trajectories)
@@ -91,10 +94,11 @@ def detect(
     pairs.sort(key=lambda pair: pair[0].midpoint)
     found = [replace(transition, id=f"t{i + 1}") for i, (transition, _) in enumerate(pairs)]
     evidence = {one.id: _evidence(event, trajectories) for one, (_, event) in zip(found, pairs, strict=True)}
-    return Detection(found, stages_of(trajectories, found, searched), skipped, settings, evidence, [*carried, *means])
+    notices = [*told(unfit), *carried, *means]
+    return Detection(found, stages_of(trajectories, found, searched), skipped, settings, evidence, notices)
 
 
-def _check_steps_of(exogenous: Mapping[int, str]) -> None:
+def _check_steps_of(exogenous: Exogenous) -> None:
     for step in exogenous:
         if isinstance(step, str | bytes) or not np.isreal(step) or not np.isfinite(step):
             raise DeviError(
@@ -115,9 +119,7 @@ def bundles_of(curves: list[Curve]) -> list[list[Curve]]:
     return [[replace(curve, searches=len(bundles)) for curve in together] for together in bundles]
 
 
-def _transition(
-    event: Event, curves: list[Curve], trajectories: xr.Dataset, exogenous: Mapping[int, str]
-) -> Transition:
+def _transition(event: Event, curves: list[Curve], trajectories: xr.Dataset, exogenous: Exogenous) -> Transition:
     lead = event.lead
     dates = {"onset": event.onset, "midpoint": event.centre, "end": event.end}
     first, last = lead.curve.x[[0, -1]]
@@ -177,7 +179,7 @@ def _number(curve: Curve, trajectories: xr.Dataset) -> int | None:
     return None if curve.index is None else column_of(trajectories[curve.metric], curve.index).number
 
 
-def _cause(event: Event, exogenous: Mapping[int, str]) -> str | None:
+def _cause(event: Event, exogenous: Exogenous) -> str | None:
     """Label of the declared step in the first half of the event, or within two checkpoints before; the nearest one.
 
     What comes when half of it may be done has not caused it.

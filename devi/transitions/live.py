@@ -9,7 +9,6 @@ a decade.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,7 +18,7 @@ import xarray as xr
 
 from devi.errors import DeviError, shown, unknown_name
 from devi.transitions.fusion import OPERATING_POINTS, detect
-from devi.transitions.transition import Skipped, Transition
+from devi.transitions.transition import Exogenous, Skipped, Transition
 
 GROWTH = 1.1  # from one look to the next
 KINK_AGE = 1.0  # decades behind a bend before it is told: until then it may be how a step begins, which takes as long
@@ -49,7 +48,7 @@ class Follower:
     operating_point, exogenous  as of `detect`
     """
 
-    def __init__(self, operating_point: str = "strict", exogenous: Mapping[int, str] | None = None) -> None:
+    def __init__(self, operating_point: str = "strict", exogenous: Exogenous | None = None) -> None:
         if operating_point not in OPERATING_POINTS:
             raise unknown_name("operating point", operating_point, OPERATING_POINTS)
         self._find = partial(detect, operating_point=operating_point, exogenous=exogenous)
@@ -110,7 +109,7 @@ class Watch:
     is resumed goes back to an earlier step, and what was taken after that is dropped.
     """
 
-    def __init__(self, operating_point: str = "strict", exogenous: Mapping[int, str] | None = None) -> None:
+    def __init__(self, operating_point: str = "strict", exogenous: Exogenous | None = None) -> None:
         self._follower = Follower(operating_point, exogenous)
         self._rows: list[tuple[int, dict[str, float]]] = []
         self._dense_until = 0.0

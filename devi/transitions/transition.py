@@ -10,6 +10,7 @@ import numpy as np
 
 GUESSED = "fewer than 4 checkpoints lie on one side of it: its dates are a guess"  # of one that is not resolvable
 
+Exogenous = Mapping[int, str] | Mapping[float, str]  # step -> what was done to the run from outside
 Kind = Literal["step", "jump", "ramp", "kink", "transient", "instability", "overfit_rise"]
 Direction = Literal["up", "down"]
 

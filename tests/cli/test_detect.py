@@ -140,7 +140,7 @@ def test_many_rows_are_searched_as_means_and_that_is_told(here, capsys):
     ("arguments", "message"),
     [
         (["--exogenous", "soon"], "--exogenous 'soon' is not STEP:LABEL; expected e.g. --exogenous 5000:lr/10"),
-        (["--exogenous", "1.5:lr"], "--exogenous '1.5:lr' is not STEP:LABEL"),
+        (["--exogenous", "-1.5:lr"], "--exogenous '-1.5:lr' is not STEP:LABEL"),
         (
             ["--units", "train_loss=foo"],
             "--units 'foo' is no unit of which it is known what is immaterial; expected nats",
@@ -374,3 +374,78 @@ def test_a_document_says_what_was_declared_of_the_metrics(here, capsys):
     assert command(["detect", "curves.csv", "--json", "--bounds", "acc=0,1", "--material", "val=0.5"]) == 0
     settings = json.loads(capsys.readouterr().out)["settings"]["transitions"]
     assert settings["declared"] == {"bounds": {"acc": "0,1"}, "material": {"val": "0.5"}}
+
+
+def test_a_file_caught_while_it_is_rewritten_is_looked_at_once_more(here, capsys, monkeypatch):
+    from devi.cli import follow
+
+    table(here / "log.csv", a=(STEPS > 400).astype(float))
+    whole = (here / "log.csv").read_text()
+    np.savez(here / "log.npz", step=STEPS, a=(STEPS > 400).astype(float))
+    archive = (here / "log.npz").read_bytes()
+    monkeypatch.setattr(follow, "WAIT", 0.0)
+    for path, part, rest in (
+        (here / "log.csv", whole[: len(whole) // 2].encode(), whole.encode()),
+        (here / "log.npz", archive[: len(archive) // 2], archive),
+    ):
+        waits = iter([lambda: path.write_bytes(part), lambda: path.write_bytes(rest)])  # noqa: B023
+        monkeypatch.setattr(follow.time, "sleep", lambda seconds: next(waits, lambda: None)())  # noqa: B023
+        assert command(["detect", path.name, "--follow", "--patience", "0"]) == 0
+        told = capsys.readouterr()
+        assert len(told.out.splitlines()) == 1
+        assert told.err == ""
+
+
+def test_a_growing_file_that_stays_wrong_is_an_error(here, capsys, monkeypatch):
+    from devi.cli import follow
+
+    (here / "log.npz").write_bytes(b"no archive\n" * 20)
+    monkeypatch.setattr(follow, "WAIT", 0.0)
+    assert command(["detect", "log.npz", "--follow"]) == 1
+    assert "log.npz is not an NPZ file" in capsys.readouterr().err
+
+
+def test_a_column_that_is_left_out_of_a_growing_file_is_told_with_the_reason(here, capsys, growing):
+    rows = [f"{step},{float(step > 400)},{'err' if step == STEPS[40] else 1}\n" for step in STEPS]
+    growing(here / "log.csv", ["step,a,val/loss\n", *rows])
+    assert command(["detect", "log.csv", "--follow", "--patience", "0"]) == 0
+    told = capsys.readouterr()
+    assert "a changed: a 0 → 1" in told.out
+    assert "val/loss is left out: row 41 holds 'err', not a number: correct that cell, or leave it empty." in told.err
+
+
+def test_a_directory_is_not_followed(here, capsys):
+    (here / "runs").mkdir()
+    assert command(["detect", "runs", "--follow", "--patience", "0"]) == 1
+    assert "runs is a directory; expected a file of curves" in capsys.readouterr().err
+
+
+def test_a_standard_error_of_another_shape_is_left_out_with_the_reason(here, capsys):
+    np.savez(here / "log.npz", step=STEPS, a=(STEPS > 400).astype(float), a_se=np.ones((len(STEPS), 2)))
+    assert command(["detect", "log.npz", "--plot", "a.png"]) == 0
+    told = capsys.readouterr().out
+    assert "a changed: a 0 → 1" in told
+    assert f"left out: a_se (has shape ({len(STEPS)}, 2) beside ({len(STEPS)},) of a" in told
+
+
+def test_an_intervention_between_two_whole_steps_is_declared_where_steps_are_fractions(here, capsys):
+    text = "".join(f"{step / 1000},{float(step > 400)}\n" for step in STEPS)
+    (here / "log.csv").write_text(f"step,a\n{text}")
+    assert command(["detect", "log.csv", "--exogenous", "0.4:lr/10", "--plot", "a.png"]) == 0
+    assert "coincides with what was declared: lr/10" in capsys.readouterr().out
+
+
+def test_a_column_is_named_as_it_stands_in_the_file_or_as_it_is_told(here, capsys):
+    table(here / "log.csv", **{"run - a": (STEPS > 400).astype(float), "run - b": STEPS})
+    text = (here / "log.csv").read_text()
+    (here / "log.csv").write_text(text.replace("step,", "Step,", 1))
+    for name in ("run - a", "a"):
+        assert command(["detect", "log.csv", "--metrics", name, "--units", f"{name}=nats"]) == 0
+        assert "a changed: a 0 → 1" in capsys.readouterr().out
+
+
+def test_columns_of_another_program_keep_their_names_and_a_name_may_hold_a_comma(here, capsys):
+    for name in ("loss - train", "loss, train"):
+        np.savez(here / "log.npz", step=STEPS, **{name: (STEPS > 400).astype(float), "loss - test": 1.0 * STEPS})
+        assert command(["detect", "log.npz", "--metrics", name]) == 0
+        assert f"{name} changed: {name} 0 → 1" in capsys.readouterr().out
