@@ -17,7 +17,7 @@ from devi.report.quantity import Reading, column, is_count, quantity, readings
 from devi.transitions.curves import FEWEST, is_still, is_too_few
 from devi.transitions.flags import information_of, is_unhealthy
 from devi.transitions.ranks import is_context, told
-from devi.transitions.words import with_minus
+from devi.transitions.words import LARGE, with_minus
 
 DATED = re.compile(r"(between steps|at step) [\d.,e+-]+ ")  # a description that says when
 OF_TYPE = {
@@ -53,7 +53,7 @@ def _rounded(value: float, error: float, decimals: int | None) -> str:
             shown = max(places, 0)
             return f"{round(value, places):,.{shown}f} ± {round(error, places):,.{shown}f}"
         return f"{value:.3g} ± {error:.1g}"
-    if decimals is not None:
+    if decimals is not None and abs(value) < LARGE:
         return f"{value:,.{decimals}f}"
     if value and not 1e-3 <= abs(value) < 1e5:
         return f"{value:.2e}"

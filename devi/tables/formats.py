@@ -63,6 +63,11 @@ def _text(path: Path, growing: bool) -> str:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
+        if error.object.startswith(b"\x1f\x8b"):
+            raise DeviError(
+                f"{path} is compressed, whatever its name says; expected a table of numbers. Unpack it:"
+                f" gunzip -c {quoted(path)} > {quoted(path.with_name(f'{path.stem}-unpacked{path.suffix}'))}"
+            ) from None
         marked = error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         raise DeviError(
             f"{path} is not text in UTF-8 (byte {error.start}); expected a table of numbers."
@@ -109,6 +114,9 @@ def _csv(path: Path, growing: bool) -> dict[str, Column]:
         body = [[cell.replace(",", ".") for cell in row] for row in body]
     cells = [row + [""] * (len(header) - len(row)) for row in body]
     columns = {name: column_of([row[j] for row in cells]) for j, name in enumerate(header) if name}
+    for j, name in enumerate(header):
+        if not name and any(row[j].strip() for row in cells):
+            columns.setdefault(f"column {j + 1}", "has no name; give it one in the header")
     if [name.lower() for name in header] == TENSORBOARD:
         columns[_tag(path)] = columns.pop(header[2])
     return columns

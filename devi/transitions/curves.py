@@ -95,6 +95,9 @@ def checked_steps(trajectories: xr.Dataset) -> np.ndarray:
             "an xarray.Dataset along `step`: xr.Dataset({'loss': ('step', losses)}, coords={'step': steps}), or the"
             " `trajectories` of an analysis. Curves in a file: devi detect FILE.",
         )
+    for name in trajectories.data_vars:
+        if not isinstance(name, str):
+            raise wrong_kind("the name of a curve", name, "text, such as 'loss'.")
     if "step" not in trajectories.coords or trajectories["step"].dims != ("step",):
         raise DeviError(
             "the trajectories have no coordinate 'step'; expected one optimizer step per checkpoint."

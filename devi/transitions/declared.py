@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from devi.errors import DeviError, shown
 
 MATERIAL = {"nats": 0.02, "accuracy": 0.02}  # smaller changes are no structure; only for metrics that declare a unit
 MATERIAL_SHARE = {"squared error": 0.02}  # the same, of the values' median: no size of a squared error is known
+ACCURACY = re.compile(r"(^|[^a-z])accuracy$")
 DIRECTIONS = {"": 0, "up": 1, "down": -1}
 
 
@@ -45,8 +47,13 @@ def declared(name: str, variable: xr.DataArray, values: np.ndarray) -> Declared:
 
 
 def _material_of_unit(name: str, variable: xr.DataArray, values: np.ndarray) -> float:
-    units = "accuracy" if name.endswith("accuracy") else str(variable.attrs.get("units"))
+    units = "accuracy" if _is_accuracy(name, values) else str(variable.attrs.get("units"))
     return max(MATERIAL.get(units, 0.0), MATERIAL_SHARE.get(units, 0.0) * float(np.median(np.abs(values))))
+
+
+def _is_accuracy(name: str, values: np.ndarray) -> bool:
+    """Whether a metric is an accuracy by its name, and not the logarithm of one by its values, nor an inaccuracy."""
+    return ACCURACY.search(name.lower()) is not None and bool(np.min(values, initial=0.0) > -1e-6)
 
 
 def _bounds(name: str, variable: xr.DataArray, values: np.ndarray) -> tuple[float, float]:
@@ -55,7 +62,7 @@ def _bounds(name: str, variable: xr.DataArray, values: np.ndarray) -> tuple[floa
     if given is None or isinstance(given, str):  # to CF the name of another variable
         given = [variable.attrs[key] for key in ("valid_min", "valid_max") if key in variable.attrs]
         if len(given) < 2:
-            if name.endswith("accuracy"):
+            if _is_accuracy(name, values):
                 return 0.0, 1.0 if np.max(values) <= 1.5 else 100.0
             return -np.inf, np.inf
     limits = [*given] if isinstance(given, tuple | list) else np.atleast_1d(given).tolist()

@@ -13,7 +13,7 @@ from devi.transitions.events import Event
 from devi.transitions.levels import around, moved, slopes
 from devi.transitions.ranks import told
 from devi.transitions.telling import FEATURES
-from devi.transitions.words import from_to, name_of, step_text, told_apart, with_error, with_minus
+from devi.transitions.words import LARGE, from_to, name_of, step_text, told_apart, with_error, with_minus
 
 OWN_EVIDENCE = 1.0  # nats of log Bayes factor that a metric's own change has, to be told
 HAPPENED = {
@@ -77,7 +77,8 @@ def _from_to(event: Event, change: Change, label: str, trajectories: xr.Dataset)
     def text(value: float, error: float, more: int) -> str:
         if decimal:
             return f"{value:.{2 + more}f}"
-        return with_minus(f"{value:,.0f}") if counts else with_error(value, error, more)
+        is_count = counts and abs(value) < LARGE
+        return with_minus(f"{value:,.0f}") if is_count else with_error(value, error, more)
 
     texts = told_apart(lambda more: [text(values[i], errors[i], more) for i in places])
     return f"{name} {' → '.join(texts)}"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from numbers import Real
 
 import numpy as np
 import xarray as xr
 
-from devi.errors import DeviError, shown, unknown_name
+from devi.errors import DeviError, shown, unknown_name, wrong_kind
 from devi.forks import each
 from devi.tables.standard_errors import told, with_fitting_errors
 from devi.transitions.carried import without_carried
@@ -64,14 +65,16 @@ def detect(
     progress  called with the share of curves done, 0 to 1
     """
     if operating_point not in OPERATING_POINTS:
-        raise unknown_name("operating point", operating_point, OPERATING_POINTS)
+        raise unknown_name("operating point", str(operating_point), OPERATING_POINTS)
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise DeviError(f"the seed is {shown(repr(seed))}; expected a whole number of 0 or more: seed=0")
+    _check_steps_of(exogenous or {})
     settings = {
         "operating_point": operating_point,
         "least_confidence": OPERATING_POINTS[operating_point],
         "exogenous": {str(step): label for step, label in (exogenous or {}).items()},
         "seed": seed,
     }
-    _check_steps_of(exogenous or {})
     checked_steps(trajectories)
     trajectories, unfit = with_fitting_errors(trajectories)
     trajectories, carried = without_carried(trajectories)
@@ -99,8 +102,10 @@ def detect(
 
 
 def _check_steps_of(exogenous: Exogenous) -> None:
+    if not isinstance(exogenous, Mapping):
+        raise wrong_kind("exogenous", exogenous, "a mapping of steps to what was done there, such as {5000: 'lr/10'}.")
     for step in exogenous:
-        if isinstance(step, str | bytes) or not np.isreal(step) or not np.isfinite(step):
+        if not isinstance(step, Real) or not np.isfinite(step):
             raise DeviError(
                 f"exogenous has the key {shown(repr(step))}; expected optimizer steps as numbers, such as"
                 " {5000: 'lr/10'}."

@@ -65,10 +65,16 @@ def local_noise(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def grain(y: np.ndarray) -> float:
-    """The unit to which values (n,) were rounded: the least distance between two of them. 0 of counts, which are exact,
-    and of two or three levels, which say nothing of it."""
+    """The unit to which values (n,) were rounded: the least distance between two of them; of two or three levels, which
+    say nothing of it, that of their last decimal, up to the fourth. 0 of counts, which are exact."""
     levels = np.unique(y)
-    return float(np.min(np.diff(levels))) if len(levels) > 3 and np.any(levels != np.round(levels)) else 0.0
+    if not np.any(levels != np.round(levels)):
+        return 0.0
+    if len(levels) > 3:
+        return float(np.min(np.diff(levels)))
+    scaled = np.outer(10.0 ** np.arange(1, 5), levels)
+    whole = (np.abs(scaled - np.round(scaled)) < 1e-7 * np.maximum(np.abs(scaled), 1.0)).all(axis=1)
+    return float(10.0 ** -(1 + int(np.argmax(whole)))) if whole.any() else 0.0
 
 
 def roughness(x: np.ndarray, y: np.ndarray, *, reach: float = 1.0) -> float:

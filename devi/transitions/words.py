@@ -12,6 +12,7 @@ import xarray as xr
 from devi.transitions.curves import Curve
 
 MOST_DIGITS = 14  # a double has no more
+LARGE = 1e9  # values from here on are written with an exponent
 METRICS = {
     "llc": "LLC",
     "restricted_llc": "LLC",
@@ -72,7 +73,7 @@ def _number(value: float, more: int) -> str:
     if value == 0 or not np.isfinite(value):
         return f"{value:g}"
     size = abs(value)
-    if size < 0.01:
+    if not 0.01 <= size < LARGE:
         return f"{value:.{1 + more}e}"
     return f"{value:,.{(0 if size >= 100 else 1 if size >= 10 else 2) + more}f}"
 
@@ -88,6 +89,8 @@ def with_error(value: float, error: float, more: int = 0) -> str:
     """249 ± 1 · 5.21 ± 0.08 · 0.5: the value to the decimals of its error, one significant digit of it, and `more`."""
     if not np.isfinite(error) or error <= 0:
         return number(value, more)
+    if max(abs(value), error) >= LARGE:
+        return with_minus(f"{value:.{1 + more}e} ± {error:.0e}")
     decimals = int(np.clip(-np.floor(np.log10(error)), 0, 4)) + more
     return with_minus(f"{value:,.{decimals}f} ± {error:,.{decimals}f}")
 

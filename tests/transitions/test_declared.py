@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from devi import DeviError, find_transitions
 from devi.transitions.declared import declared
@@ -62,3 +63,14 @@ def test_a_bound_of_none_is_no_bound():
 def test_steps_of_what_was_done_from_outside_are_numbers(key):
     with pytest.raises(DeviError, match=r"exogenous has the key .*; expected optimizer steps as numbers"):
         find_transitions(run(a=X), exogenous={key: "lr/10"})
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "bounds"),
+    [
+        ("test_accuracy", [0.1, 0.9], (0.0, 1.0)), ("val/accuracy", [10.0, 90.0], (0.0, 100.0)),
+        ("inaccuracy", [0.1, 0.9], (-np.inf, np.inf)), ("log_accuracy", [-2.0, -0.1], (-np.inf, np.inf)),
+    ],
+)  # fmt: skip
+def test_an_accuracy_is_known_by_its_name_unless_its_values_are_none(name, values, bounds):
+    assert declared(name, xr.DataArray(values), np.array(values)).bounds == bounds

@@ -122,3 +122,10 @@ def test_fractional_steps_are_told_with_their_fractions():
 
 def test_lists_read_as_english():
     assert [listed(x) for x in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["", "a", "a and b", "a, b and c"]
+
+
+def test_a_value_of_more_digits_than_anyone_reads_has_an_exponent():
+    assert number(123_456_789.0) == "123,456,789"
+    assert number(1.2e30) == "1.2e+30"
+    assert with_error(3e12, 4e10) == "3.0e+12 ± 4e+10"
+    assert "a 1.0e+300 → 2.0e+300" in only(run(a=1e300 + 1e300 * (STEPS > 400))).description

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -623,3 +624,46 @@ def test_every_search_of_a_run_counts_against_what_one_of_them_finds():
     columns = np.stack([sigmoid(400, 0.3)] * 4, axis=1)
     curves, _ = curves_of(run(feature_norm=columns, **{f"m{i}": sigmoid(400, 0.3) for i in range(9)}))
     assert {curve.searches for together in bundles_of(curves) for curve in together} == {4 + 2}
+
+
+def test_a_power_law_rounded_to_two_or_three_levels_has_no_transition():
+    steps = np.unique(np.round(np.geomspace(1, 20_000, 30)))
+    found = 0
+    for seed in range(20):
+        random = np.random.default_rng([77, seed])
+        fall = random.uniform(0.3, 0.8) * (1 + steps / random.uniform(10, 3000)) ** -random.uniform(0.2, 0.7)
+        found += len(find_transitions(xr.Dataset({"loss": ("step", np.round(fall, 1))}, coords={"step": steps})))
+    assert found <= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"exogenous": [400]}, "exogenous is [400], of class list; expected a mapping of steps"),
+        ({"exogenous": {None: "lr"}}, "exogenous has the key None; expected optimizer steps as numbers"),
+        ({"operating_point": None}, "no operating point is called 'None'"),
+        ({"seed": -1}, "the seed is -1; expected a whole number of 0 or more"),
+    ],
+)
+def test_an_argument_that_says_nothing_is_refused_with_what_is_expected(arguments, message):
+    with pytest.raises(DeviError, match=re.escape(message)):
+        find_transitions(run(a=STEPS > 400), **arguments)
+
+
+def test_a_curve_whose_name_is_no_text_is_refused():
+    with pytest.raises(DeviError, match="the name of a curve is 3, of class int; expected text"):
+        find_transitions(run(a=STEPS > 400).rename({"a": 3}))
+
+
+@pytest.mark.parametrize("errors", [np.ones((len(STEPS), 2)), np.full(len(STEPS), "0.1")])
+def test_standard_errors_that_do_not_fit_their_metric_are_left_out_and_told(errors):
+    curves = run(a=(STEPS > 400).astype(float))
+    found = detect(curves.assign(a_se=(("step", "bound")[: errors.ndim], errors)))
+    assert len(found.transitions) == 1
+    assert "a_se is left out: it h" in found.notices[0]
+
+
+def test_one_standard_error_of_a_metric_serves_everywhere():
+    curves = run(a=(STEPS > 400).astype(float))
+    (one,) = find_transitions(curves.assign(a_se=((), 0.05)))
+    assert "± 0.05" in one.description

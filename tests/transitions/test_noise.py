@@ -35,7 +35,14 @@ def test_noise_that_moves_few_points_is_seen():
 
 
 @pytest.mark.parametrize(
-    ("values", "unit"), [([0.1, 0.4, 0.3, 1.0], 0.1), ([0, 2, 3, 5, 9], 0), ([0.5, 0.25, 0.75], 0)]
+    ("values", "unit"),
+    [
+        ([0.1, 0.4, 0.3, 1.0], 0.1),
+        ([0, 2, 3, 5, 9], 0),
+        ([0.5, 0.25, 0.75], 0.01),
+        ([0.1, 0.5], 0.1),
+        ([1 / 3, 2 / 3], 0),
+    ],
 )
 def test_the_grain_is_what_values_were_rounded_to_unless_they_count(values, unit):
     assert grain(np.array(values * 3, float)) == pytest.approx(unit)
