@@ -20,6 +20,7 @@ from devi.transitions.fusion import OPERATING_POINTS, find_transitions
 
 EVEN = 100.0 * np.arange(1, 201)
 SPACED = np.unique(np.round(np.geomspace(1, 1e5, 150)))
+FEW = np.unique(np.round(np.geomspace(1, 20_000, 30)))
 LATE = np.unique(np.round(np.geomspace(300, 3000, 40)))
 HEADER = ("curve", "checkpoints", *(f"alarms per run, {point}" for point in OPERATING_POINTS))
 
@@ -83,6 +84,11 @@ def begun_before(random: np.random.Generator, shape: Callable[[np.ndarray], np.n
     return left + drift + 10 ** random.uniform(-5, -3, size=(3, 1)) * random.normal(size=(3, len(LATE)))
 
 
+def few_levels(random: np.random.Generator) -> np.ndarray:
+    fall = (1 + FEW / random.uniform(10, 3000)) ** -random.uniform(0.2, 0.7)
+    return np.asarray(np.round(random.uniform(0.3, 0.8) * fall, 1))
+
+
 CURVES: dict[str, tuple[np.ndarray, Callable[[np.random.Generator], np.ndarray]]] = {
     **{f"AR(1) of {rho}": (EVEN, correlated(rho, EVEN)) for rho in (0.6, 0.8, 0.9)},
     **{f"AR(1) of {rho}, spaced by log": (SPACED, correlated(rho, SPACED)) for rho in (0.6, 0.8, 0.9)},
@@ -90,6 +96,7 @@ CURVES: dict[str, tuple[np.ndarray, Callable[[np.random.Generator], np.ndarray]]
     "events, 0.3 a checkpoint": (SPACED, lambda random: random.poisson(0.3, len(SPACED)).astype(float)),
     "an accuracy on 8 examples, constant": (EVEN, lambda random: random.binomial(8, 0.5, 200) / 8),
     "exp(−t/τ), rounded to 0.1": (EVEN, lambda random: np.round(np.exp(-EVEN / random.uniform(1000, 20_000)), 1)),
+    "a power law of two or three rounded levels": (FEW, few_levels),
     "a cosine schedule": (EVEN, cosine),
     "exp(−t/800), noise of 20% of it": (EVEN, lambda random: np.exp(-EVEN / 800 + 0.2 * random.normal(size=200))),
     "a running best": (EVEN, lambda random: np.minimum.accumulate(3 * EVEN**-0.4 + 0.1 * random.normal(size=200))),

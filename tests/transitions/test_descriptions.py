@@ -129,3 +129,11 @@ def test_a_value_of_more_digits_than_anyone_reads_has_an_exponent():
     assert number(1.2e30) == "1.2e+30"
     assert with_error(3e12, 4e10) == "3.0e+12 ± 4e+10"
     assert "a 1.0e+300 → 2.0e+300" in only(run(a=1e300 + 1e300 * (STEPS > 400))).description
+
+
+def test_a_value_that_its_own_diagnostics_do_not_trust_is_called_flagged():
+    curves = run(llc=100 * STEP)
+    curves["llc_flags"] = ("step", np.where(STEPS < 1200, "negative,headroom", "headroom"), {"information": "headroom"})
+    assert "→ 92.0 (flagged)" in only(curves).description
+    curves["llc_flags"] = ("step", np.full(len(STEPS), "headroom"), {"information": "headroom"})
+    assert "(flagged)" not in only(curves).description
