@@ -128,8 +128,10 @@ def detect(
     try:
         files, missing = drawn(table, found, plot, evidence)
     except OSError as error:
+        is_file = isinstance(error, FileExistsError | NotADirectoryError)
+        why = "a file stands where a directory is needed" if is_file else error.strerror
         raise DeviError(
-            f"{error.filename or 'writing a figure'}: {error.strerror}. Give another place with --plot or --evidence."
+            f"{error.filename or 'writing a figure'}: {why}. Give another place with --plot or --evidence."
         ) from None
     if as_json:
         stated = {"declared": {option: own for option, own in pairs.items() if own}}

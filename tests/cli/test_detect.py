@@ -449,3 +449,8 @@ def test_columns_of_another_program_keep_their_names_and_a_name_may_hold_a_comma
         np.savez(here / "log.npz", step=STEPS, **{name: (STEPS > 400).astype(float), "loss - test": 1.0 * STEPS})
         assert command(["detect", "log.npz", "--metrics", name]) == 0
         assert f"{name} changed: {name} 0 → 1" in capsys.readouterr().out
+
+
+def test_a_figure_that_would_stand_in_a_file_is_refused(curves, capsys):
+    assert command(["detect", "curves.csv", "--evidence", "curves.csv"]) == 1
+    assert "curves.csv: a file stands where a directory is needed. Give another place" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import h5py
@@ -424,3 +425,43 @@ def test_an_unknown_column_names_the_nearest(tmp_path):
     for given in ({"step": "stp"}, {"metrics": ["lss"]}, {"errors": {"loss": "los"}}):
         with pytest.raises(DeviError, match=r"no column of a\.csv is called '.*'\. Did you mean '(step|loss)'\?"):
             read_table(path, **given)
+
+
+def test_a_column_of_numbers_without_a_name_is_listed_and_an_empty_one_is_not(tmp_path):
+    (tmp_path / "a.csv").write_text(",step,loss,\n0,1,2,\n1,2,1,\n")
+    assert dict(read_table(tmp_path / "a.csv").left_out) == {"column 1": "has no name; give it one in the header"}
+
+
+def test_a_compressed_file_with_the_name_of_a_table_says_how_to_unpack_it(tmp_path):
+    (tmp_path / "a.csv").write_bytes(gzip.compress(b"step,loss\n1,2\n"))
+    with pytest.raises(DeviError, match="is compressed, whatever its name says; .* gunzip -c"):
+        read_table(tmp_path / "a.csv")
+
+
+def test_a_setting_in_the_name_of_a_loss_does_not_make_it_a_learning_rate(tmp_path):
+    (tmp_path / "a.csv").write_text("step,loss (lr=0.1),lr=0.1/loss,train/lr,lr-AdamW\n1,2,2,2,2\n2,1,1,1,1\n")
+    table = read_table(tmp_path / "a.csv")
+    assert list(table.trajectories.data_vars) == ["loss (lr=0.1)", "lr=0.1/loss"]
+    assert list(table.left_out) == ["train/lr", "lr-AdamW"]
+
+
+def test_a_curve_that_ends_long_before_the_others_is_told_and_one_that_is_measured_rarely_is_not(tmp_path):
+    steps = np.arange(1, 101)
+    ended, rare = np.where(steps > 60, np.inf, 1.0), np.where(steps % 9 == 0, 1.0, np.nan)
+    np.savez(tmp_path / "a.npz", step=steps, ended=ended, rare=rare)
+    (told,) = read_table(tmp_path / "a.npz").notices
+    assert told.startswith("no finite value of ended after step 60, of 100: what happened there is not searched.")
+
+
+def test_steps_too_large_to_be_told_apart_are_not_called_repeated(tmp_path):
+    (tmp_path / "a.csv").write_text("step,loss\n" + "".join(f"{10**18 + i},{i}\n" for i in range(9)))
+    with pytest.raises(DeviError, match=r"as large as 1e\+18, where neighbours can no longer be told apart"):
+        read_table(tmp_path / "a.csv")
+
+
+def test_metrics_that_name_nothing_or_the_steps_are_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("step,loss\n1,2\n2,1\n")
+    with pytest.raises(DeviError, match="--metrics '' names no column"):
+        read_table(tmp_path / "a.csv", metrics=[""])
+    with pytest.raises(DeviError, match="column 'step' of .* holds the steps"):
+        read_table(tmp_path / "a.csv", metrics=["step"])
