@@ -15,7 +15,7 @@ from devi.errors import counted
 from devi.report.panels import units_of
 from devi.report.quantity import Reading, column, is_count, quantity, readings
 from devi.transitions.curves import FEWEST, is_still, is_too_few
-from devi.transitions.flags import information_of, is_unhealthy
+from devi.transitions.flags import caveat, information_of, is_unhealthy
 from devi.transitions.ranks import is_context, told
 from devi.transitions.words import LARGE, with_minus
 
@@ -85,7 +85,8 @@ def changes(trajectories: xr.Dataset, transition: dict[str, Any]) -> list[str]:
         numbers = " → ".join(value_text(reading.value, reading.error, decimals=decimals) for reading in read)
         units = units_of(trajectories[metric])
         unit = f" {units}" if units not in ("", "1") else ""
-        texts.append(f"{quantity(trajectories, metric, index)} {numbers}{unit}")
+        flagged = caveat(metric, [reading.step for reading in read], trajectories)
+        texts.append(f"{quantity(trajectories, metric, index)} {numbers}{unit}{flagged}")
     more = len(support) - len(texts)
     return texts + ([f"and {more} more"] if texts and more else [])
 

@@ -10,7 +10,7 @@ import xarray as xr
 from devi.transitions.curves import Curve
 from devi.transitions.detector import Change
 from devi.transitions.events import Event
-from devi.transitions.flags import is_unhealthy
+from devi.transitions.flags import caveat
 from devi.transitions.levels import around, moved, slopes
 from devi.transitions.ranks import told
 from devi.transitions.telling import FEATURES
@@ -82,16 +82,7 @@ def _from_to(event: Event, change: Change, label: str, trajectories: xr.Dataset)
         return with_minus(f"{value:,.0f}") if is_count else with_error(value, error, more)
 
     texts = told_apart(lambda more: [text(values[i], errors[i], more) for i in places])
-    caveat = " (flagged)" if _is_flagged(change.curve.metric, steps[places], trajectories) else ""
-    return f"{name} {' → '.join(texts)}{caveat}"
-
-
-def _is_flagged(metric: str, steps: np.ndarray, trajectories: xr.Dataset) -> bool:
-    """Whether the metric's own diagnostics say that one of its values at these steps cannot be relied on."""
-    flags = trajectories.get(f"{metric}_flags")
-    if flags is None or flags.dims != ("step",):
-        return False
-    return bool(is_unhealthy(flags)[np.isin(trajectories["step"].values, steps)].any())
+    return f"{name} {' → '.join(texts)}{caveat(change.curve.metric, steps[places].tolist(), trajectories)}"
 
 
 def measured(curve: Curve, trajectories: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

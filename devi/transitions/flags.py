@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import xarray as xr
 
@@ -11,6 +13,14 @@ def is_unhealthy(flags: xr.DataArray) -> np.ndarray:
     information = information_of(flags)
     found = [bool(set(str(words).split(",")) - information) for words in flags.values.ravel()]
     return np.array(found, dtype=bool).reshape(flags.shape)
+
+
+def caveat(metric: str, steps: Sequence[float], trajectories: xr.Dataset) -> str:
+    """' (flagged)' behind values of a metric at these steps of which its own diagnostics say that one is not sound."""
+    flags = trajectories.get(f"{metric}_flags")
+    if flags is None or flags.dims != ("step",):
+        return ""
+    return " (flagged)" if is_unhealthy(flags)[np.isin(trajectories["step"].values, steps)].any() else ""
 
 
 def information_of(flags: xr.DataArray) -> set[str]:

@@ -57,6 +57,15 @@ def test_sentence_has_the_values_before_the_onset_and_after_the_end(trajectories
     )
 
 
+def test_a_flagged_llc_is_called_so_where_a_sentence_quotes_it(trajectories, transition):
+    llc = {"metric": "llc", "index": None, "direction": "down"}
+    told = records([transition])[0] | {"support": [llc]}
+    trajectories["llc_flags"][:] = ""
+    assert "(flagged)" not in sentence(trajectories, told)
+    trajectories["llc_flags"][:] = "escape"
+    assert sentence(trajectories, told).endswith(" (flagged).")
+
+
 def test_the_llc_is_told_where_it_moved_and_only_there(trajectories, transition):
     told = records([transition])[0]
     assert "LLC" not in sentence(trajectories, told | {"against": ["llc"]})
