@@ -1,5 +1,5 @@
-"""The contract of a task, checked at the door: two tensors of examples, one tensor that the model makes of them, one
-value of the loss for each; and whose fault an error is."""
+"""The contract of a task, checked at the door: a model with values, two tensors of examples, one tensor that the
+model makes of them, one value of the loss for each; and whose fault an error is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from devi.errors import DeviError, Unsuitable
+from devi.errors import DeviError, Unsuitable, shown
 from devi.memory import is_out_of_memory
 from devi.task import Batch, Split, Task
 
@@ -39,6 +39,27 @@ def checked_batch(call: str, made: Any) -> Batch | None:
         f"{call} returned {got}; expected Batch(inputs, targets), two Tensors with a"
         f" row for each example.{' Of an array: torch.from_numpy(array).' if arrays else ''}"
     )
+
+
+def check_model(task: Task, model: Any, *, is_outline: bool = False) -> None:
+    """Raises DeviError unless `model`, what model() returned, is a module whose tensors have shapes and values.
+
+    is_outline   it was made on the meta device by intent: shapes will do
+    """
+    name = f"task {type(task).__name__}"
+    if not isinstance(model, nn.Module):
+        raise DeviError(f"{name}: model() returned {shown(model)}; expected a torch.nn.Module.")
+    for key, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if isinstance(tensor, nn.parameter.UninitializedParameter | nn.parameter.UninitializedBuffer):
+            raise DeviError(
+                f"{name}: '{key}' of its model has no shape yet (a lazy module), so nothing can be trained and"
+                " no checkpoint fits. Run one batch through the model at the end of model(): model(torch.zeros(1, 2))."
+            )
+        if tensor.is_meta and not is_outline:
+            raise DeviError(
+                f"{name}: '{key}' of its model is on the meta device, where tensors have no values. Make the model on"
+                " the CPU, without device='meta'; devi train --device moves it."
+            )
 
 
 def check_values(task: Task, model: nn.Module, batch: Batch, split: Split) -> str:

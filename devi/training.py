@@ -13,9 +13,9 @@ from torch import nn
 
 from devi.checkpoints.reader import Run, open_run
 from devi.checkpoints.writer import Recorder
-from devi.contract import check_values, checked_batch, examples, own_code, per_example
+from devi.contract import check_model, check_values, checked_batch, examples, own_code, per_example
 from devi.devices import device_of
-from devi.errors import DeviError, shown
+from devi.errors import DeviError
 from devi.optimizers import make_optimizer, make_scheduler
 from devi.plan import TrainingPlan, planned
 from devi.plugins import name_of
@@ -83,8 +83,7 @@ class Trainee:
         self.task, self.path, self.plan, self.name, self.device = task, path, plan, name, device
         with own_code(task, "model()"):
             model = task.model()  # first: its random numbers follow the seed, whatever the data draws
-        if not isinstance(model, nn.Module):
-            raise DeviError(f"task {type(task).__name__}: model() returned {shown(model)}; expected a torch.nn.Module.")
+        check_model(task, model)
         self.model = model.to(device)
         train_split, self.test_split = _on(examples(task, "train"), device), _on(examples(task, "test"), device)
         if train_split is None:

@@ -88,6 +88,14 @@ MISTAKES = {
     "no file": (wrong(data=lambda split: torch.load("nowhere.pt")), r"data\('train'\) failed with FileNotFoundError"),
     "no examples": (wrong(data=lambda split: EMPTY), r"data\('train'\) gave no examples"),
     "no model": (wrong(model=lambda: None), r"model\(\) returned None; expected a torch\.nn\.Module"),
+    "lazy": (
+        wrong(model=lambda: torch.nn.LazyLinear(2)),
+        r"'weight' of its model has no shape yet \(a lazy module\).* Run one batch through the model at the end",
+    ),
+    "meta": (
+        wrong(model=lambda: torch.nn.Linear(3, 2, device="meta")),
+        r"'weight' of its model is on the meta device, where tensors have no values\. Make the model on the CPU",
+    ),
     "nothing moves": (
         wrong(model=lambda: torch.nn.Linear(3, 2).requires_grad_(False)),
         r"has no parameter with requires_grad=True, so that there is nothing to train",

@@ -15,7 +15,7 @@ from torch import nn
 from devi.checkpoints.layout import Layout
 from devi.checkpoints.state import random_states, set_random_states
 from devi.checkpoints.tensors import from_stored, named_tensors, unwrapped
-from devi.contract import own_code
+from devi.contract import check_model, own_code
 from devi.errors import DeviError, quoted, shown
 from devi.plugins import name_of
 from devi.task import Task, settings_of, with_settings
@@ -26,7 +26,7 @@ Shape = tuple[int, ...]
 MOST_TRIED, MOST_TRIED_SIZE = 8, 100_000
 
 
-def built(task: Task, seed: Any) -> nn.Module:
+def built(task: Task, seed: Any, *, is_outline: bool = False) -> nn.Module:
     """task.model() under a generator seeded as in training; the global generators are left as they were."""
     states = random_states()
     try:
@@ -37,13 +37,8 @@ def built(task: Task, seed: Any) -> nn.Module:
         model = task.model()
     finally:
         set_random_states(states)
-    for name, owner, key, _ in named_tensors(model):
-        if isinstance(owner[key], nn.parameter.UninitializedParameter | nn.parameter.UninitializedBuffer):
-            raise DeviError(
-                f"task {type(task).__name__}: '{name}' of its model has no shape yet (a lazy module), so no checkpoint"
-                " fits it. Run one batch through the model at the end of model(): model(torch.zeros(1, 2))."
-            )
-    return model
+    check_model(task, model, is_outline=is_outline)
+    return unwrapped(model)  # its names are those that were recorded, and vmap does not go through a wrapper
 
 
 def named(task: Task, metadata: dict[str, Any], path: str) -> nn.Module:
@@ -135,17 +130,17 @@ def _outline(task: Task, seed: Any) -> nn.Module:
     """`built` on torch's meta device: without memory for its values, of which a large model has no second set."""
     with warnings.catch_warnings(), torch.device("meta"):
         warnings.simplefilter("ignore")  # weights that model() loads go nowhere
-        return built(task, seed)
+        return built(task, seed, is_outline=True)
 
 
 def shapes_of(model: nn.Module) -> dict[str, Shape]:
     """Of each parameter and persistent buffer, by name."""
-    return {name: tuple(owner[key].shape) for name, owner, key, _ in named_tensors(unwrapped(model))}
+    return {name: tuple(owner[key].shape) for name, owner, key, _ in named_tensors(model)}
 
 
 def load(model: nn.Module, layout: Layout, record: np.void) -> None:
     """Copy a record's tensors into the model, bit for bit where the dtypes agree."""
-    places = {name: owner[key] for name, owner, key, _ in named_tensors(unwrapped(model))}
+    places = {name: owner[key] for name, owner, key, _ in named_tensors(model)}
     with torch.no_grad():
         for tensor in layout.tensors:
             if tensor.field is not None:

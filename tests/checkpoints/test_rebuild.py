@@ -6,9 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from devi import DeviError, Recorder, open_run
+from devi import DeviError, Metric, Recorder, open_run
+from devi.analysis import analyze
 from devi.checkpoints.foreign.convert import convert
+from devi.plan import planned
+from devi.seeds import Wanted, train_seeds
+from devi.training import train
 from tests.checkpoints.foreign.saved import Net
+from tests.test_contract import INPUTS, Right
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,39 @@ class Expanded(Net):
 class Lazy(Net):
     def model(self):
         return nn.Sequential(nn.LazyLinear(self.width), nn.Linear(self.width, self.width))
+
+
+@dataclass(frozen=True)
+class Wrapped(Right):
+    """A model() that returns a wrapper, which prefixes the names: 'module.weight', '_orig_mod.weight'."""
+
+    how: str = "DataParallel"
+
+    def model(self):
+        model = super().model()
+        return nn.DataParallel(model) if self.how == "DataParallel" else torch.compile(model, backend="eager")
+
+    def metrics(self):
+        return ("losses", "norms", "llc", Weight)
+
+
+class Weight(Metric):
+    def at(self, model, task):
+        return {"weight": model.weight[0, 0].item(), "output": model(INPUTS)[0, 0]}
+
+
+@pytest.mark.parametrize("how", ["DataParallel", "compile"])
+def test_a_run_of_a_wrapped_model_is_analyzed_as_that_of_the_model_itself(tmp_path, how):
+    options = {"settings": {"llc": {"chains": 2, "draws": 10, "step_size": 1e-3}}, "metrics": ["llc", Weight]}
+    plain = analyze(train(Right(), tmp_path / "plain"), **options).trajectories
+    task, plan = planned(Wrapped, {"how": how})
+    train(task, tmp_path / "run", plan=plan)
+    train_seeds([Wanted(task, plan, tmp_path / name) for name in ("first", "second")], name="wrapped")
+    for name in ("run", "second"):
+        run = open_run(tmp_path / name, Wrapped)
+        assert type(run.model_at(0)) is nn.Linear
+        found = analyze(run, **options).trajectories
+        assert found.equals(plain)
 
 
 def test_an_expanded_buffer_gets_the_values_that_were_stored(tmp_path):

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from devi.checkpoints.foreign.names import Rename, Shape, Wanted, missing, prefix_of, renamed
 from devi.checkpoints.foreign.source import Place
 from devi.checkpoints.rebuild import built, likely_settings
-from devi.checkpoints.tensors import named_tensors, to_stored, unwrapped
+from devi.checkpoints.tensors import named_tensors, to_stored
 from devi.errors import DeviError, shown
 from devi.task import Task, settings_of
 
@@ -23,7 +23,7 @@ class Vessel:
     """`fill` with one checkpoint, record `model`, `empty` it."""
 
     def __init__(self, task: Task, called: str, renames: Sequence[Rename] = ()) -> None:
-        self.model: nn.Module = unwrapped(built(task, settings_of(task).get("seed")))
+        self.model = built(task, settings_of(task).get("seed"))
         self.left_out: list[str] = []  # names in the file that the model has not
         self.prefix = ""
         self._dtypes: dict[str, str] = {}  # of what was filled in first
