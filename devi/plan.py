@@ -14,7 +14,7 @@ from devi.checkpoints.reader import open_run
 from devi.checkpoints.records import Records
 from devi.errors import DeviError, unknown_name
 from devi.plugins import name_of
-from devi.task import NotNegative, Positive, Seed, Task, setting_names, settings_of, with_settings
+from devi.task import NotNegative, Positive, Seed, Task, setting_names, settings_of, unknown_setting, with_settings
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,17 @@ def planned(
                 f" file, without one: {example[0]} = {example[1]!r}"
             )
         if key not in own and key not in plan_keys:
-            raise unknown_name(f"setting of task {called}", key, {*own, *plan_keys})
+            raise unknown_setting(cls, key, {*own, *plan_keys}, kind="task", called=called)
     task = with_settings(cls, {key: value for key, value in settings.items() if key in own}, called=called)
     settings_of(task)  # raises DeviError now, not at the first checkpoint, for what a run cannot store
-    values = {key: getattr(task, key) for key in plan_keys if hasattr(task, key) and not callable(getattr(task, key))}
-    values |= {key: value for key, value in settings.items() if key not in own}
+    values = declared(task) | {key: value for key, value in settings.items() if key not in own}
     return task, with_settings(TrainingPlan, values, called=called)
+
+
+def declared(task: Task | type[Task]) -> dict[str, Any]:
+    """The plan's values that a task has as fields or attributes; of a class, before one is made, without properties."""
+    found = {key: getattr(task, key) for key in setting_names(TrainingPlan) if hasattr(task, key)}
+    return {key: value for key, value in found.items() if not callable(value) and not isinstance(value, property)}
 
 
 def resumed_settings(

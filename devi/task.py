@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_type_hints
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, cast, get_type_hints
 
 import pydantic
 import pydantic_core
@@ -25,6 +26,7 @@ Seed = Annotated[int, pydantic.Field(ge=0, lt=2**63)]  # what generators of torc
 Finite = Annotated[float, pydantic.Field(allow_inf_nan=False)]
 T = TypeVar("T")
 
+SETTINGS = "settings are the annotated fields of a class under @dataclass(frozen=True)"
 PLAIN = "Expected numbers of Python, text, lists and dicts: float(x), or a name as in device: str = 'cpu'."
 
 
@@ -157,7 +159,7 @@ def with_settings(cls: type[T], settings: Mapping[str, Any], *, kind: str = "tas
     known, types = setting_names(cls), _types(cls)
     for key in settings:
         if key not in known:
-            raise unknown_name(f"setting of {kind} {called}", key, known)
+            raise unknown_setting(cls, key, known, kind=kind, called=called)
     values = {known[key]: _parsed(value, types.get(known[key])) for key, value in settings.items()}
     more = f" Its settings and defaults: devi {kind}s {called}"
     for key in settings:
@@ -180,6 +182,11 @@ def with_settings(cls: type[T], settings: Mapping[str, Any], *, kind: str = "tas
         first = error.errors()[0]
         setting_of = {field: setting for setting, field in known.items()}
         key = ".".join(setting_of.get(str(part), str(part)) for part in first["loc"]) or called
+        if first["type"] == "missing" and len(first["loc"]) == 1:
+            word = f"{cast(Any, cls).label()}.{key}" if kind == "metric" else key
+            raise DeviError(
+                f"{kind} {called}: setting '{key}' has no default; type --set {word}=…, or give it one in the class."
+            ) from None
         raise DeviError(
             f"{kind} {called}: setting '{key}' = {first['input']!r} is not valid: {first['msg']}.{more}"
         ) from None
@@ -188,6 +195,30 @@ def with_settings(cls: type[T], settings: Mapping[str, Any], *, kind: str = "tas
         raise DeviError(
             f"{kind} {called}: setting '{key}' is of a type that cannot be read from text. {PLAIN}"
         ) from None
+    except Exception as error:  # of the user's __init__ or __post_init__, whatever they do
+        if isinstance(error, DeviError) or _is_ours(cls):
+            raise
+        hint = "" if known else f" Make it a dataclass, or give its arguments defaults: {SETTINGS}."
+        raise DeviError(
+            f"{kind} {called}: {cls.__name__}() failed with {type(error).__name__}: {error}.{hint}"
+        ) from error
+
+
+def unknown_setting(cls: type, key: str, known: Iterable[str], *, kind: str, called: str) -> DeviError:
+    """The error for a key that is no setting, with the nearest one suggested; what an attribute lacks to be one."""
+    own = [each for each in cls.__mro__ if not _is_ours(each) and each is not object]
+    has = any(key in vars(each) or key in vars(each).get("__annotations__", {}) for each in own)
+    value = getattr(cls, key, None)
+    if callable(value) or not (has or (own and key in inspect.signature(cls).parameters)):
+        return unknown_name(f"setting of {kind} {called}", key, known)
+    example = f"{key}: {type(value).__name__} = {value!r}" if type(value) in (bool, int, float, str) else f"{key}: int"
+    return DeviError(
+        f"{kind} {called}: '{key}' of the class {cls.__name__} is no setting; {SETTINGS}. Expected in one: {example}"
+    )
+
+
+def _is_ours(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] in ("devi", "abc")
 
 
 def _types(cls: type) -> dict[str, Any]:

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from devi.errors import DeviError
+from devi.metrics.metric import Metric
 from devi.plan import planned
 from devi.task import Batch, Task, setting_names, settings_of, with_settings
 from devi.tasks.superposition import Superposition
@@ -97,6 +99,63 @@ def test_a_value_of_the_wrong_kind_names_setting_and_value():
         with_settings(Small, {"rates": "fast"})
     with pytest.raises(DeviError, match=r"setting 'data' = 'dense' is not valid"):
         with_settings(Superposition, {"data": "dense"})
+
+
+class Plain(Small.__bases__[0]):
+    """As a user writes it who forgets @dataclass."""
+
+    width: int = 4
+    steps = 20
+    model, data, loss = Small.model, Small.data, Small.loss
+
+    def __init__(self, depth=1):
+        if depth < 1:
+            raise ValueError("no layer")
+
+
+class Needy(Plain):
+    def __init__(self, depth):
+        self.depth = depth
+
+
+@dataclass(frozen=True)
+class Required(Small):
+    bias: bool = True
+    depth: int = dataclasses.field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class Picky(Small):
+    def __post_init__(self):
+        raise TypeError("no such width")
+
+
+@pytest.mark.parametrize(
+    ("cls", "given", "message"),
+    [
+        (Plain, {"width": 8}, r"task Plain: 'width' of the class Plain is no .*Expected in one: width: int = 4$"),
+        (Needy, {"depth": 8}, r"'depth' of the class Needy is no setting; settings are the annotated fields"),
+        (Needy, {"dept": 8}, r"no setting of task Needy is called 'dept'\. Known: batch_size"),
+        (Plain, {"model": 8}, r"no setting of task Plain is called 'model'\. Known: batch_size"),
+        (Superposition, {"presets": 8}, r"no setting of task superposition is called 'presets'\."),
+        (Needy, {}, r"task Needy: Needy\(\) failed with TypeError: .*'depth'\. Make it a dataclass, or give its arg"),
+        (Picky, {}, r"task Picky: Picky\(\) failed with TypeError: no such width\.$"),
+        (Required, {}, r"task Required: setting 'depth' has no default; type --set depth=…, or give"),
+    ],
+)
+def test_a_class_that_cannot_be_made_as_it_is_written_says_what_it_lacks(cls, given, message):
+    called = "superposition" if cls is Superposition else cls.__name__
+    with pytest.raises(DeviError, match=message):
+        planned(cls, given, called=called)
+
+
+def test_a_setting_that_a_metric_must_be_given_is_typed_with_its_name():
+    @dataclass(frozen=True)
+    class OfLayer(Metric):
+        layer: int
+
+    with pytest.raises(DeviError, match=r"metric own.py:OfLayer: setting 'layer' has .* type --set of_layer\.layer=…"):
+        with_settings(OfLayer, {}, kind="metric", called="own.py:OfLayer")
 
 
 def test_a_setting_that_no_run_can_store_is_named_before_training():

@@ -72,13 +72,13 @@ def _units(kind: str, cls: Any) -> dict[str, str]:
     return {name: cls.units_of.get(name, cls.units) for name in cls.gives or (cls.label(),)}
 
 
-def _training_of(cls: type) -> dict[str, Any]:
-    """The trainer's settings that the task leaves at their defaults."""
-    from devi.plan import TrainingPlan
+def _training_of(cls: Any) -> dict[str, Any]:
+    """The trainer's settings that are none of the task's own: attributes of the class, else the defaults."""
+    from devi.plan import TrainingPlan, declared
     from devi.task import setting_names, settings_of
 
     own = setting_names(cls)
-    return {key: value for key, value in settings_of(TrainingPlan()).items() if key not in own}
+    return {key: value for key, value in (settings_of(TrainingPlan()) | declared(cls)).items() if key not in own}
 
 
 def _described(kind: str, cls: Any) -> dict[str, Any]:

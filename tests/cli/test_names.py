@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from devi.checkpoints.reader import open_run
 from devi.cli.main import run
 from devi.metrics.metric import OF_THE_LOSS
 from devi.plugins import load, names
@@ -20,6 +21,28 @@ class Matching(Metric):
 
     def at(self, model, task):
         return [0.5]
+"""
+
+UNDECORATED = """
+import torch
+from devi import Batch, Task
+
+class Own(Task):
+    steps: int = 20
+    checkpoints = "every:2"
+
+    def model(self):
+        return torch.nn.Linear(3, 2)
+
+    def data(self, split):
+        return Batch(torch.ones(5, 3), torch.ones(5, 2))
+
+    def loss(self, outputs, targets):
+        return (outputs - targets).square().sum(1)
+
+    @property
+    def learning_rate(self):
+        return 0.001
 """
 
 
@@ -45,6 +68,15 @@ def test_a_users_metric_is_told_with_what_it_declares(tmp_path, monkeypatch, cap
         "how far heads look back",
     )
     assert entry["declares"] == {"bounds": [0, 1], "material": 0.2}
+
+
+def test_what_is_told_of_a_class_without_settings_is_what_it_is_trained_with(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(UNDECORATED)
+    training = json.loads(told(["tasks", "own.py:Own", "--json"], capsys))["own.py:Own"]["training"]
+    assert (training["steps"], training["checkpoints"]) == (20, "every:2")
+    told(["train", "own.py:Own", "--out", "run"], capsys)
+    assert open_run("run", load("task", "own.py:Own")).metadata["training"] == training
 
 
 def test_units_are_told_of_tasks_and_metrics(capsys):
