@@ -126,7 +126,7 @@ def _module(place: str) -> Any:
         if top not in sys.modules and importlib.util.find_spec(top) is None and str(Path.cwd()) not in sys.path:
             sys.path.append(str(Path.cwd()))  # last: what lies here by chance must not pass for what is installed
         return importlib.import_module(place)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that was written to be run may end with sys.exit()
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing is not None and f"{place}.".startswith(f"{missing}."):
             raise DeviError(
@@ -163,7 +163,7 @@ def _file_module(path: Path) -> Any:
     sys.modules[name] = module  # before it runs: dataclasses and pydantic look their module up by name
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         hint = ""
         if isinstance(error, ModuleNotFoundError):

@@ -148,6 +148,16 @@ def test_a_file_that_fails_says_how(tmp_path):
         plugins.load("task", f"{broken}:X")
 
 
+def test_a_script_that_ends_the_program_says_so(folder, monkeypatch):
+    """Nothing is told of a SystemExit that goes through: the shell would see a 3 and no message."""
+    monkeypatch.chdir(folder)
+    (folder / "script_that_exits.py").write_text(f"{MINE}raise SystemExit(3)")
+    with pytest.raises(DeviError, match=r"script_that_exits\.py: running this file failed with SystemExit: 3$"):
+        plugins.load("metric", "script_that_exits.py:Mine")
+    with pytest.raises(DeviError, match=r"importing 'script_that_exits' failed with SystemExit: 3$"):
+        plugins.load("metric", "script_that_exits:Mine")
+
+
 def test_a_file_of_several_tasks_is_answered_with_their_names(folder):
     (folder / "two.py").write_text(
         "from devi.tasks.superposition import Superposition\n"
