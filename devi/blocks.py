@@ -15,7 +15,7 @@ import xarray as xr
 from devi.cache import Cache
 from devi.checkpoints.reader import Run
 from devi.contract import own_code
-from devi.errors import DeviError
+from devi.errors import DeviError, shown
 from devi.executors import Executor, Here
 from devi.memory import fitting, is_out_of_memory, limited, memory_bytes
 from devi.metrics.metric import Metric, check_names
@@ -179,6 +179,12 @@ def _to_begin_with(checkpoints: int, parameters: int, workers: int) -> str:
 def _block(metric: Metric, block: Run, *, tell: Callable[[float], None] | None) -> xr.Dataset:
     with own_code(metric, f"at steps {block.steps[0]} to {block.steps[-1]} it"):
         result = metric.over(block, progress=tell) if metric.progresses else metric.over(block)  # type: ignore[call-arg]
+    if not isinstance(result, xr.Dataset):
+        hint = " Does it end without a `return`?" if result is None else ""
+        raise DeviError(
+            f"metric {metric.label()}: over(run) gave {shown(repr(result))}; expected an xarray.Dataset along 'step', a"
+            f" value for each checkpoint.{hint}"
+        )
     if "step" not in result.dims or result.sizes["step"] != len(block):
         raise DeviError(
             f"metric {metric.label()} returned dimensions {dict(result.sizes)} for {len(block)} checkpoints;"

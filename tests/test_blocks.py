@@ -222,6 +222,18 @@ def test_complex_numbers_of_a_metric_over_all_checkpoints_are_refused(run):
         over(Complex(), run, None, Here(), lambda share: None)
 
 
+@pytest.mark.parametrize(
+    ("given", "told"), [(None, "None; .*Does it end without a `return`"), (1.5, "1.5; expected an xarray")]
+)
+def test_a_metric_over_all_checkpoints_that_gives_no_dataset_is_told(run, given, told):
+    class Given(Metric):
+        def over(self, run):
+            return given
+
+    with pytest.raises(DeviError, match=rf"metric given: over\(run\) gave {told}"):
+        over(Given(), run, None, Here(), lambda share: None)
+
+
 def test_each_worker_has_a_block(run):
     Greedy.asked.clear()
     over(Greedy(), run, None, Two(), lambda share: None)

@@ -82,10 +82,15 @@ class Metric:
         try:
             given = value if isinstance(value, dict) else {self.label(): value}
             row = {name: _real(one) for name, one in given.items()}
-        except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a Tensor with a gradient
+        except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a Tensor that numpy cannot hold
+            wanted = "expected a number, an array, or a dict of them by name"
+            if value is None:
+                raise DeviError(
+                    f"metric {self.label()}: at() gave None at step {step}; {wanted}. Does it end without a `return`?"
+                ) from None
             raise DeviError(
                 f"metric {self.label()}: at() gave a {type(value).__name__} at step {step} that is not made of"
-                f" numbers ({error}); expected a number, an array, or a dict of them by name."
+                f" numbers ({error}); {wanted}."
             ) from None
         if first is None:
             check_names(self.label(), row)
@@ -181,9 +186,12 @@ class Metric:
 
 def _real(value: Any) -> np.ndarray:
     """The numbers, in a copy: those of the next checkpoint may come in the same memory."""
-    if np.iscomplexobj(np.asarray(value)):
+    array = np.asarray(value.detach() if hasattr(value, "detach") else value)
+    if np.iscomplexobj(array):
         raise TypeError("complex ones are taken by their .real, .imag or abs()")
-    return np.asarray(value, dtype=float).copy()
+    if array.dtype == object and any(one is None for one in array.flat):  # which numpy takes for nan
+        raise TypeError("None is among them; where there is no value, give nan")
+    return np.asarray(array, dtype=float).copy()
 
 
 def check_names(metric: str, names: Iterable[Any]) -> None:

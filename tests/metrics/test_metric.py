@@ -44,6 +44,21 @@ def test_arrays_and_several_values_by_name(run):
     assert result["largest"].shape == (4,)
 
 
+def test_a_value_with_a_gradient_is_taken_for_its_numbers(run):
+    class Entries(Metric):
+        def at(self, model, task):
+            return {"own": model.W, "first": model.W[0, 0], "opened": self.opened(model)}
+
+        @torch.enable_grad()
+        def opened(self, model):
+            return model.W.square().sum()
+
+    result, weights = Entries().over(run), run.parameters()["W"]
+    assert np.array_equal(result["own"], weights)
+    assert np.array_equal(result["first"], weights[:, 0, 0])
+    assert np.allclose(result["opened"], np.square(weights).sum((1, 2)))
+
+
 class Share(Metric):
     dims = ("feature",)
     bounds = (0.0, 1.0)
@@ -155,7 +170,13 @@ def test_names_of_whole_blocks_are_checked_too(run):
     ("values", "message"),
     [
         (["high"], r"gave a str at step 0 that is not made of numbers"),
-        ([torch.ones(1, requires_grad=True)], r"gave a Tensor at step 0 that is not made of numbers"),
+        ([None], r"metric given: at\(\) gave None at step 0; expected a number, .* Does it end without a `return`\?"),
+        ([1.0, None], r"gave None at step 1; expected a number"),
+        (
+            [{"a": 1.0, "b": None}],
+            r"gave a dict at step 0 that is not made of numbers \(None is among them; .*give nan",
+        ),
+        ([[1.0, None]], r"gave a list at step 0 that is not made of numbers \(None is among them"),
         ([{"a": 1.0}, {"b": 1.0}], r"shapes \{'b': \(\)\} at step \d+; expected \{'a': \(\)\}, those of the first"),
         ([np.ones(2), np.ones(3)], r"shapes \{'given': \(3,\)\} at step \d+; expected \{'given': \(2,\)\}"),
     ],
