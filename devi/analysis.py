@@ -113,7 +113,8 @@ def analyze(
     if run.metadata.get("data_hash") not in (None, data_hash(run.task)):
         notices.append(
             "the task's training data are not those the run was made with (their hash differs): losses, and what is"
-            " computed from them, are on today's data."
+            " computed from them, are on today's data. Does data() draw them? Seed a generator there, so that each call"
+            " gives the same: torch.Generator().manual_seed(self.seed)."
         )
     planned = chosen_metrics(run.task, metrics, settings or {}, device=device)
     store = Cache(Path(cache)) if cache is not None else None
@@ -139,7 +140,7 @@ def analyze(
             notices.append(f"metric {name} is left out: {reason}")
             continue
         used[name], seconds[name] = settings_of(ready), time.perf_counter() - begun
-        notices += ready.remarks(results[name])
+        notices += [*_without_values(ready, results[name]), *ready.remarks(results[name])]
     results, used, seconds = (_in_order(found, planned) for found in (results, used, seconds))
     trajectories, unfit = with_fitting_errors(_merged(results, whole))
     notices += told(unfit)
@@ -203,6 +204,20 @@ def description(run: Run, whole: Run) -> dict[str, Any]:
         "analyzed": len(whole),
         "parameters": run.parameter_count,
     }
+
+
+def _without_values(metric: Metric, result: xr.Dataset) -> list[str]:
+    """A sentence for each variable of a user's metric that was to be followed and is nan throughout."""
+    if type(metric).__module__.startswith("devi."):  # their own remarks and flags say why a value is missing
+        return []
+    empty = [
+        name
+        for name, values in result.data_vars.items()
+        if values.dtype.kind == "f" and values.attrs.get("detect", 1) and not str(name).endswith("_se")
+        if values.size and bool(values.isnull().all())
+    ]
+    told = "is nan at every checkpoint, so that there is nothing to follow."
+    return [f"metric {metric.label()}: '{name}' {told}" for name in empty]
 
 
 def _in_order(found: Mapping[str, Any], planned: Sequence[Metric]) -> dict[str, Any]:

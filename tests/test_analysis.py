@@ -374,6 +374,31 @@ def test_a_declaration_that_the_values_contradict_is_told(run):
     assert notice.startswith("beyond is declared to stay within 0 and 1, and is 3 at step 0")
 
 
+def test_a_value_that_is_nan_at_every_checkpoint_is_told_in_a_notice(run):
+    class Hollow(Metric):
+        def at(self, model, task):
+            seen = float("nan") if model.W[0, 0] == first else 1.0
+            return {"never": float("nan"), "row": np.full(2, np.nan), "never_se": np.nan, "mostly": seen}
+
+    first = torch.tensor(run.parameters(0)["W"][0, 0])
+    assert analyze(run, metrics=[Hollow]).notices == [
+        f"metric hollow: '{name}' is nan at every checkpoint, so that there is nothing to follow."
+        for name in ("never", "row")
+    ]
+
+
+def test_data_that_are_drawn_anew_each_time_are_told_to_be_seeded(tmp_path):
+    class Drawn(Small):
+        def data(self, split):
+            return Batch(*(torch.rand_like(part) for part in super().data(split)))
+
+    (notice,) = analyze(train(Drawn(steps=2), tmp_path / "run")).notices
+    assert "(their hash differs)" in notice
+    assert notice.endswith(
+        "Seed a generator there, so that each call gives the same: torch.Generator().manual_seed(self.seed)."
+    )
+
+
 def test_two_metrics_of_one_variable_are_refused(run):
     class TrainLoss(Metric):
         name = "mine"
