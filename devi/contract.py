@@ -6,10 +6,11 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from devi.errors import DeviError, Unsuitable, shown
@@ -67,7 +68,11 @@ def check_values(task: Task, model: nn.Module, batch: Batch, split: Split) -> st
 
     Raises DeviError unless loss and accuracy of some examples are one value each, the loss with a gradient.
     """
-    inputs, targets = (part[:CHECKED] for part in batch)
+    # From all of them, for they may be sorted: of examples with the same target, a loss that mixes them is the same.
+    last = len(batch.targets) - 1
+    count = min(CHECKED, last + 1)
+    rows = torch.arange(count, device=batch.targets.device) * last // max(count - 1, 1)
+    inputs, targets = (part[rows] for part in batch)
     with own_code(task, f"loss or accuracy of inputs {tuple(inputs.shape)}, targets {tuple(targets.shape)}"):
         outputs = model(inputs)
         losses, accuracy = task.loss(outputs, targets), task.accuracy(outputs, targets)
@@ -79,6 +84,8 @@ def check_values(task: Task, model: nn.Module, batch: Batch, split: Split) -> st
             f" expected a Tensor computed from the model's outputs by torch, without .detach(), .data, .numpy() or"
             f" torch.no_grad()."
         )
+    if _depends_on_others(task, outputs, targets, losses):
+        raise _mixing(task, outputs, targets)
     try:
         one_tensor(task, "model.forward", outputs, inputs)
     except Unsuitable as reason:
@@ -115,6 +122,52 @@ def per_example(task: Task, method: Literal["loss", "accuracy"], values: Any, ta
     raise DeviError(
         f"task {type(task).__name__}: {method}(outputs, targets) on {len(targets)} {split} examples returned {got};"
         f" expected a Tensor ({len(targets)},), one value per example.{hint}"
+    )
+
+
+def _depends_on_others(task: Task, outputs: Any, targets: Tensor, losses: Tensor) -> bool:
+    """Whether the loss of an example is another one beside other examples: that of the first is looked at.
+
+    Found in two ways. Its loss beside a copy of itself: no other one beyond rounding. The gradient of its loss by the
+    outputs and targets of the others: 0, to the bit, where it is a number; which needs no tolerance, and shows it where
+    the others are equal. The model is not run again, so that what it does in its batch is its own.
+    """
+    if not isinstance(outputs, Tensor) or len(targets) < 2 or outputs.shape[:1] != targets.shape[:1]:
+        return False
+    outputs = outputs.detach()
+    with suppress(Exception):  # a loss may take just so many examples, write into what it is given, ...
+        if not torch.equal(task.loss(outputs, targets), losses):
+            return False  # it draws random numbers or is nan, and there is nothing to compare
+        alone = task.loss(outputs[[0, 0]], targets[[0, 0]])
+        rounding = max(torch.finfo(part.dtype).eps for part in (outputs, losses) if part.is_floating_point()) ** 0.5
+        if alone.shape == (2,) and (alone[0] - losses[0]).abs() > rounding * losses.abs().max():
+            return True
+    for place, part in enumerate((outputs, targets)):
+        with suppress(Exception):  # ... or have no derivative by its targets
+            moved = part.detach().requires_grad_()
+            own = (moved, targets) if place == 0 else (outputs, moved)
+            (gradient,) = torch.autograd.grad(task.loss(*own)[0], moved)
+            if gradient[1:].nan_to_num().any():
+                return True
+    return False
+
+
+def _mixing(task: Task, outputs: Tensor, targets: Tensor) -> DeviError:
+    """The error for a loss of an example that depends on the others, with its usual cause."""
+    shapes = tuple(outputs.shape), tuple(targets.shape)
+    cause = "a mean, norm or softmax over dim 0, which is that of the examples"
+    if outputs.ndim != targets.ndim:
+        more, fewer = ("outputs", "targets") if outputs.ndim > targets.ndim else ("targets", "outputs")
+        with suppress(RuntimeError):
+            both = tuple(torch.broadcast_shapes(*shapes))
+            cause = (
+                f"that {shapes[0]} and {shapes[1]} broadcast to {both}: give both one shape, by {more}.squeeze(-1) or"
+                f" {fewer}.unsqueeze(-1)"
+            )
+    return DeviError(
+        f"task {type(task).__name__}: loss(outputs, targets) of outputs {shapes[0]} and targets {shapes[1]} gives an"
+        f" example a loss that depends on the other examples; expected that of the example alone. The usual cause is"
+        f" {cause}."
     )
 
 

@@ -93,7 +93,7 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Loss of each example, (example,), in the task's unit (nats for cross-entropy)."""
+        """Loss of each example, (example,), by itself, in the task's unit (nats for cross-entropy)."""
 
     def batch(self, step: int, generator: torch.Generator) -> Batch | None:
         """Examples for optimizer step `step`; None (the default) means `batch_size` examples of data("train").

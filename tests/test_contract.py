@@ -9,7 +9,7 @@ import torch
 
 from devi.analysis import analyze
 from devi.checkpoints.reader import open_run
-from devi.contract import examples, own_code
+from devi.contract import check_values, examples, own_code
 from devi.errors import DeviError
 from devi.plan import planned
 from devi.seeds import Wanted, train_seeds
@@ -101,6 +101,99 @@ MISTAKES = {
         r"has no parameter with requires_grad=True, so that there is nothing to train",
     ),
 }
+
+
+COLUMN = INPUTS[:, :1] * torch.linspace(1, 2, 30)[:, None]  # nothing that the first rows alone would show
+SORTED = (torch.arange(30) >= 20).long()
+
+
+def one_output(loss, targets, **methods):
+    """A task of one output an example, (example, 1)."""
+    data = Batch(INPUTS, targets)
+    return wrong(model=lambda: torch.nn.Linear(3, 1), data=lambda split: data, loss=loss, **methods)
+
+
+MIXING = {
+    "rows": one_output(lambda o, t: error(o, t).mean(-1), COLUMN[:, 0]),
+    "columns": one_output(lambda o, t: error(o, t).mean(0), COLUMN[:, 0]),
+    "equal targets": one_output(lambda o, t: error(o, t).mean(-1), torch.ones(30)),
+    "classes, sorted": one_output(lambda o, t: error(o, t).mean(-1), SORTED),
+    "outputs flat": one_output(lambda o, t: error(o.squeeze(1), t).mean(-1), COLUMN),
+    "centred": one_output(lambda o, t: error(o - o.mean(0), t).sum(1), COLUMN),
+    "softmax": one_output(lambda o, t: -(t * o.log_softmax(0)).sum(1), COLUMN.square()),
+    "double": one_output(lambda o, t: error(o.double(), t.double()).mean(-1), COLUMN[:, 0]),
+    "half": one_output(lambda o, t: error(o.bfloat16(), t.bfloat16()).mean(-1).float(), COLUMN[:, 0]),
+    "two examples": wrong(
+        model=lambda: torch.nn.Linear(3, 1),
+        data=lambda split: Batch(INPUTS[:2], COLUMN[:2, 0]),
+        loss=lambda o, t: error(o, t).mean(-1),
+    ),
+}
+
+
+@pytest.mark.parametrize("mixing", MIXING)
+def test_a_loss_that_depends_on_the_other_examples_is_told_before_anything_is_trained(tmp_path, mixing):
+    with pytest.raises(DeviError, match=r"example a loss that depends on the other examples; expected that of the"):
+        train(MIXING[mixing], tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_shapes_that_broadcast_are_told_and_what_makes_them_one():
+    with pytest.raises(DeviError) as told:
+        check_values(MIXING["rows"], torch.nn.Linear(3, 1), Batch(INPUTS, COLUMN[:, 0]), "train")
+    assert str(told.value) == (
+        "task Wrong: loss(outputs, targets) of outputs (16, 1) and targets (16,) gives an example a loss that depends"
+        " on the other examples; expected that of the example alone. The usual cause is that (16, 1) and (16,)"
+        " broadcast to (16, 16): give both one shape, by outputs.squeeze(-1) or targets.unsqueeze(-1)."
+    )
+    with pytest.raises(DeviError, match=r"The usual cause is a mean, norm or softmax over dim 0"):
+        check_values(MIXING["centred"], torch.nn.Linear(3, 1), Batch(INPUTS, COLUMN), "train")
+
+
+class Normed(torch.nn.Sequential):
+    """Its outputs depend on the batch even in eval mode; that is the model's affair."""
+
+    def __init__(self):
+        super().__init__(torch.nn.BatchNorm1d(3, track_running_stats=False), torch.nn.Linear(3, 2))
+
+
+def only_sixteen(o, t):
+    return error(o, t).reshape(16, 2).sum(1)
+
+
+def in_place(o, t):
+    return o.sub_(t).square_().sum(1)
+
+
+def unequal(o, t):
+    """Weights of classes, masked entries, a norm whose derivative is nan at 0."""
+    weights = torch.tensor([1.0, 1e6])[(t[:, 0] > 0).long()]
+    return weights * torch.where(t > 0, error(o, t), 0).sum(1) + (o - o).norm(dim=1)
+
+
+@pytest.mark.parametrize(
+    ("loss", "model"),
+    [
+        (lambda o, t: error(o, t).sum(1), Normed),
+        (lambda o, t: error(o, t).sum(1), lambda: torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Linear(3, 2))),
+        (lambda o, t: error(o, t).sum(1) * torch.nan, lambda: torch.nn.Linear(3, 2)),
+        (lambda o, t: error(o + torch.randn_like(o), t).sum(1), lambda: torch.nn.Linear(3, 2)),
+        (lambda o, t: error(o.bfloat16(), t).sum(1), lambda: torch.nn.Linear(3, 2)),
+        (lambda o, t: o.squeeze().square().sum(-1), lambda: torch.nn.Linear(3, 2)),
+        (lambda o, t: torch.nn.functional.cross_entropy(1e4 * o, t.softmax(1), reduction="none"), Normed),
+        (lambda o, t: torch.nn.functional.cross_entropy(o, t.argmax(1), reduction="none"), Normed),
+        (only_sixteen, lambda: torch.nn.Linear(3, 2)),
+        (in_place, lambda: torch.nn.Linear(3, 2)),
+        (unequal, lambda: torch.nn.Linear(3, 2)),
+    ],
+)
+def test_a_loss_of_each_example_by_itself_is_taken_whatever_else_it_does(loss, model):
+    assert check_values(wrong(loss=loss), model().eval(), Right().data("train"), "train") == ""
+
+
+def test_one_example_has_none_beside_it():
+    one = Batch(INPUTS[:1], COLUMN[:1, 0])
+    assert check_values(MIXING["rows"], torch.nn.Linear(3, 1), one, "train") == ""
 
 
 def test_code_that_is_in_no_file_has_no_line(monkeypatch):
