@@ -66,10 +66,11 @@ def _pulls_of_nulls(bundle: Bundle, fit: Shared, m: int) -> tuple[np.ndarray, np
     """What each of the best nulls asks of the dates of curve m, (2 own, null), and its weight among them, (null,)."""
     pulls, costs = [], []
     normal = _normal_of_own(bundle, fit, m)
+    free = np.diag(normal)[:, None] > 0
     for null in nulls_of(bundle, fit, m, keep=RIVALS, terms=2):
         rival = solved(bundle, fit._replace(nulls=(*fit.nulls[:m], null.columns, *fit.nulls[m + 1 :])), [m])
-        own, slopes = _normal_of_own(bundle, rival, m), jacobian_of(bundle, rival, m)
-        gradient = slopes @ rival.states[m].residual * (np.diag(own) > 0)
+        slopes = jacobian_of(bundle, rival, m) * free
+        own, gradient = slopes @ slopes.T, slopes @ rival.states[m].residual
         step = np.clip(np.linalg.pinv(own, rcond=1e-10, hermitian=True) @ gradient, -MOST_MOVED, MOST_MOVED)
         pulls.append(normal @ step)
         costs.append(curve_cost(bundle, rival, m) - step @ (2 * gradient - own @ step))
