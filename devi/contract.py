@@ -73,8 +73,10 @@ def check_values(task: Task, model: nn.Module, batch: Batch, split: Split) -> st
     count = min(CHECKED, last + 1)
     rows = torch.arange(count, device=batch.targets.device) * last // max(count - 1, 1)
     inputs, targets = (part[rows] for part in batch)
-    with own_code(task, f"loss or accuracy of inputs {tuple(inputs.shape)}, targets {tuple(targets.shape)}"):
+    with own_code(task, f"its model on inputs {tuple(inputs.shape)}, {inputs.dtype},"):
         outputs = model(inputs)
+    given = f"outputs {tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__}"
+    with own_code(task, f"loss or accuracy of {given}, targets {tuple(targets.shape)}"):
         losses, accuracy = task.loss(outputs, targets), task.accuracy(outputs, targets)
     if accuracy is not None:
         per_example(task, "accuracy", accuracy, targets, split)

@@ -74,7 +74,7 @@ MISTAKES = {
     "detached": (wrong(loss=lambda o, t: error(o, t).sum(1).detach()), r"loss\(outputs, targets\) has no gradient"),
     "shapes": (
         wrong(model=lambda: torch.nn.Linear(4, 2)),
-        r"loss or accuracy of inputs \(16, 3\), targets \(16, 2\) failed with RuntimeError: mat1 and",
+        r"its model on inputs \(16, 3\), torch.float32, failed with RuntimeError: mat1 and",
     ),
     "line": (wrong(loss=lambda o, t: 1 / 0), r"failed with ZeroDivisionError: .* \(test_contract\.py, line \d+\)"),
     "accuracy": (wrong(accuracy=lambda o, t: torch.tensor(1.0)), r"accuracy\(outputs, targets\) on 16 train examples"),
