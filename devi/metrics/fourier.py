@@ -192,7 +192,7 @@ def _losses_without(removed: Tensor, logits: Tensor, residues: Residues) -> Tens
     normalizers = sums.log() + top[:, 0] - bottom[:, s, 0]
     part, example = (sums < SMALLEST).nonzero(as_tuple=True)
     normalizers[part, example] = (trained[example] - removed[part, s[example]]).logsumexp(-1)
-    return (normalizers - trained[range(len(s)), targets] + removed[:, s, targets]).mean(-1)
+    return (normalizers - trained.gather(1, targets[:, None])[:, 0] + removed[:, s, targets]).mean(-1)
 
 
 def _mean(losses: Tensor) -> float:
