@@ -55,7 +55,7 @@ class Snapshot(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """A slot as read: `content` has model, transient, training, state, random."""
+    """A slot as read: `content` has model, transient, training, frozen (not in old slots), state, random."""
 
     step: int
     counter: int
@@ -70,6 +70,7 @@ def snapshot(step: int, recorded: int, model: nn.Module, state: dict[str, Any]) 
         # state_dict leaves these out, yet a forward pass may read them
         "transient": {name: owner[key] for name, owner, key in _transient(model) if owner[key] is not None},
         "training": [name for name, module in model.named_modules() if module.training],
+        "frozen": [name for name, parameter in _parameters(model) if not parameter.requires_grad],
         "random": random_states(),
     }
     arrays: list[np.ndarray] = []
@@ -95,6 +96,8 @@ def apply(slot: Slot, model: nn.Module, state: dict[str, Any], where: Path) -> l
         if left:
             words.append(f"the model has no buffer {', '.join(left)} now, whose values were kept")
         training = set(content["training"])
+        if "frozen" in content:  # older slots do not say it: the parameters then stay as they were built
+            _put_frozen(model, set(content["frozen"]))
     except _MISFITS as error:
         raise DeviError(
             f"{where}: the model does not fit the one that was kept at step {slot.step}: {error}\n"
@@ -145,6 +148,18 @@ def _put_transient(model: nn.Module, kept: dict[str, Tensor]) -> list[str]:
             forms = (f"{each.dtype} {tuple(each.shape)}".removeprefix("torch.") for each in (now, values))
             raise ValueError("buffer '{}' is {} now and was {}".format(name, *forms))
     return sorted(kept.keys() - places.keys())
+
+
+def _parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """By each of their names: of which parameters are tied, the model that is built to resume may know another."""
+    return model.named_parameters(remove_duplicate=False)
+
+
+def _put_frozen(model: nn.Module, frozen: set[str]) -> None:
+    """Let exactly those parameters be trained that were. Raises RuntimeError for one that cannot have a gradient."""
+    for name, parameter in _parameters(model):
+        if parameter.requires_grad == (name in frozen):
+            parameter.requires_grad_(name not in frozen)
 
 
 def _give_own_memory(model: nn.Module) -> None:

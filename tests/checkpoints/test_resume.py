@@ -103,6 +103,56 @@ def test_a_buffer_that_the_model_has_no_more_is_told(tmp_path):
     assert [f"{tmp_path}/run: the model has no buffer scale now, whose values were kept."] == notices
 
 
+def freezing(path, *, stop_at=None, resume=False):
+    """A loop that stops training its first layer at step 2 and begins to train its last bias at step 3."""
+    torch.manual_seed(0)
+    model, data = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)), torch.randn(9, 3)
+    model[2].bias.requires_grad_(False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    with Recorder(path, state={"optimizer": optimizer}, resume=resume, notice=lambda text: None) as record:
+        for step in range(record.restore(model) or 0 if resume else 0, 8):
+            record(step, model)
+            if step == stop_at:
+                record.keep(step, model)
+                break
+            if step == 2:
+                model[0].requires_grad_(False)
+            if step == 3:
+                model[2].bias.requires_grad_(True)
+            optimizer.zero_grad()
+            (model(data) - 1).square().mean().backward()
+            optimizer.step()
+    return open_run(path)
+
+
+@pytest.mark.parametrize("stop_at", [2, 3, 5])
+def test_a_layer_that_was_frozen_stays_frozen_and_one_that_was_thawed_is_trained_on(tmp_path, stop_at):
+    freezing(tmp_path / "run", stop_at=stop_at)
+    assert_same_bits(freezing(tmp_path / "run", resume=True), freezing(tmp_path / "straight"))
+
+
+def test_a_slot_that_does_not_say_what_was_frozen_leaves_the_model_as_it_was_built(tmp_path, monkeypatch):
+    def without(*given):
+        shot = resume.snapshot(*given)
+        return shot._replace(structure={key: node for key, node in shot.structure.items() if key != "frozen"})
+
+    monkeypatch.setattr(keeper, "snapshot", without)
+    before, after = nn.Linear(2, 2), nn.Linear(2, 2)
+    after.weight.requires_grad_(False)
+    _, notices = restored(tmp_path / "run", before, after)
+    assert ([each.requires_grad for each in after.parameters()], notices) == ([False, True], [])
+
+
+def test_a_whole_number_that_was_frozen_cannot_be_trained_after_a_restore(tmp_path):
+    model = nn.Module()
+    model.count = nn.Parameter(torch.arange(3), requires_grad=False)
+    assert restored(tmp_path / "run", model, copy.deepcopy(model))[1] == []
+    slot, _ = resume.newest_slot(tmp_path / "run", open_run(tmp_path / "run").metadata["run_id"])
+    slot.content["frozen"] = []
+    with pytest.raises(DeviError, match="does not fit the one that was kept at step 0: only Tensors of floating"):
+        resume.apply(slot, model, {}, tmp_path / "run")
+
+
 class History:
     """What a loop remembers."""
 
