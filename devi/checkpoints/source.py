@@ -15,6 +15,8 @@ from devi.checkpoints.record import RecordBuffer, bytes_of
 from devi.checkpoints.tensors import layout_of, to_stored, unwrapped
 from devi.errors import DeviError, shown
 
+_GONE = object()  # where a name is looked up that may stand for None
+
 
 class Source:
     """A model as the origin of records: its layout, and where it keeps the tensor of each field."""
@@ -29,6 +31,8 @@ class Source:
         self._families = [module._modules for module in modules]
         self._dicts = [each for module in modules for each in (module._parameters, module._buffers)]
         self._lengths = [*map(len, self._families), *map(len, self._dicts)]
+        buffers = [(module._buffers, module._non_persistent_buffers_set) for module in modules]
+        self._transient = [(owner, key) for owner, keys in buffers for key in owner.keys() & keys]
         # What has no field, because it is None, tied to another or empty, must stay so: it would go unrecorded.
         stored = {(id(owner), key) for owner, key in places}
         others = [place for place in _persistent(self.inner) if (id(place[0]), place[1]) not in stored]
@@ -39,11 +43,15 @@ class Source:
 
     def is_still(self, model: nn.Module) -> bool:
         """Whether this is the same model, with the same modules, and parameters and buffers of the same names; those
-        that are None, empty or tied to others still are."""
+        that are None, empty or tied to others still are.
+
+        As many names as before, and each of those before: so there is none under a new name.
+        """
         return (
             model is self._model
             and [*map(len, self._families), *map(len, self._dicts)] == self._lengths
-            and all(family.get(name) is thing for family, name, thing in (*self._children, *self._same))
+            and all(family.get(name, _GONE) is thing for family, name, thing in (*self._children, *self._same))
+            and all(key in owner for owner, key in self._transient)
             and all((owner[key].dtype, owner[key].shape) == (dtype, shape) for owner, key, dtype, shape in self._empty)
             and all(owner.get(key) is not None for owner, key in self._places)
         )

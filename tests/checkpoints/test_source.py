@@ -157,6 +157,58 @@ def test_what_had_no_field_of_its_own_and_gets_values_later_is_refused(tmp_path,
             record(steps, model)
 
 
+def bias_for_parameter(model):
+    del model[0].bias
+    model[0].scale = nn.Parameter(torch.ones(2))
+
+
+def buffer_for_buffer(model):
+    del model.mask
+    model.register_buffer("mean", torch.ones(2))
+
+
+def saved_for_unsaved(model):
+    del model.cache
+    model.register_buffer("mean", torch.ones(2))
+
+
+def module_for_module(model):
+    del model.adapter
+    model.register_module("lora", nn.Linear(2, 1))
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (bias_for_parameter, "0.scale"),
+        (buffer_for_buffer, "mean"),
+        (saved_for_unsaved, "mean"),
+        (module_for_module, "lora.weight"),
+    ],
+)
+@pytest.mark.parametrize("steps", [1, 2])
+def test_what_takes_the_place_of_something_empty_under_another_name_is_refused(tmp_path, change, name, steps):
+    model = sparing()
+    model.register_module("adapter", None)
+    model.register_buffer("cache", torch.zeros(2), persistent=False)
+    with Recorder(tmp_path / "run", notice=quiet) as record:
+        for step in range(steps):
+            record(step, model)
+        change(model)
+        with pytest.raises(DeviError, match=rf"'{name}' is float32 \(.*\) now and absent.*One run has one layout"):
+            record(steps, model)
+
+
+def test_a_parameter_that_is_deleted_and_made_anew_under_its_name_is_recorded(tmp_path):
+    model = nn.Linear(2, 2)  # its bias now comes first: the order in which the model lists them is no matter
+    with Recorder(tmp_path / "run", notice=quiet) as record:
+        for step in range(4):
+            del model.weight
+            model.weight = nn.Parameter(torch.full((2, 2), float(step)))
+            record(step, model)
+    np.testing.assert_array_equal(open_run(tmp_path / "run").parameters()["weight"][:, 0, 0], np.arange(4))
+
+
 def test_weights_that_are_replaced_and_tied_again_are_recorded(tmp_path):
     model = sparing()
     with Recorder(tmp_path / "run", notice=quiet) as record:
