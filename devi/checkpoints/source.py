@@ -43,7 +43,7 @@ class Source:
 
     def is_still(self, model: nn.Module) -> bool:
         """Whether this is the same model, with the same modules, and parameters and buffers of the same names; those
-        that are None, empty or tied to others still are.
+        that are None, empty or tied to others still are, and no others are tied.
 
         As many names as before, and each of those before: so there is none under a new name.
         """
@@ -54,6 +54,7 @@ class Source:
             and all(key in owner for owner, key in self._transient)
             and all((owner[key].dtype, owner[key].shape) == (dtype, shape) for owner, key, dtype, shape in self._empty)
             and all(owner.get(key) is not None for owner, key in self._places)
+            and len({id(owner[key]) for owner, key in self._places}) == len(self._places)
         )
 
     def copy_to(self, buffer: RecordBuffer, step: int, scalars: Mapping[str, Any], path: Path) -> Still | None:

@@ -209,6 +209,23 @@ def test_a_parameter_that_is_deleted_and_made_anew_under_its_name_is_recorded(tm
     np.testing.assert_array_equal(open_run(tmp_path / "run").parameters()["weight"][:, 0, 0], np.arange(4))
 
 
+@pytest.mark.parametrize("make", [lambda: nn.Linear(2, 2, bias=False), nn.PReLU])  # a PReLU's one number is equal
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_weight_that_gets_tied_to_another_is_refused_at_once_and_recorded_when_it_is_not(tmp_path, make, steps):
+    model = nn.Sequential(make(), make())
+    own = model[1].weight
+    with Recorder(tmp_path / "run", notice=quiet) as record:
+        for step in range(steps):
+            record(step, model)
+        model[1].weight = model[0].weight
+        for _ in range(2):
+            with pytest.raises(DeviError, match="'1.weight' is tied to '0.weight' now and float32.*One run has one"):
+                record(steps, model)
+        model[1].weight = own
+        record(steps, model)
+    assert open_run(tmp_path / "run").steps.tolist() == [*range(steps + 1)]
+
+
 def test_weights_that_are_replaced_and_tied_again_are_recorded(tmp_path):
     model = sparing()
     with Recorder(tmp_path / "run", notice=quiet) as record:
