@@ -174,8 +174,8 @@ class Store:
         """Make segment `number` at `path`, for records of the run from `count` on."""
         assert self.layout is not None
         records = records_in(self._segment_bytes, self.layout)
-        if self._expected is not None:
-            records = min(records, max(self._expected - count, 1))
+        if self._expected is not None and count < self._expected:  # past it, nobody knows how many come
+            records = min(records, self._expected - count)
         return write_segment(path, number, records, self.layout, self.metadata)
 
     def look_after(self) -> float:
@@ -196,7 +196,7 @@ class Store:
         if self.turn <= self.used < records:
             self.turn = records
             number, count = self._number + 1, self._before + records
-            if self._expected is None or count < self._expected:
+            if count != self._expected:
                 hidden = self.folder / f".{segment_name(number)}.{os.getpid()}.next.tmp"
                 self._ahead.begin(hidden, lambda path: self._make(path, number, count))
         return self.next_sync

@@ -10,6 +10,7 @@ from devi import DeviError, Recorder, open_run
 from devi.checkpoints import store as store_module
 from devi.checkpoints.ahead import Ahead
 from devi.checkpoints.layout import Layout
+from devi.checkpoints.records import Records
 from devi.checkpoints.segment import write_segment
 from devi.checkpoints.verify import verify
 from tests.checkpoints.interrupted import interrupted
@@ -109,6 +110,14 @@ def test_no_segment_is_made_for_more_than_is_expected(tmp_path, monkeypatch):
     monkeypatch.setattr(store_module, "write_segment", noted)
     list(recorded(tmp_path / "run", 10, expected=10))
     assert made == [(0, 4), (1, 4), (2, 2), (2, 2)]
+
+
+@pytest.mark.parametrize(("expected", "sizes"), [(0, [4, 4, 2]), (3, [3, 4, 3]), (6, [4, 2, 4])])
+def test_more_checkpoints_than_expected_fill_segments_of_the_ordinary_size(tmp_path, expected, sizes):
+    list(recorded(tmp_path / "run", 10, expected=expected))
+    segments = Records.open(tmp_path / "run", is_live=False).segments
+    assert [segment.header.records for segment in segments] == sizes
+    assert open_run(tmp_path / "run").steps.tolist() == list(range(10))
 
 
 def test_a_segment_that_is_being_made_is_no_part_of_the_run(tmp_path):
