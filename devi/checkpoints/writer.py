@@ -39,8 +39,8 @@ class Recorder:
                 ...
 
     state      objects with state_dict, or random generators, that a resumed run needs besides the model and the
-               global random generators; {} if there are none. Without it the run cannot be resumed. A DataLoader
-               in mid-epoch has no state: record where an epoch begins, with its generator in `state`.
+               global random generators; {} if there are none. Without it the run cannot be resumed. Gradients are not
+               kept: record where none are being accumulated, and a DataLoader (its generator in `state`) begins anew.
     metadata   JSON values stored with the run; `task`, `seed`, `device`, `data_hash` replace what is found by itself
     expected   number of checkpoints, if it is known
     notice     takes what the user should know; by default it goes to stderr
