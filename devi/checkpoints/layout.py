@@ -18,6 +18,7 @@ import numpy as np
 DIGEST_BYTES = 16
 # numpy keeps the size of a dtype in a C int. (HDF5 would have 32 bits for it.)
 MOST_RECORD_BYTES = 2**31 - 1
+MOST_AXES = 32  # HDF5's
 
 NUMPY_KNOWS = frozenset(
     [
@@ -113,7 +114,7 @@ class Layout:
         tensors = []
         for item in record["tensors"]:
             shape = tuple(item["shape"])
-            if not all(type(size) is int and 0 <= size < 2**32 for size in shape) or len(shape) > 32:
+            if not all(type(size) is int and 0 <= size < 2**32 for size in shape) or len(shape) > MOST_AXES:
                 raise ValueError(f"tensor {item['name']!r} has shape {shape}")
             field = None if item["field"] is None else str(item["field"])
             # of an array without elements numpy still multiplies the other lengths

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from devi.checkpoints.record import RecordBuffer, bytes_of
-from devi.checkpoints.tensors import layout_of, to_stored, unwrapped
+from devi.checkpoints.tensors import check_storable, layout_of, to_stored, unwrapped
 from devi.errors import DeviError, shown
 
 _GONE = object()  # where a name is looked up that may stand for None
@@ -68,15 +68,12 @@ class Source:
             )
         buffer.set_numbers(0, step, *[_checked_number(name, scalars[name], path) for name in names])
         tensors = [owner[key] for owner, key in self._places]
-        for (name, dtype, shape), tensor in zip(self._forms, tensors, strict=True):
-            if tensor.dtype != dtype or tensor.shape != shape:
-                now, before = (str(each).removeprefix("torch.") for each in (tensor.dtype, dtype))
-                raise DeviError(
-                    f"{path}: parameter '{name}' is now {now} of shape {tuple(tensor.shape)}; the run began"
-                    f" with {before} of shape {shape}, and a run has one layout."
-                    " Record the changed model to another path."
-                )
-        values = [to_stored(tensor) for tensor in tensors]
+        try:
+            values = self._values(tensors, path)
+        except Exception:  # what has no plain values now, of another class perhaps: by its name
+            for (name, _, _), tensor in zip(self._forms, tensors, strict=True):
+                check_storable(name, tensor)
+            raise
         copies = [(place.bytes, bytes_of(found)) for place, found in zip(buffer.places, values, strict=True)]
         for place_bytes, content in copies:
             place_bytes[:] = content
@@ -86,6 +83,18 @@ class Source:
         owners, keys = [owner for owner, _ in looked_at], [key for _, key in looked_at]
         contents = list(map(dict, self._dicts))
         return Still(self._model, self._families, self._children, self._dicts, contents, names, owners, keys, copies)
+
+    def _values(self, tensors: Sequence[Tensor], path: Path) -> list[np.ndarray]:
+        """As they are stored. Raises DeviError for one that is of another dtype or shape than the layout's."""
+        for (name, dtype, shape), tensor in zip(self._forms, tensors, strict=True):
+            if tensor.dtype != dtype or tensor.shape != shape:
+                now, before = (str(each).removeprefix("torch.") for each in (tensor.dtype, dtype))
+                raise DeviError(
+                    f"{path}: parameter '{name}' is now {now} of shape {tuple(tensor.shape)}; the run began"
+                    f" with {before} of shape {shape}, and a run has one layout."
+                    " Record the changed model to another path."
+                )
+        return [to_stored(tensor) for tensor in tensors]
 
 
 class Still(NamedTuple):

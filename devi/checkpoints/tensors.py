@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from devi.checkpoints.layout import MOST_RECORD_BYTES, NUMPY_KNOWS, Layout, Stored, stored_dtype
+from devi.checkpoints.layout import MOST_AXES, MOST_RECORD_BYTES, NUMPY_KNOWS, Layout, Stored, stored_dtype
 from devi.errors import DeviError, shown, wrong_kind
 
 _UNSIGNED = {1: torch.uint8, 2: torch.uint16, 4: torch.uint32}
@@ -92,8 +92,9 @@ def _is_text(name: str) -> bool:
 def layout_of(model: nn.Module, scalars: Sequence[str]) -> tuple[Layout, list[tuple[dict[str, Any], str]]]:
     """The record layout for a model and scalar names, and for each field of a tensor where the model keeps it.
 
-    Raises DeviError for a tensor that has no dense bytes, and for a scalar that takes a name of the format.
+    Raises DeviError for a tensor that has no dense bytes, and for a name that no field of a file can have.
     """
+    in_file = {name: name for name in ("", "step", "digest")}  # HDF5 ends a name at its first NUL
     for name in scalars:
         if name in ("step", "digest"):
             raise DeviError(
@@ -101,15 +102,18 @@ def layout_of(model: nn.Module, scalars: Sequence[str]) -> tuple[Layout, list[tu
             )
         if not _is_text(name):
             raise DeviError(f"a scalar is called {shown(repr(name))}, which no file can hold. Call it something else.")
+        _claim(name, name, in_file)
     first: dict[int, str] = {}
     tied: dict[str, list[str]] = {}
     found: list[tuple[str, Tensor, bool, tuple[dict[str, Any], str]]] = []
     for name, owner, key, is_buffer in named_tensors(model):
         tensor = owner[key]
+        if not _is_text(name):
+            raise DeviError(f"a parameter or buffer is called {shown(repr(name))}, which no file can hold. Rename it.")
         if id(tensor) in first:
             tied[first[id(tensor)]].append(name)
             continue
-        _check_storable(name, tensor)
+        check_storable(name, tensor)
         first[id(tensor)] = name
         tied[name] = []
         found.append((name, tensor, is_buffer, (owner, key)))
@@ -123,6 +127,7 @@ def layout_of(model: nn.Module, scalars: Sequence[str]) -> tuple[Layout, list[tu
             field = None
         else:
             taken.add(str(field))
+            _claim(name, str(field), in_file)
             places.append(place)
         dtype = str(tensor.dtype).removeprefix("torch.")
         tensors.append(Stored(name, dtype, tuple(tensor.shape), field, is_buffer, tuple(tied[name])))
@@ -135,15 +140,45 @@ def layout_of(model: nn.Module, scalars: Sequence[str]) -> tuple[Layout, list[tu
     return Layout(tuple(scalars), tuple(tensors)), places
 
 
-def _check_storable(name: str, tensor: Tensor) -> None:
+def _claim(name: str, field: str, in_file: dict[str, str]) -> None:
+    """Take the field's name as the file has it. Raises DeviError if it is taken."""
+    short = field.partition("\0")[0]
+    if short in in_file:
+        raise DeviError(
+            f"{shown(repr(name))} cannot be told from {shown(repr(in_file[short]))} in a file: HDF5 ends a name"
+            " where a NUL character stands. Expected names without one: rename it."
+        )
+    in_file[short] = name
+
+
+def check_storable(name: str, tensor: Tensor) -> None:
+    """Raise DeviError, by its name, for a tensor whose values a record cannot hold."""
     if isinstance(tensor, nn.parameter.UninitializedParameter | nn.parameter.UninitializedBuffer):
         raise DeviError(f"'{name}' has no shape yet (a lazy module). Run one batch through the model before recording.")
-    kind = "sparse" if tensor.layout != torch.strided else "quantized" if tensor.is_quantized else tensor.device.type
-    if kind in ("sparse", "quantized", "meta"):
+    if type(tensor) not in (Tensor, nn.Parameter) and (kind := _valueless(tensor)):
+        raise DeviError(
+            f"'{name}' is a {kind}, which has no plain values to store. Expected a torch.Tensor or nn.Parameter itself:"
+            " record a model made of those."
+        )
+    is_sparse = tensor.layout != torch.strided
+    kind = "sparse" if is_sparse else "quantized" if tensor.is_quantized else tensor.device.type
+    if tensor.is_nested or kind in ("sparse", "quantized", "meta"):
+        kind = "nested" if tensor.is_nested else kind
         raise DeviError(f"'{name}' is a {kind} tensor, which has no plain values to store. Make it a dense one.")
+    if tensor.dim() > MOST_AXES:
+        raise DeviError(f"'{name}' has {tensor.dim()} axes; a file holds at most {MOST_AXES}. Reshape it to fewer.")
     try:
         stored_dtype(str(tensor.dtype).removeprefix("torch."))
     except ValueError:
         raise DeviError(
             f"'{name}' has dtype {tensor.dtype}, which checkpoints cannot hold. Convert it, for example to float32."
         ) from None
+
+
+def _valueless(tensor: Tensor) -> str:
+    """The class of a tensor of another class than torch's own whose values cannot be had; empty if they can be."""
+    try:
+        to_stored(tensor)
+    except Exception:  # whatever its class makes of being read
+        return type(tensor).__name__
+    return ""
