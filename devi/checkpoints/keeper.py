@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from devi.checkpoints.resume import Snapshot, largest_part, snapshot, write_slot
+from devi.checkpoints.resume import Snapshot, advice, snapshot, write_slot
 from devi.checkpoints.slot_file import SLOTS, counter_of
 from devi.checkpoints.store import Store
 from devi.checkpoints.userblock import BlockError
@@ -95,11 +95,10 @@ class SlotKeeper:
             write_slot(self._store.folder, self.counter, self._store.run_id, shot)
             self._written_step = shot.step
             self.counter += 1
-        except (BlockError, UnicodeEncodeError) as error:
+        except (BlockError, UnicodeEncodeError, RecursionError) as error:
             self._misfit = (
                 f"{self._store.named}: the state at step {shot.step} does not fit into a resume slot: {error}."
-                f" Most of it is {largest_part(shot)}: give what is long as a tensor, an array or one flat list of"
-                " numbers, or leave it out. Recording goes on; a resume would begin at an earlier one, or at the start."
+                f" {advice(shot)} Recording goes on; a resume would begin at an earlier one, or at the start."
             )
         end = time.monotonic()
         self._next_slot = end + max(SLOT_SECONDS, (end - start) / SLOT_SHARE)

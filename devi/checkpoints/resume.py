@@ -7,7 +7,6 @@ the arrays are datasets `array-000000` … The slot with the highest intact coun
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 from collections.abc import Iterator
@@ -26,15 +25,19 @@ from devi.checkpoints.state import decode, encode, get_state, random_states, set
 from devi.checkpoints.userblock import (
     UNKNOWN_OFFSET,
     BlockError,
+    is_too_deep,
+    json_bytes,
     packed,
     replacing,
     size_for,
     write_all,
 )
-from devi.errors import DeviError
+from devi.errors import DeviError, shown
 
 # What objects raise when they are given a state that is not theirs.
 _MISFITS = (ValueError, RuntimeError, KeyError, TypeError, AttributeError, IndexError, OverflowError)
+
+_FLAT = "give it in fewer levels, or leave it out."
 
 
 class Snapshot(NamedTuple):
@@ -74,9 +77,21 @@ def snapshot(step: int, recorded: int, model: nn.Module, state: dict[str, Any]) 
         "random": random_states(),
     }
     arrays: list[np.ndarray] = []
-    structure = {name: encode(value, arrays, name) for name, value in content.items()}
-    structure["state"] = {name: encode(get_state(name, thing), arrays, name) for name, thing in state.items()}
+    structure = {name: _encoded(value, arrays, name) for name, value in content.items()}
+    structure["state"] = {
+        name: _encoded(get_state(name, thing), arrays, f"state['{name}']") for name, thing in state.items()
+    }
     return Snapshot(step, recorded, structure, arrays)
+
+
+def _encoded(value: Any, arrays: list[np.ndarray], at: str) -> Any:
+    try:
+        return encode(value, arrays, at)
+    except RecursionError:
+        raise DeviError(
+            f"{at} is nested without end or too deep, so that a resume slot cannot hold it. Does a list or dict in it"
+            " contain itself? Expected a few levels: leave it out of `state`, or give it a state_dict() without it."
+        ) from None
 
 
 def apply(slot: Slot, model: nn.Module, state: dict[str, Any], where: Path) -> list[str]:
@@ -174,7 +189,7 @@ def _give_own_memory(model: nn.Module) -> None:
 def write_slot(folder: Path, counter: int, run_id: str, shot: Snapshot) -> None:
     """Write a snapshot to the slot whose turn it is: the other one stays whole until this one is.
 
-    Raises BlockError for a state whose JSON could not be read back.
+    Raises BlockError, UnicodeEncodeError or RecursionError for a state whose JSON could not be read back.
     """
     places: list[dict[str, Any]] = [
         {
@@ -213,11 +228,24 @@ def write_slot(folder: Path, counter: int, run_id: str, shot: Snapshot) -> None:
             os.close(descriptor)
 
 
-def largest_part(shot: Snapshot) -> str:
-    """What takes most of the JSON of a slot."""
-    parts = {**shot.structure, **{f"state['{name}']": node for name, node in shot.structure["state"].items()}}
-    del parts["state"]
-    return max(parts, key=lambda name: len(json.dumps(parts[name])))
+def advice(shot: Snapshot) -> str:
+    """What to change in a state that does not fit into a slot: a part that no slot holds, or else the largest."""
+    nodes = {**shot.structure, **{f"state['{shown(name)}']": node for name, node in shot.structure["state"].items()}}
+    del nodes["state"]
+    sizes = {}
+    for name, node in nodes.items():
+        try:
+            sizes[name] = len(json_bytes(node))
+        except UnicodeEncodeError:
+            return f"{name} holds text with half of a surrogate pair: give it as bytes, or leave it out."
+        except RecursionError:
+            return f"{name} is nested too deep: {_FLAT}"
+        if is_too_deep({"structure": {"state": {name: node}}}):
+            return f"{name} is nested too deep: {_FLAT}"
+    return (
+        f"Most of it is {max(sizes, key=sizes.__getitem__)}: give what is long as a tensor, an array or one flat list"
+        " of numbers, or leave it out."
+    )
 
 
 def _add_dataset(file: h5py.h5f.FileID, name: str, array: np.ndarray) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import random
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from devi.checkpoints.layout import stored_dtype
+from devi.checkpoints.layout import MOST_AXES, stored_dtype
 from devi.checkpoints.tensors import from_stored, to_stored
 from devi.errors import DeviError, wrong_kind
 
@@ -37,11 +38,22 @@ def encode(value: Any, arrays: list[np.ndarray], at: str) -> Any:
         return value
     if isinstance(value, Tensor):
         return _encode_tensor(value, arrays, at)
-    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufc":
-        arrays.append(_plain(np.asarray(value)))
+    if isinstance(value, np.ndarray | np.generic):
+        if value.dtype.kind not in "biufc" or value.dtype.char in "gG":  # a longdouble's bytes differ between machines
+            raise DeviError(
+                f"{at} is an array of {value.dtype}, which a resume slot cannot hold. Expected whole numbers, bools,"
+                " floats up to float64 or complex128: convert it, or leave it out of `state`."
+            )
+        arrays.append(_plain(np.asarray(value), at))
         return {"numpy" if isinstance(value, np.ndarray) else "scalar": len(arrays) - 1}
     if type(value) is int:
-        return {"int": str(value)}
+        try:
+            return {"int": str(value)}
+        except ValueError:  # Python's own limit, which a slot's reader has too
+            raise DeviError(
+                f"{at} is a whole number of {value.bit_length():,} bits, which a resume slot cannot hold: expected at"
+                f" most {sys.get_int_max_str_digits():,} digits. Give it as bytes, or leave it out of `state`."
+            ) from None
     if type(value) is float:
         return {"float": value.hex()}
     if type(value) is complex:
@@ -67,14 +79,18 @@ def encode(value: Any, arrays: list[np.ndarray], at: str) -> Any:
 
 
 def _encode_tensor(tensor: Tensor, arrays: list[np.ndarray], at: str) -> Any:
-    dtype = str(tensor.dtype).removeprefix("torch.")
     try:
+        dtype = str(tensor.dtype).removeprefix("torch.")
         stored_dtype(dtype)
         stored = to_stored(tensor)
-    except (ValueError, TypeError, RuntimeError):
-        kind = f"{tensor.layout}, {tensor.dtype}, on {tensor.device}".replace("torch.", "")
-        raise DeviError(f"{at} is a tensor without plain values ({kind}), which a resume slot cannot hold.") from None
-    arrays.append(_plain(stored))
+    except Exception:  # whatever a tensor of another class makes of being read
+        is_own = type(tensor) in (Tensor, torch.nn.Parameter)
+        kind = f"{tensor.layout}, {tensor.dtype}, on {tensor.device}" if is_own else f"a {type(tensor).__name__}"
+        raise DeviError(
+            f"{at} is a tensor without plain values ({kind.replace('torch.', '')}), which a resume slot cannot hold."
+            " Expected a dense one: convert it, or leave it out of `state`."
+        ) from None
+    arrays.append(_plain(stored, at))
     return {"tensor": len(arrays) - 1, "dtype": dtype}
 
 
@@ -95,8 +111,10 @@ def _listed(numbers: np.ndarray) -> list[Any]:
     return items
 
 
-def _plain(array: np.ndarray) -> np.ndarray:
+def _plain(array: np.ndarray, at: str) -> np.ndarray:
     """Little-endian and in C order: itself if it is so."""
+    if array.ndim > MOST_AXES:
+        raise DeviError(f"{at} has {array.ndim} axes; a file holds at most {MOST_AXES}. Reshape it to fewer.")
     return np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
 
 
@@ -144,7 +162,7 @@ def get_state(name: str, thing: Any) -> Any:
         return thing.get_state()
     if isinstance(thing, np.random.Generator):
         return thing.bit_generator.state
-    if isinstance(thing, random.Random):
+    if isinstance(thing, random.Random) and not isinstance(thing, random.SystemRandom):  # which has no state
         return thing.getstate()
     if callable(getattr(thing, "state_dict", None)) and callable(getattr(thing, "load_state_dict", None)):
         return thing.state_dict()

@@ -71,13 +71,18 @@ def parsed(text: bytes) -> Any:
         is_canonical = False
     if not is_canonical:
         raise BlockError("the JSON cannot be read")
+    if is_too_deep(content):
+        raise BlockError(f"its JSON is nested more than {MOST_JSON_DEPTH} deep")
+    return content
+
+
+def is_too_deep(content: Any) -> bool:
+    """Whether JSON is nested deeper than is read."""
     level, depth = [content], 0
-    while level:
+    while level and depth <= MOST_JSON_DEPTH:
         level = [item for node in level for item in _inside(node)]
         depth += 1
-        if depth > MOST_JSON_DEPTH:
-            raise BlockError(f"its JSON is nested more than {MOST_JSON_DEPTH} deep")
-    return content
+    return depth > MOST_JSON_DEPTH
 
 
 def _inside(node: Any) -> Any:
