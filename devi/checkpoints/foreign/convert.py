@@ -59,7 +59,8 @@ def convert(
     stored = 0 if before is None else len(before.steps)
     # What is stored once more, the last at least: the Recorder compares it byte for byte.
     begin = max(stored - 1, 0) if is_unchanged else 0
-    vessel.fill(source.read(places[begin]), places[begin])  # before anything is written: do the names fit?
+    # Before anything is written: do the names fit? The first file says which network it is, wherever it goes on.
+    vessel.fill(source.read(places[0]), places[0])
     notices: list[str] = []
 
     def note(texts: Sequence[str]) -> None:
@@ -68,12 +69,15 @@ def convert(
             tell(text)
 
     note([*source.notices, *_about_names(vessel)])
-    known = set(vessel.left_out)
+    known, prefixes = set(vessel.left_out), {vessel.prefix}
     about = _about(source, name, renames)
     with Recorder(out, task, metadata=about, resume=before is not None, expected=len(places), notice=tell) as record:
         for done, place in enumerate(places[begin:], begin):
-            if done > begin:
+            if done > 0:
                 vessel.fill(source.read(place), place)
+                if vessel.prefix not in prefixes:
+                    prefixes.add(vessel.prefix)
+                    note([f"{place}: {_taken_off(vessel.prefix)}"])
                 if more := [name for name in vessel.left_out if name not in known]:
                     known.update(more)
                     note([f"{place}: {_left_out(more)}"])
@@ -130,10 +134,16 @@ def _about(source: Source, name: str | None, renames: Sequence[str]) -> dict[str
 def _about_names(vessel: Vessel) -> list[str]:
     told = []
     if vessel.prefix:
-        told.append(f"'{shown(vessel.prefix)}' stands before every name in the files and is taken off.")
+        told.append(_taken_off(vessel.prefix))
     if vessel.left_out:
         told.append(_left_out(vessel.left_out))
     return told
+
+
+def _taken_off(prefix: str) -> str:
+    if not prefix:
+        return "nothing stands before the names in it."
+    return f"'{shown(prefix)}' stands before every name in the files and is taken off."
 
 
 def _left_out(names: Sequence[str]) -> str:

@@ -49,17 +49,24 @@ class Rename(NamedTuple):
     def fits(self, name: str) -> bool:
         return name.startswith(self.old) if self.is_prefix else name == self.old
 
+    def gives(self, name: str) -> bool:
+        """Whether it could have made this name: in some files of a run the names may be the new ones already."""
+        return bool(self.new) and (name.startswith(self.new) if self.is_prefix else name == self.new)
+
     def __str__(self) -> str:
         return f"--rename {shlex.quote(f'{self.old}={self.new}')}"
 
 
-def renamed(tensors: Mapping[str, Tensor], renames: Sequence[Rename]) -> dict[str, Tensor]:
-    """Each name after the first rename that fits it. Raises DeviError if one fits none, or two names become one."""
+def renamed(place: object, tensors: Mapping[str, Tensor], renames: Sequence[Rename]) -> dict[str, Tensor]:
+    """Each name after the first rename that fits it.
+
+    Raises DeviError if one fits none, and what it would give is not there either, or if two names become one.
+    """
     for rename in renames:
-        if not any(map(rename.fits, tensors)):
+        if not any(map(rename.fits, tensors)) and not any(map(rename.gives, tensors)):
             near = difflib.get_close_matches(rename.old, list(tensors)[:MOST_COMPARED], n=1, cutoff=0)
             raise DeviError(
-                f"{rename} fits no name in the file. Did you mean '{shown(near[0]) if near else ''}'?"
+                f"{place}: {rename} fits no name in it. Did you mean '{shown(near[0]) if near else ''}'?"
                 f" It has: {_list(tensors)}."
             )
     result: dict[str, Tensor] = {}
@@ -68,16 +75,17 @@ def renamed(tensors: Mapping[str, Tensor], renames: Sequence[Rename]) -> dict[st
         new = fitting[0].new + name[len(fitting[0].old) :] if fitting else name
         if new in result:
             raise DeviError(
-                f"two tensors of the file would be called '{shown(new)}' by --rename. Give one another name."
+                f"{place}: two tensors in it would be called '{shown(new)}' by --rename. Give one another name."
             )
         result[new] = tensor
     return result
 
 
-def prefix_of(names: Iterable[str], wanted: Sequence[Wanted]) -> str:
+def prefix_of(place: object, names: Iterable[str], wanted: Sequence[Wanted], before: str | None = None) -> str:
     """What stands before the wanted names in the file, '' or 'model.': what does so before most of them.
 
-    Raises DeviError where several do before all of them and none is usual.
+    before   what did in the files before it; of several prefixes that one is meant
+    Raises DeviError where several do before all of them, none of them did before and none is usual.
     """
     of = {name: index for index, one in enumerate(wanted) for name in one.names}
     found: dict[str, set[int]] = {"": set()}
@@ -89,13 +97,39 @@ def prefix_of(names: Iterable[str], wanted: Sequence[Wanted]) -> str:
             start = name.find(".", start) + 1 or len(name)
     most = max(map(len, found.values()))
     best = [prefix for prefix, indices in found.items() if len(indices) == most]
+    if before in best:
+        return before
+    if before is not None:
+        best = [prefix for prefix in best if is_same_network(prefix, before)] or best
     usual = [prefix for prefix in USUAL_PREFIXES if prefix in best]
     if not usual and len(best) > 1 and most == len(wanted):
         raise DeviError(
-            f"the file has every parameter under each of {_list(best)}; which is meant cannot be told."
+            f"{place} has every parameter under each of {_list(best)}; which is meant cannot be told."
             f" Say it: {Rename(best[0], '')}"
         )
     return [*usual, *best][0]
+
+
+def is_same_network(one: str, other: str) -> bool:
+    """Whether two prefixes differ by nothing but the usual ones, which say how a network was wrapped and not which."""
+    usual = {prefix.removesuffix(".") for prefix in USUAL_PREFIXES}
+    ours, theirs = ([part for part in prefix.split(".") if part not in usual] for prefix in (one, other))
+    return ours == theirs
+
+
+def other_prefix(place: object, prefix: str, first: object, before: str) -> DeviError:
+    """The error for a file that has the parameters under another prefix than the first one had."""
+    # '=model.' would stand before the names of all files, and 'critic.=' fit none in those before
+    say = f": {Rename(prefix, before)}" if prefix and before else ", save all with the same names."
+    return DeviError(
+        f"{place} has the parameters under {_under(prefix)}, and {first} under {_under(before)}: they may be two"
+        " networks, of which one run holds one. Move the files of one of them into a folder of their own; or, if they"
+        f" are the same{say}"
+    )
+
+
+def _under(prefix: str) -> str:
+    return f"'{shown(prefix)}'" if prefix else "their own names"
 
 
 def missing(path: object, unused: Mapping[str, Tensor], lacking: Sequence[Wanted], total: int, hint: str) -> DeviError:

@@ -11,7 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from devi.checkpoints.foreign.names import Rename, Shape, Wanted, missing, prefix_of, renamed
+from devi.checkpoints.foreign.names import (
+    Rename,
+    Shape,
+    Wanted,
+    is_same_network,
+    missing,
+    other_prefix,
+    prefix_of,
+    renamed,
+)
 from devi.checkpoints.foreign.source import Place
 from devi.checkpoints.rebuild import built, likely_settings
 from devi.checkpoints.tensors import named_tensors, to_stored
@@ -26,6 +35,7 @@ class Vessel:
         self.model = built(task, settings_of(task).get("seed"))
         self.left_out: list[str] = []  # names in the file that the model has not
         self.prefix = ""
+        self._first: tuple[Place, str] | None = None  # what was filled in first, and its prefix
         self._dtypes: dict[str, str] = {}  # of what was filled in first
         self._task, self._called, self._renames = task, called, renames
         holders: dict[int, list[tuple[str, dict[str, Any], str]]] = {}
@@ -39,13 +49,16 @@ class Vessel:
 
     def fill(self, tensors: Mapping[str, Tensor], place: Place) -> None:
         """Put the tensors of a checkpoint into the model, without a copy. Raises DeviError if they do not fit."""
-        there = renamed(tensors, self._renames)
-        prefix = prefix_of(there, self._wanted)
+        there = renamed(place, tensors, self._renames)
+        prefix = prefix_of(place, there, self._wanted, None if self._first is None else self.prefix)
         used = {prefix + name for one in self._wanted for name in one.names}
         rest = {name: tensor for name, tensor in there.items() if name not in used}
         lacking = [one for one in self._wanted if not any(prefix + name in there for name in one.names)]
         if lacking:
             raise missing(place, rest, lacking, len(self._wanted), self._hint())
+        self._first = self._first or (place, prefix)
+        if not is_same_network(prefix, self._first[1]):
+            raise other_prefix(place, prefix, *self._first)
         for one, held in zip(self._wanted, self._holders, strict=True):
             given = [there[prefix + name] for name in one.names if prefix + name in there]
             if any(tuple(tensor.shape) != one.shape for tensor in given):
