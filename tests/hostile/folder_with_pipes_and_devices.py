@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stranger import converted
 
-REFUSED = "holds no checkpoints"
+REFUSED = "step_1.pt is a pipe, a socket or a device, and no file, and so are 2 more"
 
 
 def make(folder: Path) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import devi
+from devi.checkpoints.foreign.absent import check_there, is_absent
 from devi.checkpoints.foreign.convert import convert, damage_of
 from devi.checkpoints.foreign.listing import foreign_in
 from devi.checkpoints.header import segment_paths
@@ -64,10 +65,14 @@ def source_id(source: Path) -> str:
 
 
 def _state_of(source: Path) -> list[tuple[str, int, int]]:
-    """Name, size and time of change of every file that a conversion could read."""
+    """Name, size and time of change of every file that a conversion could read.
+
+    Raises DeviError where none is behind a name, before an earlier conversion is deleted for that.
+    """
     folders, files = ([], [source]) if source.is_file() else foreign_in(source)
+    check_there(folders or files)
     files = [*files, *(file for folder in folders for file in sorted(folder.iterdir()) if file.is_file())]
-    found = [(file, file.stat()) for file in files]
+    found = [(file, file.stat()) for file in files if not is_absent(file)]  # what the Trainer left beside its folders
     return [(os.path.relpath(file, source), stat.st_size, stat.st_mtime_ns) for file, stat in found]
 
 

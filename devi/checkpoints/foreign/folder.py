@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from devi.checkpoints.foreign.absent import check_there
 from devi.checkpoints.foreign.safetensors_file import read_safetensors
 from devi.checkpoints.foreign.source import Content, Place, Source
 from devi.checkpoints.foreign.steps import (
@@ -46,7 +47,9 @@ class Folder(Source):
         if pattern is not None:
             by_pattern = list(zip(files, steps_by_pattern(names, pattern), strict=True))
             places = [Place(step, file) for file, step in by_pattern if step is not None]
+            check_there(place.path for place in places)
             return places, left_out([file.name for file, step in by_pattern if step is None], "file")
+        check_there(files)
         stems = [file.stem for file in files]
         said = steps_said(stems)
         steps = [self._reader(file).step if step is None else step for file, step in zip(files, said, strict=True)]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
 from torch import Tensor
 
+from devi.checkpoints.foreign.absent import check_there
 from devi.checkpoints.foreign.folder import READERS
 from devi.checkpoints.foreign.source import Place, Source
 from devi.errors import DeviError, shown
@@ -25,6 +27,9 @@ class HuggingFace(Source):
     kind = "Hugging Face"
 
     def __init__(self, path: Path, folders: list[Path]) -> None:
+        check_there(folders)
+        names = [folder / name for folder in folders for name in (*WEIGHTS, *INDEXES)]
+        check_there(name for name in names if os.path.lexists(name))
         places = [Place(int(NAME.fullmatch(folder.name)[1]), folder) for folder in folders]  # type: ignore[index]
         super().__init__(path, places)
 
@@ -51,6 +56,8 @@ def _sharded(index: Path) -> dict[str, Tensor]:
         by_shard.setdefault(shard, []).append(name)
     for shard, names in by_shard.items():
         file = index.parent / shard
+        if os.path.lexists(file):
+            check_there([file])
         if not file.is_file():
             raise DeviError(
                 f"{shown(index, 300)} names the shard {shown(shard)!r}, which is not beside it. Was the folder copied"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from devi.checkpoints.foreign.absent import check_there, is_absent
 from devi.checkpoints.foreign.folder import READERS, Folder
 from devi.checkpoints.foreign.hdf5_file import SUFFIXES as HDF5_SUFFIXES
 from devi.checkpoints.foreign.hdf5_file import HDF5File
@@ -30,6 +31,8 @@ def open_source(path: Path, pattern: str | None = None) -> Source:
     if path.is_file():
         return _of_file(path, pattern)
     if not path.is_dir():
+        if os.path.lexists(path):
+            check_there([path])
         raise DeviError(f"there is no {shown(path, 300)}. {EXPECTED}.")
     if segment_paths(path):
         raise DeviError(f"{shown(path, 300)} is a run of devi's own already. Analyze it: devi analyze {quoted(path)}")
@@ -70,13 +73,17 @@ def is_foreign(path: Path) -> bool:
 
 
 def foreign_in(path: Path) -> tuple[list[Path], list[Path]]:
-    """The checkpoint-N folders in a folder (itself, if it is one), and the files that could be checkpoints."""
+    """The checkpoint-N folders in a folder (itself, if it is one), and the files that could be checkpoints.
+
+    Links to nothing are among them: who reads them says so, where to leave them out would not be noticed.
+    """
     itself = Path(os.path.abspath(path))  # '.' has no name
-    if NAME.fullmatch(itself.name) and any((path / name).is_file() for name in (*WEIGHTS, *INDEXES)):
+    if NAME.fullmatch(itself.name) and any(os.path.lexists(path / name) for name in (*WEIGHTS, *INDEXES)):
         return [itself], []
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-    folders = [entry for entry in entries if NAME.fullmatch(entry.name) and entry.is_dir()]
-    return folders, [entry for entry in entries if entry.suffix.lower() in READERS and entry.is_file()]
+    folders = [entry for entry in entries if NAME.fullmatch(entry.name) and (is_absent(entry) or entry.is_dir())]
+    files = [entry for entry in entries if entry.suffix.lower() in READERS]
+    return folders, [entry for entry in files if is_absent(entry) or entry.is_file()]
 
 
 def _of_file(path: Path, pattern: str | None) -> Source:
