@@ -15,6 +15,7 @@ from devi.checkpoints.header import Finding, segment_name
 from devi.checkpoints.lock import living_holder, unseen
 from devi.checkpoints.record import digest_of
 from devi.checkpoints.records import Records
+from devi.checkpoints.repair_note import lost_before
 from devi.checkpoints.segment import SEGMENT_BYTES
 from devi.checkpoints.store import Store
 from devi.checkpoints.userblock import replacing, sync_folder
@@ -109,17 +110,24 @@ def _copy_records(records: Records, place: Path, tell: Callable[[int, int], None
 
 
 def _document(folder: Path, records: Records, findings: list[Finding], slots: list[str]) -> dict[str, Any]:
-    """What repair.json says; `lost` names every record and file of which something could not be copied."""
+    """What repair.json says; `lost` names every record and file of which something could not be copied, now or in an
+    earlier repair, and the run that it was in."""
     steps = records.steps[~records.is_damaged]
+    run_id = records.layout_header.metadata.get("run_id")
+    before = lost_before(folder, run_id)
+    lost = [{**finding._asdict(), "source": str(folder)} for finding in findings + before.findings]
+    # A resumed run may have recorded some of them again, and its files then state those.
+    gone = {entry["step"] for entry in before.lost} - {None, *records.steps.tolist()}
+    stated = max(records.stated + len(gone), before.stated)
     return {
         "schema": SCHEMA,
         "source": str(folder),
-        "run_id": records.layout_header.metadata.get("run_id"),
+        "run_id": run_id,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "devi": devi.__version__,
-        "kept": {"first": int(steps[0]), "last": int(steps[-1]), "count": len(steps), "stated": records.stated},
+        "kept": {"first": int(steps[0]), "last": int(steps[-1]), "count": len(steps), "stated": stated},
         "resume_slots": slots,
-        "lost": [finding._asdict() for finding in findings],
+        "lost": before.lost + lost,
     }
 
 
