@@ -9,7 +9,10 @@ from typing import NamedTuple
 from devi.checkpoints.header import segment_name, segment_paths
 from devi.checkpoints.lock import NAME as LOCK_NAME
 from devi.checkpoints.slot_file import SLOTS, step_of
+from devi.checkpoints.whereabouts import what_is_gone
 from devi.errors import DeviError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def holds_run(path: Path) -> bool:
@@ -59,9 +62,15 @@ def only_slots(path: Path) -> str:
 
 
 def refusal(path: Path, last_step: int | None, error: OSError, words: Words) -> DeviError:
-    """The error that says what is safe; `last_step` is the last one recorded."""
+    """The error that says what is safe, after a look; `last_step` is the last one recorded."""
+    gone = None if last_step is None else what_is_gone(path, last_step)
+    if gone is not None:
+        why = "the disk is full" if error.errno in _FULL else "cannot write here"
+        return DeviError(
+            f"{path}: {why}. {gone} Put back what is gone, then go on with {words.resume}; or give {words.elsewhere}."
+        )
     safe = "Nothing was recorded yet." if last_step is None else f"Every checkpoint up to step {last_step} is safe."
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in _FULL:
         return DeviError(f"{path}: the disk is full. {safe} Free some space, then go on with {words.resume}.")
     return DeviError(
         f"{path}: cannot write here: {error.strerror or error}. {safe}"

@@ -23,6 +23,10 @@ _ZOMBIE = -1
 _NUMBERED = frozenset({"ext2", "ext3", "ext4", "xfs", "zfs", "tmpfs", "overlay", "nfs", "nfs4", "lustre", "gpfs"})
 
 
+# Of this process, whose Recorders are closed and whose files could not be removed: the run was moved meanwhile.
+_LEFT: set[Holder] = set()
+
+
 class Holder(NamedTuple):
     """Who writes. A pid is reused by later processes, after a restart, and in another container: the rest tells."""
 
@@ -58,6 +62,8 @@ class Holder(NamedTuple):
         """Whether the process still runs; taken for granted where nobody here can tell: on another host, say."""
         if not self.is_here:
             return True
+        if self in _LEFT:
+            return False
         if self.is_before_boot:
             return False
         try:
@@ -121,6 +127,7 @@ class WriterLock:
                 who = "an unreadable note" if previous is None else str(previous)
                 notice(f"{folder}: took over the lock of a writer that is gone ({who}).")
             self.holder = Holder.me(file)
+            _LEFT.discard(self.holder)  # made in the same second, with the number of a file that was deleted
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(self.holder._asdict(), sort_keys=True).encode() + b"\n", 0)
             os.fsync(descriptor)
@@ -172,9 +179,13 @@ def _exclusive(path: Path) -> Iterator[int]:
 def _release(path: Path, holder: Holder) -> None:
     if os.getpid() != holder.pid:  # a forked child that ends is not the writer
         return
+    _LEFT.add(holder)
     with contextlib.suppress(OSError), _exclusive(path) as descriptor:
-        if _parsed(os.pread(descriptor, 4096, 0)) in (holder, None):
+        found = _parsed(os.pread(descriptor, 4096, 0))
+        if found in (holder, None):
             path.unlink()
+        if found == holder:
+            _LEFT.discard(holder)
 
 
 def _parsed(content: bytes) -> Holder | None:

@@ -132,3 +132,21 @@ def test_a_forked_child_that_ends_does_not_release_its_parents_lock(tmp_path):
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], check=True, capture_output=True)
     assert not (tmp_path / "run" / "writer.lock").exists()
+
+
+def test_the_lock_of_a_closed_recorder_whose_run_was_moved_is_nobodys(tmp_path):
+    path, moved, model = tmp_path / "run", tmp_path / "moved", nn.Linear(1, 1)
+    record = Recorder(path, state={}, notice=lambda text: None)
+    record(0, model)
+    path.rename(moved)
+    with pytest.raises(DeviError, match="already writing this run"):
+        Recorder(moved, state={}, resume=True)
+    with pytest.raises(DeviError, match="This directory is gone"):
+        record.close()
+    assert not open_run(moved).is_live
+    with Recorder(moved, state={}, resume=True, notice=lambda text: None) as again:
+        again(1, model)
+        with pytest.raises(DeviError, match="already writing this run"):
+            Recorder(moved, state={}, resume=True)
+    assert open_run(moved).steps.tolist() == [0, 1]
+    assert not (moved / "writer.lock").exists()
