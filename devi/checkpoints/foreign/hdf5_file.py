@@ -1,15 +1,13 @@
 """A user's HDF5 file: one dataset a parameter with the step as first axis, or one group a step.
 
     steps (T,)   W (T, 2, 6)   b (T, 6)              a dataset 'step' or 'steps' beside the parameters
-    step_0/W (2, 6)   step_0/b (6,)   step_100/W …   a number in each group's name
+    step_0/W (2, 6)   step_0/b (6,)   step_100/W …   a number in each group's name, or in the group
 
 'layers/0/weight' in the file is the parameter 'layers.0.weight'.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
@@ -17,20 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from devi.checkpoints.foreign.hdf5_groups import Datasets, axes, by_group, read_dataset, steps_of
 from devi.checkpoints.foreign.hdf5_guard import Refused, open_guarded
 from devi.checkpoints.foreign.hdf5_rows import Rows
 from devi.checkpoints.foreign.source import MOST_STEP, Place, Source
-from devi.checkpoints.foreign.steps import left_out, no_step, steps_by_name, steps_by_pattern
+from devi.checkpoints.foreign.steps import left_out, no_step, steps_by_pattern
 from devi.errors import DeviError, shown
 
 SUFFIXES = (".h5", ".hdf5", ".hdf")
-STEP_NAMES = ("step", "steps", "global_step")
 MOST_STEPS = 1_000_000
 MOST_PARAMETERS = 2_000
 MOST_BLOCK_BYTES = 32 << 20  # of rows that were unpacked together and wait for their turn
-_ONE_STEP = re.compile(r"[0-9]+|.*(step|iter|checkpoint|ckpt).*[0-9].*", re.I)  # a group that is the only step's
-
-Datasets = Mapping[str, h5py.h5d.DatasetID]
 
 
 class HDF5File(Source):
@@ -40,7 +35,7 @@ class HDF5File(Source):
 
     def __init__(self, path: Path, pattern: str | None = None) -> None:
         self._file, found = open_guarded(path)
-        axis = [name for name in found if name.rpartition("/")[2] in STEP_NAMES and len(found[name].shape) == 1]
+        axis = axes(found)
         notices: list[str] = []
         if axis and pattern is None:
             nearest = min(axis, key=lambda name: name.count("/"))
@@ -49,14 +44,17 @@ class HDF5File(Source):
             self._groups: dict[str, dict[str, h5py.h5d.DatasetID]] = {}
             places = [Place(step, path, row) for row, step in enumerate(steps)]
         else:
-            chosen, self._groups = {}, _by_group(found)
+            chosen, self._groups = {}, by_group(found)
             names = list(self._groups)
-            numbers = steps_by_pattern(names, pattern) if pattern else steps_by_name(names)
+            try:
+                numbers = steps_by_pattern(names, pattern) if pattern else steps_of(self._groups)
+            except (OSError, RuntimeError, ValueError) as error:
+                raise _damaged(path, error) from None
             unknown = [name for name, step in zip(names, numbers, strict=True) if step is None]
             if len(unknown) == len(names):
                 raise _no_layout(path, found)
             if unknown and pattern is None:
-                raise no_step(unknown[0], names, where="")
+                raise no_step(unknown[0], names, where="a whole number 'step' in the group")
             notices += left_out(unknown, "group")
             places = [Place(step, path, name) for name, step in zip(names, numbers, strict=True) if step is not None]
         super().__init__(path, places, notices)
@@ -67,20 +65,15 @@ class HDF5File(Source):
             if isinstance(place.part, int):
                 row = place.part
                 return {name: torch.from_numpy(rows[row]) for name, rows in self._rows.items()}
-            return {name: torch.from_numpy(_read(dataset)) for name, dataset in self._groups[str(place.part)].items()}
+            return {
+                name: torch.from_numpy(read_dataset(dataset)) for name, dataset in self._groups[str(place.part)].items()
+            }
         except (OSError, RuntimeError, ValueError, TypeError) as error:
-            raise DeviError(
-                f"{place}: cannot be read: {shown(error, 300)}. The file is damaged: copy it again."
-            ) from None
+            raise _damaged(place, error) from None
 
 
-def _read(dataset: h5py.h5d.DatasetID) -> np.ndarray:
-    """A dataset in the machine's byte order."""
-    values = np.empty(dataset.shape, dataset.dtype.newbyteorder("="))
-    if values.size:
-        space = dataset.get_space()
-        dataset.read(space, space, values)
-    return values
+def _damaged(place: object, error: Exception) -> DeviError:
+    return DeviError(f"{place}: cannot be read: {shown(error, 300)}. The file is damaged: copy it again.")
 
 
 def _steps(path: Path, name: str, dataset: h5py.h5d.DatasetID) -> list[int]:
@@ -89,7 +82,7 @@ def _steps(path: Path, name: str, dataset: h5py.h5d.DatasetID) -> list[int]:
             f"{shown(path, 300)}: '{shown(name)}' has {dataset.shape[0]:,} steps; at most {MOST_STEPS:,} are read."
             " Keep fewer checkpoints in one file."
         )
-    values = _read(dataset)
+    values = read_dataset(dataset)
     whole = values.astype(np.int64) if np.isfinite(values).all() and (np.abs(values) <= MOST_STEP / 2).all() else None
     if whole is None or (whole != values).any() or (whole < 0).any():
         raise DeviError(
@@ -129,22 +122,6 @@ def _rows(path: Path, chosen: Datasets, order: list[int]) -> dict[str, Rows]:
         except Refused as error:
             raise DeviError(f"{shown(path, 300)}: '{shown(name)}': {error}") from None
     return rows
-
-
-def _by_group(found: Datasets) -> dict[str, dict[str, h5py.h5d.DatasetID]]:
-    """Datasets by the group that is one step's: the first part of the path after what all of them share."""
-    parts = {name: name.split("/") for name in found}
-    shared = 0
-    while parts and all(len(part) > shared + 2 for part in parts.values()):
-        heads = {part[shared] for part in parts.values()}
-        if len(heads) > 1 or _ONE_STEP.fullmatch(heads.pop()):
-            break
-        shared += 1
-    groups: dict[str, dict[str, h5py.h5d.DatasetID]] = {}
-    for name, dataset in found.items():
-        if len(parts[name]) > shared + 1:
-            groups.setdefault(parts[name][shared], {})[".".join(parts[name][shared + 1 :])] = dataset
-    return groups
 
 
 def _no_layout(path: Path, found: Datasets) -> DeviError:
