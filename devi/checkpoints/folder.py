@@ -67,7 +67,7 @@ def refusal(path: Path, last_step: int | None, error: OSError, words: Words) -> 
     if gone is not None:
         why = "the disk is full" if error.errno in _FULL else "cannot write here"
         return DeviError(
-            f"{path}: {why}. {gone} Put back what is gone, then go on with {words.resume}; or give {words.elsewhere}."
+            f"{path}: {why}. {gone} Put that right, then go on with {words.resume}; or give {words.elsewhere}."
         )
     safe = "Nothing was recorded yet." if last_step is None else f"Every checkpoint up to step {last_step} is safe."
     if error.errno in _FULL:

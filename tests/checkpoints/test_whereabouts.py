@@ -42,7 +42,7 @@ def test_a_directory_that_was_moved_or_deleted_is_gone(tmp_path):
     assert words in change_while_it_is_written(tmp_path / "moved", lambda path: path.rename(tmp_path / "there"))
     assert open_run(tmp_path / "there").steps.tolist() == list(range(10))
     text = change_while_it_is_written(tmp_path / "deleted", shutil.rmtree)
-    assert text.startswith(f"{tmp_path / 'deleted'}: cannot write here. {words} Put back what is gone, then go on with")
+    assert text.startswith(f"{tmp_path / 'deleted'}: cannot write here. {words} Put that right, then go on with")
 
 
 def test_a_relative_path_is_told_with_the_directory_it_was_looked_for_in(tmp_path, monkeypatch):
@@ -84,3 +84,20 @@ def test_files_that_end_before_the_last_checkpoint_are_told(tmp_path, monkeypatc
     with pytest.raises(DeviError, match="stays as it is: another file stands there"):
         record.close()
     assert open_run(tmp_path / "run").steps.tolist() == [0]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_files_that_may_not_be_read_are_not_called_safe(tmp_path):
+    with Recorder(tmp_path / "run", notice=quiet) as record:
+        record(0, nn.Linear(2, 2))
+    (tmp_path / "run" / "segment-000000.h5").chmod(0)
+    assert what_is_gone(tmp_path / "run", 0) == (
+        "Whether the checkpoints up to step 0 are safe cannot be seen: Permission denied."
+    )
+
+
+def test_a_file_that_is_no_segment_any_more_is_not_called_safe(tmp_path):
+    with Recorder(tmp_path / "run", notice=quiet) as record:
+        record(0, nn.Linear(2, 2))
+    (tmp_path / "run" / "segment-000000.h5").write_bytes(b"")
+    assert "Whether the checkpoints up to step 0 are safe cannot be seen" in what_is_gone(tmp_path / "run", 0)
