@@ -26,7 +26,7 @@ from devi.metrics.metric import Metric
 from devi.plugins import name_of
 from devi.sampling.diagnostics import FLAG_MEANINGS, INFORMATION
 from devi.sampling.example_losses import encoding
-from devi.tables.standard_errors import told, with_fitting_errors
+from devi.tables.standard_errors import sentences, with_fitting_errors
 from devi.task import settings_of
 from devi.transitions.contradicted import contradictions
 from devi.transitions.fusion import OPERATING_POINTS, detect
@@ -143,7 +143,7 @@ def analyze(
         notices += [*_without_values(ready, results[name]), *ready.remarks(results[name])]
     results, used, seconds = (_in_order(found, planned) for found in (results, used, seconds))
     trajectories, unfit = with_fitting_errors(_merged(results, whole))
-    notices += told(unfit)
+    notices += sentences(unfit)
     notices += contradictions(trajectories, exogenous or {})
     begun = time.perf_counter()
     found = detect(

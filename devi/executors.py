@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Any, Protocol
 
 from devi.errors import DeviError
 from devi.forks import cores, end_with_parent, given_cores
 from devi.plugins import import_files, imported_files
+
+ELSEWHERE = (
+    "What is defined in a notebook, a function or a file that is gone, or holds open files or locks, reaches no other"
+    " process: define it in a .py file, or work with one worker."
+)
 
 
 class Executor(Protocol):
@@ -44,11 +51,12 @@ class Processes:
             self.workers,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_prepare_worker,
-            initargs=(imported_files(), max(1, cores() // self.workers)),
+            initargs=(max(1, cores() // self.workers),),
         )
         others = set(multiprocessing.active_children())
         try:
-            places = {pool.submit(function, item): place for place, item in enumerate(items)}
+            files = [file for file in imported_files() if Path(file).is_file()]  # any other: not needed, or told there
+            places = {pool.submit(_done, files, _packed(function, item)): place for place, item in enumerate(items)}
             for future in as_completed(places):
                 yield places[future], future.result()
         except BrokenProcessPool:
@@ -80,10 +88,26 @@ def executor_for(workers: int) -> Executor:
     return Here() if workers == 1 else Processes(workers)
 
 
-def _prepare_worker(files: list[str], threads: int) -> None:
+def _prepare_worker(threads: int) -> None:
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal: the first one decides
     import torch
 
-    import_files(files)  # a task from the user's own file can only be unpickled once that file is imported
     torch.set_num_threads(threads)
+
+
+def _packed(function: Callable[[Any], Any], item: Any) -> bytes:
+    try:
+        return pickle.dumps((function, item))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise DeviError(f"this cannot be handed to a worker process: {error}. {ELSEWHERE}") from None
+
+
+def _done(files: list[str], given: bytes) -> Any:
+    """In a worker: what a function returns for an item. Unpickled here, where a failure has somewhere to be told."""
+    import_files(files)  # a task from the user's own file can only be unpickled once that file is imported
+    try:
+        function, item = pickle.loads(given)
+    except (AttributeError, ImportError) as error:
+        raise DeviError(f"a worker process lacks what this one has: {error}. {ELSEWHERE}") from None
+    return function(item)

@@ -94,3 +94,44 @@ def killed(item: int) -> int:
 def test_a_worker_that_the_system_kills_is_an_error_that_says_what_to_do():
     with pytest.raises(DeviError, match="one of 2 worker processes was killed, as the system does where memory ends"):
         list(Processes(2).done(killed, range(4)))
+
+
+NOTEBOOK = r"""
+import sys
+from pathlib import Path
+from devi.errors import DeviError
+from devi.executors import Processes
+from devi.plugins import import_files
+
+if __name__ == "__main__":
+    class Mine: pass  # as a cell defines it: a worker that imports this file does not
+
+    def work(item): pass
+
+    own = Path("own.py")
+    own.write_text("class Own: pass")
+    import_files(["own.py"])
+    own_class = next(module.Own for name, module in sys.modules.items() if hasattr(module, "Own"))
+    print(list(Processes(1).done(id, [own_class()])) and "reached")
+    own.unlink()
+    print(list(Processes(1).done(abs, [-1])))  # needs nothing of the file that is gone
+    for function, item in ((abs, Mine()), (work, 1), (abs, own_class()), (abs, lambda: 0), (abs, open("x", "w"))):
+        try:
+            list(Processes(1).done(function, [item]))
+        except DeviError as error:
+            print(error)
+"""
+
+
+@pytest.mark.slow  # exact, no false alarms: it starts processes
+def test_what_no_worker_can_be_given_is_told_as_that_and_not_as_the_end_of_memory(tmp_path):
+    (tmp_path / "notebook.py").write_text(NOTEBOOK)
+    command = [sys.executable, "-W", "ignore::ResourceWarning", "notebook.py"]
+    reached, others, *errors = subprocess.check_output(command, cwd=tmp_path, text=True).splitlines()
+    assert (reached, others) == ("reached", "[(0, 1)]")
+    assert len(errors) == 5
+    for error in errors[:3]:
+        assert error.startswith("a worker process lacks what this one has:")
+    for error in errors[3:]:
+        assert error.startswith("this cannot be handed to a worker process:")
+    assert all(error.endswith("define it in a .py file, or work with one worker.") for error in errors)

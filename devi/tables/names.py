@@ -14,6 +14,7 @@ CLOCKS = (
 )  # fmt: skip
 LEARNING_RATE = re.compile(r"(^|[^a-z])(lr|learning[ _-]?rate)([^a-z]|$)")  # lr-AdamW, train/learning_rate, lr/pg0
 WORK = re.compile(r"_per_sec(ond)?$|^(total_flos|num_input_tokens_seen|num_tokens)$")  # as Hugging Face's trainer logs
+# In the name of a metric, (lr=0.1) or lr=0.1: what it was measured at, and not what it is.
 SETTING = re.compile(r"\([^)]*\)|[\w.-]+ *= *[^\s/,]+")
 COUNTS_STEPS = "counts steps; to take these: --step NAME"
 WANDB_EXTREMES = ("__MIN", "__MAX")

@@ -23,7 +23,7 @@ def with_fitting_errors(trajectories: xr.Dataset) -> tuple[xr.Dataset, dict[str,
         elif set(error.dims) <= set(parent.dims):
             fitting[name] = error.broadcast_like(parent).transpose(*parent.dims)
         elif error.shape == parent.shape:  # columns of a file have dimensions of their own
-            fitting[name] = parent.copy(data=error.values).assign_attrs(error.attrs)
+            fitting[name] = xr.DataArray(error.values, dims=parent.dims, attrs=error.attrs)
         else:
             left_out[name] = (
                 f"has shape {error.shape} beside {parent.shape} of {name.removesuffix('_se')}, whose standard error it"
@@ -32,6 +32,6 @@ def with_fitting_errors(trajectories: xr.Dataset) -> tuple[xr.Dataset, dict[str,
     return trajectories.drop_vars(list(left_out)).assign(fitting), left_out
 
 
-def told(left_out: dict[str, str]) -> list[str]:
+def sentences(left_out: dict[str, str]) -> list[str]:
     """A sentence for each."""
     return [f"{name} is left out: it {reason}." for name, reason in left_out.items()]

@@ -12,7 +12,7 @@ from devi.errors import DeviError, shown
 
 MATERIAL = {"nats": 0.02, "accuracy": 0.02}  # smaller changes are no structure; only for metrics that declare a unit
 MATERIAL_SHARE = {"squared error": 0.02}  # the same, of the values' median: no size of a squared error is known
-ACCURACY = re.compile(r"(^|[^a-z])accuracy$")
+ACCURACY = re.compile(r"(?<!in)accuracy$", re.IGNORECASE)
 DIRECTIONS = {"": 0, "up": 1, "down": -1}
 
 
@@ -53,7 +53,7 @@ def _material_of_unit(name: str, variable: xr.DataArray, values: np.ndarray) -> 
 
 def _is_accuracy(name: str, values: np.ndarray) -> bool:
     """Whether a metric is an accuracy by its name, and not the logarithm of one by its values, nor an inaccuracy."""
-    return ACCURACY.search(name.lower()) is not None and bool(np.min(values, initial=0.0) > -1e-6)
+    return ACCURACY.search(name) is not None and bool(np.min(values, initial=0.0) > -1e-6)
 
 
 def _bounds(name: str, variable: xr.DataArray, values: np.ndarray) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import xarray as xr
 
 from devi.errors import DeviError, shown, unknown_name, wrong_kind
 from devi.forks import each
-from devi.tables.standard_errors import told, with_fitting_errors
+from devi.tables.standard_errors import sentences, with_fitting_errors
 from devi.transitions.carried import without_carried
 from devi.transitions.confidence import confidence_of
 from devi.transitions.curves import Curve, checked_steps, curves_of
@@ -97,7 +97,7 @@ def detect(
     pairs.sort(key=lambda pair: pair[0].midpoint)
     found = [replace(transition, id=f"t{i + 1}") for i, (transition, _) in enumerate(pairs)]
     evidence = {one.id: _evidence(event, trajectories) for one, (_, event) in zip(found, pairs, strict=True)}
-    notices = [*told(unfit), *carried, *means]
+    notices = [*sentences(unfit), *carried, *means]
     return Detection(found, stages_of(trajectories, found, searched), skipped, settings, evidence, notices)
 
 

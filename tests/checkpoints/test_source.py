@@ -148,8 +148,11 @@ def sparing():
 )
 @pytest.mark.parametrize("steps", [1, 2])
 def test_what_had_no_field_of_its_own_and_gets_values_later_is_refused(tmp_path, change, text, steps):
-    model = sparing()
-    with Recorder(tmp_path / "run", notice=quiet) as record:
+    check_refused_once_changed(tmp_path / "run", sparing(), change, steps, text)
+
+
+def check_refused_once_changed(path, model, change, steps, text):
+    with Recorder(path, notice=quiet) as record:
         for step in range(steps):
             record(step, model)
         change(model)
@@ -191,12 +194,7 @@ def test_what_takes_the_place_of_something_empty_under_another_name_is_refused(t
     model = sparing()
     model.register_module("adapter", None)
     model.register_buffer("cache", torch.zeros(2), persistent=False)
-    with Recorder(tmp_path / "run", notice=quiet) as record:
-        for step in range(steps):
-            record(step, model)
-        change(model)
-        with pytest.raises(DeviError, match=rf"'{name}' is float32 \(.*\) now and absent.*One run has one layout"):
-            record(steps, model)
+    check_refused_once_changed(tmp_path / "run", model, change, steps, rf"'{name}' is float32 \(.*\) now and absent")
 
 
 def test_a_parameter_that_is_deleted_and_made_anew_under_its_name_is_recorded(tmp_path):

@@ -69,6 +69,7 @@ def test_steps_of_what_was_done_from_outside_are_numbers(key):
     ("name", "values", "bounds"),
     [
         ("test_accuracy", [0.1, 0.9], (0.0, 1.0)), ("val/accuracy", [10.0, 90.0], (0.0, 100.0)),
+        ("valaccuracy", [0.1, 0.9], (0.0, 1.0)),
         ("inaccuracy", [0.1, 0.9], (-np.inf, np.inf)), ("log_accuracy", [-2.0, -0.1], (-np.inf, np.inf)),
     ],
 )  # fmt: skip
