@@ -59,6 +59,15 @@ def on_a_trend(random: np.random.Generator, width: float, size: float) -> Made:
     return steps, y + np.ptp(y) * noise * random.normal(size=len(x)), [planted("sigmoid", centre, width)]
 
 
+def beside_a_decay(random: np.random.Generator, width: float) -> Made:
+    """In a loss that falls 1.7 times as far by a stretched exponential."""
+    steps = np.unique(np.round(np.geomspace(2, 20_000, int(random.choice([150, 320, 700])))))
+    x, centre = np.log10(steps), random.uniform(2.5, 4)
+    decay = 2 * np.exp(-((steps / 10 ** random.uniform(1.5, 4)) ** 0.7))
+    y = decay - 1.2 * logistic(x, centre, width) + 0.05 * random.normal(size=len(x))
+    return steps, y, [planted("sigmoid", centre, width)]
+
+
 CHANGES: dict[str, Callable[[np.random.Generator], Made]] = {
     **{
         f"{count} steps, each {share:g} of the way to the next": lambda r, c=count, s=share: staircase(r, c, s)
@@ -73,6 +82,10 @@ CHANGES: dict[str, Callable[[np.random.Generator], Made]] = {
         f"a sigmoid of {width} decades, {size:g} of a power law": lambda r, w=width, s=size: on_a_trend(r, w, s)
         for width in (0.1, 0.3, 0.5, 0.7)
         for size in (0.3, 1.0)
+    },
+    **{
+        f"a sigmoid of {width} decades beside a stretched exponential": lambda r, w=width: beside_a_decay(r, w)
+        for width in (0.2, 0.4, 0.6)
     },
 }
 
