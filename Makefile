@@ -10,7 +10,7 @@ demo: $(VENV)/installed
 	$(BIN)/devi demo
 
 test: $(VENV)/installed-test browser
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 # The page tests need Chromium. CI installs Debian's; anywhere else they are skipped, with the reason, if there is none.
 browser:
