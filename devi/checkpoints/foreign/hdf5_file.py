@@ -1,7 +1,7 @@
 """A user's HDF5 file: one dataset a parameter with the step as first axis, or one group a step.
 
     steps (T,)   W (T, 2, 6)   b (T, 6)              a dataset 'step' or 'steps' beside the parameters
-    step_0/W (2, 6)   step_0/b (6,)   step_100/W …   a number in each group's name, or in the group
+    step_0/W (2, 6)   step_0/b (6,)   step_100/W …   a number in each group's name, in the group or its attributes
 
 'layers/0/weight' in the file is the parameter 'layers.0.weight'.
 """
@@ -44,17 +44,17 @@ class HDF5File(Source):
             self._groups: dict[str, dict[str, h5py.h5d.DatasetID]] = {}
             places = [Place(step, path, row) for row, step in enumerate(steps)]
         else:
-            chosen, self._groups = {}, by_group(found)
+            chosen, (above, self._groups) = {}, by_group(found)
             names = list(self._groups)
             try:
-                numbers = steps_by_pattern(names, pattern) if pattern else steps_of(self._groups)
+                numbers = steps_by_pattern(names, pattern) if pattern else steps_of(self._file, above, self._groups)
             except (OSError, RuntimeError, ValueError) as error:
                 raise _damaged(path, error) from None
             unknown = [name for name, step in zip(names, numbers, strict=True) if step is None]
             if len(unknown) == len(names):
                 raise _no_layout(path, found)
             if unknown and pattern is None:
-                raise no_step(unknown[0], names, where="a whole number 'step' in the group")
+                raise no_step(unknown[0], names, where="a whole number 'step' in the group or its attributes")
             notices += left_out(unknown, "group")
             places = [Place(step, path, name) for name, step in zip(names, numbers, strict=True) if step is not None]
         super().__init__(path, places, notices)

@@ -1,7 +1,8 @@
 """Groups: those of an HDF5 file of which each is one step's, and which step that is.
 
-step_0/W (2, 6)   step_0/optimizer/step (2,)   step_100/W …   a word in each group's name says it
-ck1/W (2, 6)      ck1/step ()                  ck2/W …        else a number in each group does
+ck1.attrs["step"] = 100                                       an attribute of each group says it
+step_0/W (2, 6)   step_0/optimizer/step (2,)   step_100/W …   else a word in its name does
+ck1/W (2, 6)      ck1/step ()                  ck2/W …        else a number in the group
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ def axes(found: Datasets) -> list[str]:
     return [name for name in named if not _is_of_one_step(name, found[name].shape, steps, lengths)]
 
 
-def by_group(found: Datasets) -> dict[str, dict[str, h5py.h5d.DatasetID]]:
-    """Datasets by the group that is one step's: the first part of the path after what all of them share."""
+def by_group(found: Datasets) -> tuple[str, dict[str, dict[str, h5py.h5d.DatasetID]]]:
+    """What the paths of all datasets begin with, 'runs/a/', and they by the part after it: the group of one step."""
     parts = {name: name.split("/") for name in found}
     shared = 0
     while parts and all(len(part) > shared + 2 for part in parts.values()):
@@ -60,12 +61,21 @@ def by_group(found: Datasets) -> dict[str, dict[str, h5py.h5d.DatasetID]]:
     for name, dataset in found.items():
         if len(parts[name]) > shared + 1:
             groups.setdefault(parts[name][shared], {})[".".join(parts[name][shared + 1 :])] = dataset
-    return groups
+    return "".join(f"{part}/" for part in next(iter(parts.values()), [])[:shared]), groups
 
 
-def steps_of(groups: Mapping[str, Datasets]) -> list[int | None]:
-    """As of files: after the word in the name, else the number in the group, else that in its name."""
+def steps_of(file: h5py.h5f.FileID, above: str, groups: Mapping[str, Datasets]) -> list[int | None]:
+    """The attribute 'step' if every group has one; else as of files: after the word in the name, else the number in the
+    group, else that in its name.
+
+    above  what `by_group` gave with the groups
+    """
     names = list(groups)
+    attributes = [
+        _attribute(h5py.h5g.open(file, f"{above}{name}".encode("utf-8", "surrogateescape"))) for name in names
+    ]
+    if None not in attributes:
+        return attributes
     said = steps_said(names)
     steps = [_stated(groups[name]) if step is None else step for name, step in zip(names, said, strict=True)]
     return steps_by_name(names) if steps == said else steps
@@ -79,6 +89,18 @@ def _stated(group: Datasets) -> int | None:
             step = as_step(int(value)) if isinstance(value, np.integer) else None
             if step is not None:
                 return step
+    return None
+
+
+def _attribute(group: h5py.h5g.GroupID) -> int | None:
+    """The whole number that stands on a group itself."""
+    for name in STEP_NAMES:
+        if h5py.h5a.exists(group, name.encode()):
+            attribute = h5py.h5a.open(group, name.encode())
+            if attribute.shape in ((), (1,)) and attribute.get_type().get_class() == h5py.h5t.INTEGER:
+                value = np.empty(attribute.shape, attribute.dtype)
+                attribute.read(value)
+                return as_step(int(value.reshape(-1)[0]))
     return None
 
 

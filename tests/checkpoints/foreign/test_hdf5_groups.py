@@ -48,6 +48,24 @@ def test_what_a_group_says_counts_rather_than_a_number_in_its_name_and_a_word_in
     assert weights(made(groups("step{}", [10, 9], **said))) == {9: 9.0, 10: 10.0}
 
 
+@pytest.mark.parametrize("form", ["ck{}", "checkpoint_{}", "runs/a/step-{}"])
+@pytest.mark.parametrize("value", [np.int32, np.uint64, lambda number: np.array([number])])
+def test_an_attribute_of_each_group_counts_first(made, form, value):
+    path = made(groups(form, [10, 9]))
+    with h5py.File(path, "a") as file:
+        for number in (10, 9):
+            file[form.format(number)].attrs["step"] = value(100 * number)
+    assert weights(path) == {900: 9.0, 1000: 10.0}
+
+
+@pytest.mark.parametrize("odd", ["100", 100.0, [1, 2], -1, h5py.Empty("i8")])
+def test_attributes_that_are_no_steps_or_that_not_all_groups_have_leave_it_to_the_names(made, odd):
+    path = made(groups("step_{}", [10, 9]))
+    with h5py.File(path, "a") as file:
+        file["step_9"].attrs["step"], file["step_10"].attrs["step"] = 5, odd
+    assert weights(path) == {9: 9.0, 10: 10.0}
+
+
 def test_groups_whose_step_is_no_whole_number_are_told_by_their_names(made):
     assert weights(made(groups("ck{}", [10, 9], step=lambda number: 0.5))) == {9: 9.0, 10: 10.0}
 
@@ -55,7 +73,9 @@ def test_groups_whose_step_is_no_whole_number_are_told_by_their_names(made):
 def test_a_group_that_says_no_step_beside_those_that_do_is_refused(made):
     content = groups("ck{}", [10, 9], step=lambda number: 100 * number)
     del content["ck9/step"]
-    with pytest.raises(DeviError, match=r"^ck9: which step is this\?.*, or a whole number 'step' in the group\."):
+    with pytest.raises(
+        DeviError, match=r"^ck9: which step is this\?.*, or a whole number 'step' in the group or its attributes\."
+    ):
         HDF5File(made(content))
 
 
