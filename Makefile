@@ -4,18 +4,18 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test browser check bench format clean
+.PHONY: demo test programs check bench format clean
 
 demo: $(VENV)/installed
 	$(BIN)/devi demo
 
-test: $(VENV)/installed-test browser
+test: $(VENV)/installed-test programs
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
-# The page tests need Chromium. CI installs Debian's; anywhere else they are skipped, with the reason, if there is none.
-browser:
-	@if [ "$$CI" = true ] && ! command -v chromium >/dev/null && command -v apt-get >/dev/null; then \
-		apt-get update -qq && apt-get install -y -qq chromium >/dev/null; fi
+# Tests of pages need Chromium, one of the files h5dump. CI installs Debian's; elsewhere, without them, those are skipped.
+programs:
+	@if [ "$$CI" = true ] && command -v apt-get >/dev/null && ! (which chromium && which h5dump) >/dev/null; then \
+		apt-get update -qq && apt-get install -y -qq chromium hdf5-tools >/dev/null; fi
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
