@@ -1,3 +1,4 @@
+import arviz_stats
 import numpy as np
 import pytest
 import xarray as xr
@@ -46,9 +47,6 @@ def test_draws_that_are_not_finite_are_arvizs_divergences():
 
 
 def test_arviz_reads_the_tree_and_finds_our_diagnostics():
-    pytest.importorskip("arviz_base", reason="arviz-stats[xarray] is not installed")
-    import arviz_stats
-
     draws = some_draws(draws=60)
     found, tree = learning_coefficient(draws), to_arviz(draws)
     np.testing.assert_allclose(arviz_stats.rhat(tree)["llc_draw"], found["llc_rhat"])
