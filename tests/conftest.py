@@ -4,6 +4,10 @@ import signal
 
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("devi", deadline=None)  # timings never decide a test
+settings.load_profile("devi")
 
 
 @pytest.fixture(autouse=True, scope="session")

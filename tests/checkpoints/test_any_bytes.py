@@ -68,20 +68,20 @@ def restored(path):
     assert (model.weight == step).all()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(content=junk)
 @example(content=b"")
 def test_any_bytes_as_a_segment(place, content):
     checked(place, SEGMENT, content)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(content=junk, slot=st.sampled_from(SLOTS))
 def test_any_bytes_as_a_resume_slot(place, content, slot):
     checked(place, slot, content)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data(), new=st.binary(max_size=64), name=st.sampled_from([SEGMENT, SEGMENT, *SLOTS]))
 def test_a_file_with_any_bytes_spliced_in_or_written_over(place, data, new, name):
     content = place[1][name]
@@ -90,7 +90,7 @@ def test_a_file_with_any_bytes_spliced_in_or_written_over(place, data, new, name
     checked(place, name, content[:at] + new + content[at + removed :])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(content=st.binary(max_size=200) | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
 def test_any_bytes_as_a_lock(tmp_path_factory, content):
     folder = tmp_path_factory.getbasetemp()

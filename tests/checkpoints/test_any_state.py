@@ -121,7 +121,7 @@ def test_an_array_is_put_together_once(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")  # torch's, of its own dtype
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     parts=st.dictionaries(names, st.tuples(kinds, tensors), max_size=5),
     state=nested,

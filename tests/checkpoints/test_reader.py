@@ -71,7 +71,7 @@ def test_every_flipped_bit_is_noticed_and_costs_at_most_one_record(place, seed):
         assert any(finding.kind == "damaged" for finding in run.findings) == is_record
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_a_file_cut_anywhere_gives_every_whole_record_before_the_cut(place, data):
     _, content, header = place

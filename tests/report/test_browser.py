@@ -50,7 +50,7 @@ def test_hovering_moves_the_rule_in_every_chart_and_nothing_is_fetched(analysis,
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"])
-    page.wait_for_function("devi.step !== 4000", timeout=5_000)
+    page.wait_for_function("devi.step !== 4000", timeout=30_000)
     step = page.evaluate("devi.step")
     assert step in (10, 50, 100)
     assert page.evaluate("devi.views.map(view => view.signal('step'))") == [step] * page.evaluate("devi.views.length")

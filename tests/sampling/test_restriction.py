@@ -82,7 +82,7 @@ PIECES = st.one_of(NUMBERS.map(str), st.tuples(ENDS, ENDS).map(":".join), st.jus
 
 
 @given(st.lists(PIECES, min_size=1, max_size=3))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_what_is_accepted_is_what_numpy_takes_of_the_first_axis(pieces):
     rows = np.arange(4)
     try:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from devi import DeviError
@@ -55,7 +55,6 @@ def test_tied_tensors_need_one_of_their_names():
     assert prefix_of("f.pt", ["m.head"], [Wanted(("embedding", "head"), (2, 3))]) == "m."
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(max_size=12), max_size=30))
 def test_any_names_have_a_prefix_that_some_name_begins_with(names):
     prefix = prefix_of("f.pt", names, WANTED)

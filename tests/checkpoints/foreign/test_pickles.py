@@ -9,7 +9,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from devi.checkpoints.foreign.pickles import MOST_NESTED, Unreadable, objects_named_in
@@ -77,7 +77,6 @@ def test_tuples_may_be_nested_a_little_and_not_much():
         objects_named_in(pickle.dumps(((deep,),), protocol=2))
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_are_looked_through_or_unreadable(data):
     try:
@@ -87,7 +86,6 @@ def test_any_bytes_are_looked_through_or_unreadable(data):
     assert all(told)
 
 
-@settings(deadline=None)
 @given(st.recursive(st.none() | st.integers() | st.text() | st.floats(), lambda x: st.lists(x) | st.dictionaries(
     st.text(), x) | st.tuples(x, x)))  # fmt: skip
 def test_plain_values_name_nothing(value):

@@ -3,7 +3,7 @@
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from devi import DeviError
@@ -72,13 +72,11 @@ def test_only_a_word_says_for_sure_that_a_number_is_the_step():
     assert steps_said(["step_9", "0007", "step_1k", "epoch=3-step=10"]) == [9, None, None, 10]
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**63 - 1), st.text(string.ascii_letters.replace("e", "") + "_-.", max_size=20))
 def test_any_step_written_after_the_word_step_is_found(step, before):
     assert steps_by_name([f"{before}9_step_{step}.pt"]) == [step]
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(max_size=30), min_size=1, max_size=5))
 def test_any_names_give_steps_or_none_or_a_clear_error(names):
     try:
