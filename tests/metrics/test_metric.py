@@ -215,6 +215,19 @@ def test_gradients_are_off_and_can_be_opened(run):
     assert (Slope().over(run)["slope"] > 0).all()
 
 
+def test_what_a_metric_keeps_of_one_run_is_not_there_in_the_next(run):
+    class Calls(Metric):
+        count = 0
+
+        def at(self, model, task):
+            self.count += 1
+            return self.count
+
+    metric = Calls()
+    for _ in range(2):
+        assert analyze(run, metrics=[metric], settings=QUICK).trajectories["calls"].values.tolist() == [1, 2, 3, 4]
+
+
 def test_the_label_is_the_class_name_in_snake_case():
     class WeightNormOf2(Metric):
         pass
