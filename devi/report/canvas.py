@@ -246,7 +246,8 @@ def curves(axes: Axes, axis: StepAxis, steps: np.ndarray, panel: Panel, *, legen
         axes.set_yscale("log")
     else:
         axes.yaxis.set_major_locator(MaxNLocator(4))
-        axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 5), useMathText=True)
+        # No offset: '+2.3026e3' above the axes would stand among the numbers of the transitions.
+        axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 5), useMathText=True, useOffset=False)
     axes.set_ylabel(wrapped(literal(panel.label)))
     if legend and (several or len(axes.get_legend_handles_labels()[0]) > 1):
         legend_above(axes, title=literal(panel.legend))

@@ -18,16 +18,15 @@ from devi.report.quantity import decimals_of
 from devi.report.selection import isolated
 from devi.report.sentences import value_text
 from devi.report.step_axis import TITLE, StepAxis
+from devi.transitions.words import MOST_DIGITS
 
 HEIGHT = 170
 EXTENT = 68  # pixels that the labels of a height may take, the same in all charts: '-0.001062' and '-1.062e-5' fit
 TITLE_LETTERS = 30  # of a y axis: as many as a chart is high
 ROW = 520  # pixels that a row of a legend may take: two charts stand side by side
-DIGITS = 5  # significant digits that are written into the page
+DIGITS = 5  # significant digits that are written into the page, where values vary by a tenth of their size or more
 READINGS_LIMIT = 8  # curves whose values are written out above a chart
 AT_STEP = "datum.t == step"
-# '~g' alone writes 0.000001 out, over the title
-NUMBER = "abs(datum.value) < 0.001 && datum.value ? format(datum.value, '.3~e') : format(datum.value, '.4~g')"
 CONFIG = {
     "font": "system-ui, Segoe UI, Liberation Sans, DejaVu Sans, sans-serif",
     "view": {"stroke": None},
@@ -147,8 +146,12 @@ def y_axis(panel: Panel) -> alt.Y:
     # The heading names the quantity; a title on two lines would push this chart out of line with the others. Of a long
     # name without a unit the renderer shows the beginning.
     title = panel.label if len(panel.label) <= TITLE_LETTERS or not panel.has_units else panel.units
+    digits = digits_of(values) - 1
+    # '~g' alone writes 0.000001 out, over the title
+    small, other = f"format(datum.value, '.{digits - 1}~e')", f"format(datum.value, '.{digits}~g')"
+    label = f"abs(datum.value) < 0.001 && datum.value ? {small} : {other}"
     marks = alt.Axis(
-        title=title, labelExpr=NUMBER, titleLimit=HEIGHT + 20, gridOpacity=0.5, minExtent=EXTENT,
+        title=title, labelExpr=label, titleLimit=HEIGHT + 20, gridOpacity=0.5, minExtent=EXTENT,
         maxExtent=EXTENT, **ticks,
     )  # fmt: skip
     return alt.Y("v:Q", scale=scale, axis=marks)
@@ -191,14 +194,24 @@ def probe(data: Data, axis: StepAxis, steps: np.ndarray, *, colour: str = "black
     ]
 
 
-def number(value: float) -> float | None:
+def number(value: float, digits: int = DIGITS) -> float | None:
     """A value for the page: few digits, and null where it is not finite."""
-    return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+    return float(f"{value:.{digits}g}") if math.isfinite(value) else None
+
+
+def digits_of(values: np.ndarray) -> int:
+    """Significant digits of values that vary little beside their size: a thousandth of their range is to be seen."""
+    values = values[np.isfinite(values)]
+    span = float(np.ptp(values)) if len(values) else 0.0
+    if not span:
+        return DIGITS
+    return int(np.clip(DIGITS + math.floor(math.log10(np.abs(values).max() / span)), DIGITS, MOST_DIGITS))
 
 
 def _rows(panel: Panel, steps: np.ndarray) -> list[Spec]:
     """One row a curve, its values in lists that the chart unfolds: a third of the size of one row a point."""
     rows = []
+    digits = DIGITS if panel.is_log else digits_of(np.concatenate([series.values for series in panel.series]))
     for series in panel.series:
         values = np.where(series.values > 0, series.values, np.nan) if panel.is_log else series.values
         error = np.full(len(values), np.nan) if series.error is None else 2 * series.error
@@ -207,9 +220,9 @@ def _rows(panel: Panel, steps: np.ndarray) -> list[Spec]:
             {
                 "s": series.label,
                 "t": [float(step) for step in steps],
-                "v": [number(value) for value in values],
-                "l": [number(value) for value in values - error],
-                "h": [number(value) for value in values + error],
+                "v": [number(value, digits) for value in values],
+                "l": [number(value, digits) for value in values - error],
+                "h": [number(value, digits) for value in values + error],
                 "f": [int(flag) for flag in flagged],
                 "o": [int(alone) for alone in isolated(values)],
             }
@@ -223,13 +236,19 @@ def _rows(panel: Panel, steps: np.ndarray) -> list[Spec]:
 def readings(panel: Panel) -> list[str]:
     """What is written above a chart at each checkpoint: the value of every curve, with its standard error."""
     shown = panel.series[:READINGS_LIMIT]
+    more = [digits_of(series.values) - DIGITS for series in shown]
     lines = []
     for i in range(len(panel.series[0].values)):
         parts = []
-        for series in (one for one in shown if math.isfinite(one.values[i])):
+        for place, series in enumerate(shown):
+            if not math.isfinite(series.values[i]):
+                continue
             decimals = decimals_of(series.name, series.values)
             text = value_text(
-                series.values[i], math.nan if series.error is None else series.error[i], decimals=decimals
+                series.values[i],
+                math.nan if series.error is None else series.error[i],
+                decimals=decimals,
+                more=more[place] if decimals is None else 0,
             )
             parts.append(text if len(panel.series) == 1 else f"{series.label}: {text}")
         text = " · ".join(parts) or "no finite value at this step"

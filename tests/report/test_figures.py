@@ -152,6 +152,15 @@ def test_one_checkpoint_is_a_visible_point(trajectories):
     assert figure.axes[0].lines[0].get_marker() == "o"
 
 
+def test_a_curve_that_varies_little_has_its_values_at_its_ticks_and_no_offset_above_them(trajectories):
+    trajectories["weight_norm"] = ("step", 2302.6 + np.linspace(0, 0.01, trajectories.sizes["step"]))
+    axes = plot.overview(trajectories).axes[-1]
+    axes.figure.canvas.draw()
+    assert axes.get_ylabel() == "weight norm"
+    assert axes.yaxis.get_offset_text().get_text() == ""
+    assert len({tick.get_text() for tick in axes.get_yticklabels()}) > 3
+
+
 @pytest.mark.parametrize("name", ["a$b", "$\\frac", "_hidden", "漢字", "<script>"])
 def test_any_name_of_a_metric_can_be_drawn(name, tmp_path):
     data = xr.Dataset({name: (("step", "k"), np.random.default_rng(0).normal(size=(3, 2)))}, coords={"step": [0, 1, 2]})
