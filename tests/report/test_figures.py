@@ -186,7 +186,11 @@ def test_fonts_are_legible_when_printed_at_column_width(trajectories):
 
 def test_no_two_texts_of_a_figure_overlap(superposition, trajectories, modular, transition):
     late = [transition]
-    for figure in (plot.overview(trajectories, late), plot.fourier(modular, late), plot.health(trajectories, late)):
+    many = [replace(transition, midpoint=2 * 1.25**k) for k in range(24)]  # numbers in three rows
+    for figure in (
+        plot.overview(trajectories, late), plot.fourier(modular, late), plot.health(trajectories, late),
+        plot.overview(trajectories, many), plot.fourier(modular, many),
+    ):  # fmt: skip
         figure.canvas.draw()
         boxes = []
         for axes in figure.axes:
