@@ -22,8 +22,10 @@ from devi.transitions.words import MOST_DIGITS
 
 HEIGHT = 170
 EXTENT = 68  # pixels that the labels of a height may take, the same in all charts: '-0.001062' and '-1.062e-5' fit
+DIGIT = 6.5  # pixels, where labels of 7 digits or more need more than that
 TITLE_LETTERS = 30  # of a y axis: as many as a chart is high
 ROW = 520  # pixels that a row of a legend may take: two charts stand side by side
+ROW_OF_NUMBERS = 12  # pixels, from one row of transitions' numbers to the next
 DIGITS = 5  # significant digits that are written into the page, where values vary by a tenth of their size or more
 READINGS_LIMIT = 8  # curves whose values are written out above a chart
 AT_STEP = "datum.t == step"
@@ -47,7 +49,7 @@ def curve_chart(
     styles = [palette.style(index) for index in range(len(labels))]
     several = len(labels) > 1
     data = Data()
-    legend = legend_of(panel) if several else None
+    legend = legend_of(panel, max(_rows_of_numbers(axis, transitions), default=0)) if several else None
     colour = alt.Color(
         "s:N", scale=alt.Scale(domain=labels, range=[look.colour for look in styles]), sort=None, legend=legend
     )
@@ -82,13 +84,15 @@ def curve_chart(
     return finished(layers, data, steps)
 
 
-def legend_of(panel: Panel) -> alt.Legend:
-    """As many names a row as fit beside each other."""
+def legend_of(panel: Panel, rows: int) -> alt.Legend:
+    """As many names a row as fit beside each other, above the numbers of transitions and `rows` more of them."""
     columns = max(1, int(ROW / (45 + 6 * max(len(series.label) for series in panel.series))))
     return alt.Legend(
         title=panel.legend or None,
         orient="top",
         columns=columns,
+        offset=18 + ROW_OF_NUMBERS * rows,
+        labelLimit=ROW - EXTENT,  # names of parameters differ at their ends
         symbolType="stroke",
         symbolSize=500,
         symbolOpacity=1,
@@ -150,16 +154,17 @@ def y_axis(panel: Panel) -> alt.Y:
     # '~g' alone writes 0.000001 out, over the title
     small, other = f"format(datum.value, '.{digits - 1}~e')", f"format(datum.value, '.{digits}~g')"
     label = f"abs(datum.value) < 0.001 && datum.value ? {small} : {other}"
+    extent = EXTENT + DIGIT * max(0, digits - 7)
     marks = alt.Axis(
-        title=title, labelExpr=label, titleLimit=HEIGHT + 20, gridOpacity=0.5, minExtent=EXTENT,
-        maxExtent=EXTENT, **ticks,
+        title=title, labelExpr=label, titleLimit=HEIGHT + 20, gridOpacity=0.5, minExtent=extent,
+        maxExtent=extent, **ticks,
     )  # fmt: skip
     return alt.Y("v:Q", scale=scale, axis=marks)
 
 
 def shading(data: Data, axis: StepAxis, transitions: list[dict[str, Any]], *, outline: bool = False) -> list[alt.Chart]:
     """Each transition from onset to end, its midpoint, and its number above."""
-    raised = axis.rows([one["midpoint"] for one in transitions])
+    raised = _rows_of_numbers(axis, transitions)
     rows = [
         {"n": str(k + 1), "r": raised[k]}
         | {key: axis.position(one[date]) for key, date in (("a", "onset"), ("x", "midpoint"), ("b", "end"))}
@@ -172,7 +177,7 @@ def shading(data: Data, axis: StepAxis, transitions: list[dict[str, Any]], *, ou
     look = {"fillOpacity": 0, "stroke": "white", "strokeDash": [3, 3]} if outline else {"opacity": 0.2}
     words = base.mark_text(color="#333333", fontSize=11, fontWeight="bold", baseline="bottom")
     numbers = [
-        words.transform_filter(f"datum.r == {row}").encode(x=x, y=alt.value(-2 - 12 * row), text="n:N")
+        words.transform_filter(f"datum.r == {row}").encode(x=x, y=alt.value(-2 - ROW_OF_NUMBERS * row), text="n:N")
         for row in sorted(set(raised))
     ]
     return [
@@ -180,6 +185,11 @@ def shading(data: Data, axis: StepAxis, transitions: list[dict[str, Any]], *, ou
         base.mark_rule(color=palette.SHADE, strokeDash=[1, 2]).encode(x=x),
         *numbers,
     ]
+
+
+def _rows_of_numbers(axis: StepAxis, transitions: list[dict[str, Any]]) -> list[int]:
+    """In which row above the chart the number of each transition stands."""
+    return axis.rows([one["midpoint"] for one in transitions])
 
 
 def probe(data: Data, axis: StepAxis, steps: np.ndarray, *, colour: str = "black") -> list[alt.Chart]:

@@ -72,3 +72,16 @@ def test_a_curve_that_varies_little_beside_its_size_is_not_drawn_written_or_labe
     assert "'.11~g'" in y_axis(flat).to_dict()["axis"]["labelExpr"]  # 1000000.02, not 1000000 at every tick
     assert "'.4~g'" in y_axis(wide).to_dict()["axis"]["labelExpr"]
     assert readings(wide)[-1] == "0.0100"
+
+
+def test_a_legend_has_whole_names_and_stands_above_the_numbers_of_transitions_that_lie_close(transition):
+    names = [f"transformer.layers.{layer}.attention.query_projection.weight" for layer in (0, 1)]
+    data = xr.Dataset({"mine": (("step", "parameter"), np.eye(2))}, coords={"step": [1, 100], "parameter": names})
+    (panel,), steps = panels(data), np.array([1, 100])
+    legends = [
+        curve_chart(panel, StepAxis.of(steps), steps, records([transition] * times))["layer"][-4]["encoding"]["color"]
+        for times in (1, 3)
+    ]
+    one, three = (each["legend"] for each in legends)
+    assert three["offset"] - one["offset"] == 24
+    assert one["labelLimit"] > 6 * len(names[0])
