@@ -47,7 +47,8 @@ class Metric:
     def at(self, model: nn.Module, task: Task) -> float | np.ndarray | dict[str, float | np.ndarray]:
         """The value at one checkpoint: a number, an array, or several by name.
 
-        `model` is in eval mode and gradients are off; a metric of gradients opens `torch.enable_grad()` itself.
+        `model` is in eval mode and gradients are off; a metric of gradients opens `torch.enable_grad()` itself. The
+        global generators are seeded with the step: what is drawn from them is the same in every analysis.
         Blocks of checkpoints may be worked on in any order, in several processes, or be in the cache already: a metric
         that keeps something of the checkpoint before in `self` says `whole_run = True`.
         """
@@ -63,12 +64,13 @@ class Metric:
         """
         import torch
 
+        from devi.checkpoints.state import seeded
         from devi.contract import own_code
 
         rows: list[dict[str, np.ndarray]] = []
         for index, step in enumerate(run.steps.tolist()):
             before = dict(vars(self))
-            with torch.no_grad(), own_code(self, f"at() at step {step}"):
+            with torch.no_grad(), seeded(step), own_code(self, f"at() at step {step}"):
                 value = self.at(run.model_at(index), run.task)
             if len(run) < len(run.whole):
                 self._check_keeps_nothing(before)

@@ -215,6 +215,18 @@ def test_gradients_are_off_and_can_be_opened(run):
     assert (Slope().over(run)["slope"] > 0).all()
 
 
+def test_what_a_metric_draws_is_the_same_in_every_analysis_and_block_and_for_nobody_else(run):
+    class Drawn(Metric):
+        def at(self, model, task):
+            return float(torch.randn(())) + np.random.normal()  # noqa: NPY002
+
+    state = torch.get_rng_state()
+    whole = Drawn().over(run)["drawn"].values
+    assert torch.equal(torch.get_rng_state(), state)
+    assert len(set(whole.tolist())) == 4
+    assert np.array_equal(np.concatenate([Drawn().over(run.block(k, k + 2))["drawn"] for k in (0, 2)]), whole)
+
+
 def test_what_a_metric_keeps_of_one_run_is_not_there_in_the_next(run):
     class Calls(Metric):
         count = 0
