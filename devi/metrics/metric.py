@@ -205,7 +205,10 @@ class Metric:
 
 def _real(value: Any) -> np.ndarray:
     """The numbers, in a copy: those of the next checkpoint may come in the same memory."""
-    array = np.asarray(value.detach() if hasattr(value, "detach") else value)
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        value = value.double() if value.is_floating_point() else value  # numpy has no bfloat16
+    array = np.asarray(value)
     if np.iscomplexobj(array):
         raise TypeError("complex ones are taken by their .real, .imag or abs()")
     if array.dtype == object and any(one is None for one in array.flat):  # which numpy takes for nan

@@ -215,6 +215,16 @@ def test_gradients_are_off_and_can_be_opened(run):
     assert (Slope().over(run)["slope"] > 0).all()
 
 
+def test_a_tensor_of_any_precision_is_a_number(run):
+    class Coarse(Metric):
+        def at(self, model, task):
+            return {str(dtype): model.W.sum().to(dtype) for dtype in (torch.bfloat16, torch.float16, torch.float64)}
+
+    result = Coarse().over(run)
+    assert np.allclose(result["torch.bfloat16"], result["torch.float64"], rtol=0.01)
+    assert np.allclose(result["torch.float16"], result["torch.float64"], rtol=0.001, atol=1e-7)
+
+
 def test_what_a_metric_draws_is_the_same_in_every_analysis_and_block_and_for_nobody_else(run):
     class Drawn(Metric):
         def at(self, model, task):
