@@ -30,7 +30,7 @@ TOGETHER: tuple[tuple[str, tuple[str, ...]], ...] = (
         ("restricted_loss", "restricted_loss_train", "restricted_loss_test", "excluded_loss"),
     ),
     ("Gini coefficient", ("gini_embedding", "gini_unembedding")),
-    ("lottery-ticket masks", ("ticket_overlap_previous", "ticket_overlap_final", "ticket_overlap_chance")),
+    ("mask overlap (Jaccard)", ("ticket_overlap_previous", "ticket_overlap_final", "ticket_overlap_chance")),
 )
 OVERVIEW = ("loss", "accuracy", "local learning coefficient", "weight norm")
 # Drawn by a section of their own (geometry, Fourier, health), or no curves at all.

@@ -103,6 +103,17 @@ def test_geometry_shows_columns_norms_and_the_named_levels(superposition):
     assert labels(figure)[-2:] == ["feature norm", "feature dimensionality"]
 
 
+def test_a_projected_geometry_says_so_and_names_its_axes():
+    directions = np.random.default_rng(0).normal(size=(3, 5, 30))
+    data = xr.Dataset({"feature_direction": (("step", "hidden", "feature"), directions)}, coords={"step": [0, 10, 100]})
+    figure = plot.feature_geometry(data)
+    assert figure.axes[0].get_xlabel() == "singular direction 1"
+    note = figure.subfigs[0].get_supxlabel().replace("\n", " ")
+    assert note.startswith("5 hidden dimensions, projected onto the two leading singular directions of the last")
+    assert note.endswith("The 20 features of largest norm, of 30.")
+    assert plot.feature_geometry(data.isel(hidden=[0, 1])).axes[0].get_ylabel() == "hidden direction 2"
+
+
 def test_fourier_shows_both_spectra_and_marks_the_key_frequencies(modular):
     figure = plot.fourier(modular)
     assert "embedding frequency k" in labels(figure)
