@@ -55,9 +55,13 @@ def load(kind: Kind, name: str) -> type:
         return _only_class_of(kind, Path(name))
     for entry in importlib.metadata.entry_points(group=f"devi.{kind}s", name=name):
         try:
-            return _checked(kind, name, entry.load())
-        except ImportError as error:
-            raise DeviError(f"{kind} '{name}': {entry.value} could not be imported: {error}") from error
+            found = entry.load()
+        except (Exception, SystemExit) as error:  # the package is somebody else's: it may lack the name, or fail
+            raise DeviError(
+                f"{kind} '{name}': {entry.value} could not be imported: {type(error).__name__}: {error}."
+                f" An installed package names it as an entry point in the group devi.{kind}s; upgrade or remove it."
+            ) from error
+        return _checked(kind, name, found)
     raise unknown_name(kind, name, names(kind))
 
 
