@@ -173,7 +173,7 @@ def intact(run: Run) -> tuple[Run, list[str]]:
         stop = min(start + BLOCK, len(run))
         values = {**run.parameters(slice(start, stop)), **run.buffers(slice(start, stop))}
         for name, value in values.items():
-            if not np.issubdtype(value.dtype, np.floating):
+            if not np.issubdtype(value.dtype, np.inexact):
                 continue
             bad = ~np.isfinite(value).reshape(stop - start, -1).all(axis=1)
             for index in np.flatnonzero(bad & finite[start:stop]):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+import pickle
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +22,7 @@ from devi.checkpoints.reader import Run
 from devi.checkpoints.userblock import replacing
 from devi.metrics.metric import Metric
 from devi.plugins import source_digest
-from devi.task import Split, Task, settings_of
+from devi.task import Split, Task, setting_names, settings_of
 
 SPLITS: tuple[Split, ...] = ("train", "test")
 SUM = 16  # bytes
@@ -30,9 +32,9 @@ MOST_UNUSED = 1 << 30  # bytes: thousands of blocks of small models; with every 
 class Cache:
     """One file per metric and block, named by a digest of everything the result depends on.
 
-    That is: the metric's resolved settings and source, devi's version, the task's settings, source and data, and the
-    digests of the block's checkpoints and of the one before them. A changed setting changes only the names of its own
-    metric's files.
+    That is: the metric's resolved settings, what else it holds, its source, devi's version, the same of the task with
+    its data, and the digests of the block's checkpoints and of the one before them. A changed setting changes only the
+    names of its own metric's files.
 
     Kept are all files that the last analysis used, and of the others those used last, up to MOST_UNUSED bytes: whoever
     goes back to former settings finds their results.
@@ -145,8 +147,35 @@ def _is_running(process: str) -> bool:
 
 def _identity(thing: object) -> str:
     cls = type(thing)
-    about = [devi.__version__, cls.__module__, cls.__qualname__, source_digest(cls), settings_of(thing)]
+    about = [devi.__version__, cls.__module__, cls.__qualname__, source_digest(cls), settings_of(thing), _kept(thing)]
     return json.dumps(about, sort_keys=True)
+
+
+def _kept(thing: object) -> dict[str, str]:
+    """What an object holds beside its settings, as an __init__ of its own may have set: name -> digest of its value."""
+    fields = set(setting_names(type(thing)).values())
+    return {name: _digest(_pickled(value)) for name, value in vars(thing).items() if name not in fields}
+
+
+def _pickled(value: object) -> bytes:
+    written = io.BytesIO()
+    try:
+        _Pickler(written).dump(value)
+    except Exception:  # of what cannot be written down, whatever its __reduce__ raises, only the kind is known
+        return f"{type(value).__module__}.{type(value).__qualname__}".encode()
+    return written.getvalue()
+
+
+class _Pickler(pickle.Pickler):
+    """The same bytes for equal tensors, which torch does not promise."""
+
+    def reducer_override(self, value: Any) -> Any:
+        import torch
+
+        if not isinstance(value, torch.Tensor):
+            return NotImplemented
+        entries = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        return tuple, ((str(value.dtype), *value.shape, entries),)
 
 
 def _digest(*parts: str | bytes) -> str:

@@ -9,6 +9,7 @@ import importlib.util
 import inspect
 import re
 import sys
+import uuid
 from collections.abc import Callable
 from functools import cache
 from importlib.machinery import SourceFileLoader
@@ -55,9 +56,13 @@ def load(kind: Kind, name: str) -> type:
         return _only_class_of(kind, Path(name))
     for entry in importlib.metadata.entry_points(group=f"devi.{kind}s", name=name):
         try:
-            return _checked(kind, name, entry.load())
-        except ImportError as error:
-            raise DeviError(f"{kind} '{name}': {entry.value} could not be imported: {error}") from error
+            found = entry.load()
+        except (Exception, SystemExit) as error:  # the package is somebody else's: it may lack the name, or fail
+            raise DeviError(
+                f"{kind} '{name}': {entry.value} could not be imported: {type(error).__name__}: {error}."
+                f" An installed package names it as an entry point in the group devi.{kind}s; upgrade or remove it."
+            ) from error
+        return _checked(kind, name, found)
     raise unknown_name(kind, name, names(kind))
 
 
@@ -99,10 +104,11 @@ def source_digest(cls: type) -> str:
     """Digest of the code behind `cls`, so that results of edited code are not taken from the cache.
 
     devi's own tasks, metrics and sampling; of a plug-in, the file that defines it and those it imports from beside it.
+    Of a class in no file, as of a notebook's cell, another one each time: nobody can see whether it was edited.
     """
     is_own = cls.__module__.startswith("devi.")
     files = _own_files() if is_own else set(files_behind(sys.modules.get(cls.__module__)))
-    whole = hashlib.sha256()
+    whole = hashlib.sha256(b"" if files else uuid.uuid4().bytes)
     for path in sorted(files):
         whole.update(path.read_bytes())
     return whole.hexdigest()[:16]

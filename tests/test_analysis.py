@@ -249,6 +249,24 @@ def test_a_checkpoint_with_nan_is_named_and_left_out(tmp_path):
     assert analysis.notices == ["step 7 is left out: parameter 'W' has values that are not finite."]
 
 
+def test_complex_parameters_that_are_not_finite_are_left_out_too(tmp_path):
+    class Turned(Small):
+        def model(self):
+            model = super().model()
+            model.phase = torch.nn.Parameter(torch.ones(2, dtype=torch.complex64))
+            return model
+
+    task = Turned()
+    model = task.model()
+    with Recorder(tmp_path / "run", task, state={}) as record:
+        for step in (0, 1):
+            record(step, model)
+            model.phase.data[0] = complex(0, float("nan"))
+    whole, notices = intact(open_run(tmp_path / "run", Turned))
+    assert whole.steps.tolist() == [0]
+    assert notices == ["step 1 is left out: parameter 'phase' has values that are not finite."]
+
+
 def test_a_run_of_nothing_but_nan_is_an_error(tmp_path):
     task = Small()
     model = task.model()

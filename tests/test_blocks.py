@@ -208,9 +208,51 @@ def test_an_error_in_a_users_metric_is_told_with_its_line_and_is_no_bug_of_ours(
             return {"value": model.absent}
 
     line = Broken.at.__code__.co_firstlineno + 1
-    told = rf"metric Broken: at steps 0 to 39 it failed with AttributeError: .*absent.* \(test_blocks.py, line {line}\)"
+    told = rf"metric Broken: at\(\) at step 0 failed with AttributeError: .*absent.* \(test_blocks.py, line {line}\)"
     with pytest.raises(DeviError, match=told):
         over(Broken(), run, None, Here(), lambda share: None)
+
+
+class Travelled(Metric):
+    """Distance from the checkpoint before: what `at` keeps of it is in no other block."""
+
+    before = None
+
+    def at(self, model, task):
+        now = model.W.flatten().clone()
+        moved = np.nan if self.before is None else float((now - self.before).norm())
+        self.before = now
+        return moved
+
+
+def test_what_a_metric_keeps_of_the_checkpoint_before_is_not_lost_silently_between_blocks(run):
+    class InOnePiece(Travelled):
+        name = "travelled"
+        whole_run = True
+
+    smaller = {"memory": 4 * COPIES * 18 * 16}
+    moved = np.linalg.norm(np.diff(run.parameters()["W"].reshape(40, -1), axis=0), axis=1)
+    for metric, options in ((Travelled, {}), (InOnePiece, {}), (InOnePiece, smaller)):
+        found = over(metric(), run, None, Here(), lambda share: None, **options)["travelled"]
+        assert np.allclose(found, [np.nan, *moved], equal_nan=True)
+    with pytest.raises(DeviError, match=r"metric Travelled: at\(\) changes self\.before .* say whole_run = True"):
+        over(Travelled(), run, None, Here(), lambda share: None, **smaller)
+
+
+def test_what_a_metric_computes_once_and_uses_again_is_no_state(run):
+    class Cached(Metric):
+        inputs = None
+
+        def at(self, model, task):
+            if self.inputs is None:
+                self.inputs = task.data("test").inputs
+            return float(model(self.inputs).mean())
+
+    whole, parts = (
+        over(Cached(), run, None, Here(), lambda share: None, memory=memory)["cached"]
+        for memory in (None, 4 * COPIES * 18 * 16)
+    )
+    assert np.array_equal(whole, parts)
 
 
 class Two(Here):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 from devi.cache import Cache
@@ -49,6 +50,32 @@ def test_a_name_depends_on_no_order_of_keys(tmp_path):
     run = train(Superposition(steps=4, checkpoints="every:1"), tmp_path / "run")
     one, other = Several({"8": 0.1, "10": 0.2}), Several({"10": 0.2, "8": 0.1})
     assert names(tmp_path, run, one, 0, 5) == names(tmp_path, run, other, 0, 5)
+
+
+class Scaled(Metric):
+    """Not a dataclass, so without settings: what it was made with is in its attributes."""
+
+    def __init__(self, factor=1.0, kept=None):
+        self.factor, self.kept = factor, kept
+
+    def at(self, model, task):
+        return self.factor
+
+
+def test_a_name_depends_on_what_an_object_without_settings_was_made_with(tmp_path):
+    run = train(Superposition(steps=4, checkpoints="every:1"), tmp_path / "run")
+    assert names(tmp_path, run, Scaled(2.0), 0, 5) == names(tmp_path, run, Scaled(2.0), 0, 5)
+    assert names(tmp_path, run, Scaled(2.0), 0, 5) != names(tmp_path, run, Scaled(3.0), 0, 5)
+    ours = [names(tmp_path, run, Scaled(kept=torch.full((2,), value)), 0, 5) for value in (1.0, 1.0, 2.0)]
+    assert (ours[0] == ours[1], ours[0] == ours[2]) == (True, False)
+    assert names(tmp_path, run, Scaled(kept=lambda: 1), 0, 5) == names(tmp_path, run, Scaled(kept=lambda: 2), 0, 5)
+
+
+def test_what_was_typed_into_a_notebook_is_computed_anew_since_nobody_sees_whether_it_was_edited(tmp_path):
+    run = train(Superposition(steps=4, checkpoints="every:1"), tmp_path / "run")
+    typed = {"Metric": Metric, "__name__": "a_notebook"}
+    exec("class Typed(Metric):\n    def at(self, model, task):\n        return 1.0", typed)
+    assert names(tmp_path, run, typed["Typed"](), 0, 5) != names(tmp_path, run, typed["Typed"](), 0, 5)
 
 
 def saved(cache, run, factor=1.0):

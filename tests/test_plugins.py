@@ -116,6 +116,23 @@ def test_an_entry_point_is_found_by_its_bare_name(monkeypatch):
     assert "mine" in plugins.names("task")
 
 
+def test_an_entry_point_of_a_broken_package_is_told_by_itself_and_hides_no_other(monkeypatch, capsys):
+    from importlib.metadata import EntryPoint, EntryPoints
+
+    from devi.cli.main import run
+
+    entry = EntryPoint("broken", "devi.metrics.norms:Gone", "devi.metrics")
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **wanted: EntryPoints([entry]).select(**wanted))
+    told = r"metric 'broken': devi.metrics.norms:Gone could not be imported: AttributeError: .*remove it\."
+    with pytest.raises(DeviError, match=told):
+        plugins.load("metric", "broken")
+    assert run(["metrics"]) == 0
+    printed = capsys.readouterr()
+    assert "norms: " in printed.out
+    assert "devi: metric 'broken': " in printed.err
+    assert run(["metrics", "broken"]) == 1
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

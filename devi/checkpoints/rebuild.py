@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from torch import nn
 
 from devi.checkpoints.layout import Layout
-from devi.checkpoints.state import random_states, set_random_states
+from devi.checkpoints.state import seeded
 from devi.checkpoints.tensors import from_stored, named_tensors, unwrapped
 from devi.contract import check_model, own_code
 from devi.errors import DeviError, quoted, shown
@@ -28,15 +27,8 @@ MOST_TRIED, MOST_TRIED_SIZE = 8, 100_000
 
 def built(task: Task, seed: Any, *, is_outline: bool = False) -> nn.Module:
     """task.model() under a generator seeded as in training; the global generators are left as they were."""
-    states = random_states()
-    try:
-        number = seed if type(seed) is int and -(2**63) <= seed < 2**63 else 0
-        torch.default_generator.manual_seed(number)
-        np.random.seed(number % 2**32)  # noqa: NPY002 - a task may use the global state
-        random.seed(number)
+    with seeded(seed if type(seed) is int and -(2**63) <= seed < 2**63 else 0):
         model = task.model()
-    finally:
-        set_random_states(states)
     check_model(task, model, is_outline=is_outline)
     return unwrapped(model)  # its names are those that were recorded, and vmap does not go through a wrapper
 

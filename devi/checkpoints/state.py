@@ -5,7 +5,8 @@ from __future__ import annotations
 import collections
 import random
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -209,3 +210,16 @@ def set_random_states(states: Mapping[str, Any]) -> str | None:
         if here < len(saved):
             words.append(f"the random state of {len(saved)} {kind} devices was kept, {here} are here")
     return f"{' and '.join(words)}: random numbers there differ" if words else None
+
+
+@contextmanager
+def seeded(number: int) -> Iterator[None]:
+    """The global generators of the processor seeded; afterwards all are as they were."""
+    states = random_states()
+    try:
+        torch.default_generator.manual_seed(number)
+        np.random.seed(number % 2**32)  # noqa: NPY002 - a user's task or metric may draw from the global state
+        random.seed(number)
+        yield
+    finally:
+        set_random_states(states)

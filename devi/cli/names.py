@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 from typing import Annotated, Any
 
 from typer import Argument, Option
@@ -31,9 +32,17 @@ def metrics(name: Name = None, as_json: Json = False) -> None:
 
 
 def _show(kind: Any, name: str | None, as_json: bool) -> None:
+    from devi.errors import DeviError
     from devi.plugins import load, names
 
-    described = {each: _described(kind, load(kind, each)) for each in ([name] if name else names(kind))}
+    described = {}
+    for each in [name] if name else names(kind):
+        try:
+            described[each] = _described(kind, load(kind, each))
+        except DeviError as error:
+            if name:
+                raise
+            print(f"devi: {error}", file=sys.stderr)  # one broken package does not hide the others
     if as_json:
         print(json.dumps(described, default=str))
         return

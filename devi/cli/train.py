@@ -50,7 +50,7 @@ def train(
     from devi.cli.settings import read_settings
     from devi.optimizers import check_taken
     from devi.plan import planned, resumed_settings
-    from devi.plugins import load, name_of
+    from devi.plugins import builtin_task, load, name_of
     from devi.seeds import Wanted, train_seeds
 
     cls = load("task", task)
@@ -114,7 +114,7 @@ def train(
         print(f"{each.path}: {counted(len(run), 'checkpoint')}, steps {run.steps[0]:,} to {run.steps[-1]:,}")
         print("at the end: " + ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in last.items()))
     several = wanted[0].path if len(wanted) == 1 else wanted[0].path.parent  # a folder of runs is analyzed run by run
-    print(shlex.join(["next:", "devi", "analyze", str(several), *([] if task == short else ["--task", task])]))
+    print(shlex.join(["next:", "devi", "analyze", str(several), *([] if builtin_task(task) else ["--task", task])]))
 
 
 def _command(task: str, given: dict[str, Any]) -> str:

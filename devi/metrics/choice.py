@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any
 
 from devi.errors import DeviError, unknown_name, wrong_kind
@@ -24,7 +25,7 @@ def chosen_metrics(
     chosen: dict[str, Metric] = {}
     for wanted in [*task.metrics(), *extra]:
         if isinstance(wanted, Metric):
-            chosen[wanted.label()] = wanted
+            chosen[wanted.label()] = copy(wanted)  # what it keeps of this run is not for the next
             continue
         cls: type[Metric] = load("metric", wanted) if isinstance(wanted, str) else wanted
         given = dict(settings.get(cls.label(), {}))

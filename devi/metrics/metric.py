@@ -47,7 +47,10 @@ class Metric:
     def at(self, model: nn.Module, task: Task) -> float | np.ndarray | dict[str, float | np.ndarray]:
         """The value at one checkpoint: a number, an array, or several by name.
 
-        `model` is in eval mode and gradients are off; a metric of gradients opens `torch.enable_grad()` itself.
+        `model` is in eval mode and gradients are off; a metric of gradients opens `torch.enable_grad()` itself. The
+        global generators are seeded with the step: what is drawn from them is the same in every analysis.
+        Blocks of checkpoints may be worked on in any order, in several processes, or be in the cache already: a metric
+        that keeps something of the checkpoint before in `self` says `whole_run = True`.
         """
         raise DeviError(
             f"metric {type(self).__name__} defines neither at(model, task) nor over(run); write one of them."
@@ -61,11 +64,17 @@ class Metric:
         """
         import torch
 
+        from devi.checkpoints.state import seeded
+        from devi.contract import own_code
+
         rows: list[dict[str, np.ndarray]] = []
-        for index in range(len(run)):
-            with torch.no_grad():
+        for index, step in enumerate(run.steps.tolist()):
+            before = dict(vars(self))
+            with torch.no_grad(), seeded(step), own_code(self, f"at() at step {step}"):
                 value = self.at(run.model_at(index), run.task)
-            rows.append(self._row(value, rows[0] if rows else None, int(run.steps[index])))
+            if len(run) < len(run.whole):
+                self._check_keeps_nothing(before)
+            rows.append(self._row(value, rows[0] if rows else None, step))
         data = {}
         for name in rows[0]:
             values = np.stack([row[name] for row in rows])
@@ -76,6 +85,16 @@ class Metric:
                 attributes |= self._known()
             data[name] = (("step", *axes), values, attributes)
         return xr.Dataset(data, coords={"step": run.steps})
+
+    def _check_keeps_nothing(self, before: Mapping[str, Any]) -> None:
+        """Raises DeviError if `at` replaced what it had kept; what it computed once and uses again is no state."""
+        kept = [name for name, value in before.items() if value is not None and vars(self).get(name) is not value]
+        if kept:
+            raise DeviError(
+                f"metric {type(self).__name__}: at() changes self.{kept[0]} from checkpoint to checkpoint, and a block"
+                " of checkpoints knows nothing of the block before it. If a value depends on what was kept, say"
+                " whole_run = True in the class; if not, keep it in a variable of at()."
+            )
 
     def _row(self, value: Any, first: dict[str, np.ndarray] | None, step: int) -> dict[str, np.ndarray]:
         """What `at` gave, by name. Raises DeviError here, not after all checkpoints, if no result can be made of it."""
@@ -186,7 +205,10 @@ class Metric:
 
 def _real(value: Any) -> np.ndarray:
     """The numbers, in a copy: those of the next checkpoint may come in the same memory."""
-    array = np.asarray(value.detach() if hasattr(value, "detach") else value)
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        value = value.double() if value.is_floating_point() else value  # numpy has no bfloat16
+    array = np.asarray(value)
     if np.iscomplexobj(array):
         raise TypeError("complex ones are taken by their .real, .imag or abs()")
     if array.dtype == object and any(one is None for one in array.flat):  # which numpy takes for nan

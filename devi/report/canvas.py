@@ -18,6 +18,7 @@ from matplotlib.backend_bases import get_registered_canvas_class
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.transforms import ScaledTranslation
 
 from devi.errors import DeviError, shown
 from devi.report import palette
@@ -34,6 +35,9 @@ FORMATS: dict[str, dict[str, Any]] = {  # suffix -> what the file says of itself
     ".pdf": {"CreationDate": None},
 }
 BAND = 2  # standard errors on each side
+# Of the step axis, between numbers in one row: '10' and '11' in 7 points take 0.125 of the 2.5 inches of a column.
+APART = 0.06
+ROW = 8  # points, from one row of numbers above the axes to the next
 FONTS = {
     "font.family": "DejaVu Sans",  # ships with matplotlib: same figure on every machine
     "font.size": 8,
@@ -192,7 +196,9 @@ def shade(
     """
     found = records(transitions)
     marks = sorted([*((one["midpoint"], k) for k, one in enumerate(found)), *((step, -1) for step in outside)])
-    rows = dict(zip(marks, axis.rows([step for step, _ in marks]), strict=True))
+    rows = dict(zip(marks, axis.rows([step for step, _ in marks], apart=APART), strict=True))
+    if numbered:
+        _raise_legend(axes, max(rows.values(), default=0))
     for letter, step in zip(ascii_lowercase, sorted(outside), strict=False):
         axes.axvline(axis.position(step), color=palette.BLACK, lw=0.8, ls=(0, (5, 2)), zorder=0.6)
         _above(axes, letter, axis.position(step), rows[step, -1], palette.BLACK)
@@ -212,10 +218,21 @@ def shade(
             _above(axes, str(number), middle, row, palette.BLACK if on_colour or moves else palette.SHADE)
 
 
+def _raise_legend(axes: Axes, rows: int) -> None:
+    """Make room for so many rows of numbers more than one below a legend that stands above the axes."""
+    legend = axes.get_legend()
+    if legend is None or not rows:
+        return
+    left, bottom = axes.transAxes.inverted().transform(legend.get_bbox_to_anchor().p0)
+    if bottom > 1:
+        higher = ScaledTranslation(0, (ROW * rows + 1.5) / 72, axes.figure.dpi_scale_trans)
+        legend.set_bbox_to_anchor((left, bottom), transform=axes.transAxes + higher)
+
+
 def _above(axes: Axes, text: str, position: float, row: int, colour: str) -> None:
     """A number or a letter above the axes, in a row of StepAxis.rows."""
     axes.annotate(
-        text, (position, 1), xycoords=("data", "axes fraction"), xytext=(0, 1.5 + 8 * row), color=colour,
+        text, (position, 1), xycoords=("data", "axes fraction"), xytext=(0, 1.5 + ROW * row), color=colour,
         textcoords="offset points", ha="center", va="bottom", fontsize=7, annotation_clip=False,
     )  # fmt: skip
 
@@ -246,7 +263,8 @@ def curves(axes: Axes, axis: StepAxis, steps: np.ndarray, panel: Panel, *, legen
         axes.set_yscale("log")
     else:
         axes.yaxis.set_major_locator(MaxNLocator(4))
-        axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 5), useMathText=True)
+        # No offset: '+2.3026e3' above the axes would stand among the numbers of the transitions.
+        axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 5), useMathText=True, useOffset=False)
     axes.set_ylabel(wrapped(literal(panel.label)))
     if legend and (several or len(axes.get_legend_handles_labels()[0]) > 1):
         legend_above(axes, title=literal(panel.legend))

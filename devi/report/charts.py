@@ -18,16 +18,17 @@ from devi.report.quantity import decimals_of
 from devi.report.selection import isolated
 from devi.report.sentences import value_text
 from devi.report.step_axis import TITLE, StepAxis
+from devi.transitions.words import MOST_DIGITS
 
 HEIGHT = 170
 EXTENT = 68  # pixels that the labels of a height may take, the same in all charts: '-0.001062' and '-1.062e-5' fit
+DIGIT = 6.5  # pixels, where labels of 7 digits or more need more than that
 TITLE_LETTERS = 30  # of a y axis: as many as a chart is high
 ROW = 520  # pixels that a row of a legend may take: two charts stand side by side
-DIGITS = 5  # significant digits that are written into the page
+ROW_OF_NUMBERS = 12  # pixels, from one row of transitions' numbers to the next
+DIGITS = 5  # significant digits that are written into the page, where values vary by a tenth of their size or more
 READINGS_LIMIT = 8  # curves whose values are written out above a chart
 AT_STEP = "datum.t == step"
-# '~g' alone writes 0.000001 out, over the title
-NUMBER = "abs(datum.value) < 0.001 && datum.value ? format(datum.value, '.3~e') : format(datum.value, '.4~g')"
 CONFIG = {
     "font": "system-ui, Segoe UI, Liberation Sans, DejaVu Sans, sans-serif",
     "view": {"stroke": None},
@@ -48,7 +49,7 @@ def curve_chart(
     styles = [palette.style(index) for index in range(len(labels))]
     several = len(labels) > 1
     data = Data()
-    legend = legend_of(panel) if several else None
+    legend = legend_of(panel, max(_rows_of_numbers(axis, transitions), default=0)) if several else None
     colour = alt.Color(
         "s:N", scale=alt.Scale(domain=labels, range=[look.colour for look in styles]), sort=None, legend=legend
     )
@@ -83,13 +84,15 @@ def curve_chart(
     return finished(layers, data, steps)
 
 
-def legend_of(panel: Panel) -> alt.Legend:
-    """As many names a row as fit beside each other."""
+def legend_of(panel: Panel, rows: int) -> alt.Legend:
+    """As many names a row as fit beside each other, above the numbers of transitions and `rows` more of them."""
     columns = max(1, int(ROW / (45 + 6 * max(len(series.label) for series in panel.series))))
     return alt.Legend(
         title=panel.legend or None,
         orient="top",
         columns=columns,
+        offset=18 + ROW_OF_NUMBERS * rows,
+        labelLimit=ROW - EXTENT,  # names of parameters differ at their ends
         symbolType="stroke",
         symbolSize=500,
         symbolOpacity=1,
@@ -147,16 +150,21 @@ def y_axis(panel: Panel) -> alt.Y:
     # The heading names the quantity; a title on two lines would push this chart out of line with the others. Of a long
     # name without a unit the renderer shows the beginning.
     title = panel.label if len(panel.label) <= TITLE_LETTERS or not panel.has_units else panel.units
+    digits = digits_of(values) - 1
+    # '~g' alone writes 0.000001 out, over the title
+    small, other = f"format(datum.value, '.{digits - 1}~e')", f"format(datum.value, '.{digits}~g')"
+    label = f"abs(datum.value) < 0.001 && datum.value ? {small} : {other}"
+    extent = EXTENT + DIGIT * max(0, digits - 7)
     marks = alt.Axis(
-        title=title, labelExpr=NUMBER, titleLimit=HEIGHT + 20, gridOpacity=0.5, minExtent=EXTENT,
-        maxExtent=EXTENT, **ticks,
+        title=title, labelExpr=label, titleLimit=HEIGHT + 20, gridOpacity=0.5, minExtent=extent,
+        maxExtent=extent, **ticks,
     )  # fmt: skip
     return alt.Y("v:Q", scale=scale, axis=marks)
 
 
 def shading(data: Data, axis: StepAxis, transitions: list[dict[str, Any]], *, outline: bool = False) -> list[alt.Chart]:
     """Each transition from onset to end, its midpoint, and its number above."""
-    raised = axis.rows([one["midpoint"] for one in transitions])
+    raised = _rows_of_numbers(axis, transitions)
     rows = [
         {"n": str(k + 1), "r": raised[k]}
         | {key: axis.position(one[date]) for key, date in (("a", "onset"), ("x", "midpoint"), ("b", "end"))}
@@ -169,7 +177,7 @@ def shading(data: Data, axis: StepAxis, transitions: list[dict[str, Any]], *, ou
     look = {"fillOpacity": 0, "stroke": "white", "strokeDash": [3, 3]} if outline else {"opacity": 0.2}
     words = base.mark_text(color="#333333", fontSize=11, fontWeight="bold", baseline="bottom")
     numbers = [
-        words.transform_filter(f"datum.r == {row}").encode(x=x, y=alt.value(-2 - 12 * row), text="n:N")
+        words.transform_filter(f"datum.r == {row}").encode(x=x, y=alt.value(-2 - ROW_OF_NUMBERS * row), text="n:N")
         for row in sorted(set(raised))
     ]
     return [
@@ -177,6 +185,11 @@ def shading(data: Data, axis: StepAxis, transitions: list[dict[str, Any]], *, ou
         base.mark_rule(color=palette.SHADE, strokeDash=[1, 2]).encode(x=x),
         *numbers,
     ]
+
+
+def _rows_of_numbers(axis: StepAxis, transitions: list[dict[str, Any]]) -> list[int]:
+    """In which row above the chart the number of each transition stands."""
+    return axis.rows([one["midpoint"] for one in transitions])
 
 
 def probe(data: Data, axis: StepAxis, steps: np.ndarray, *, colour: str = "black") -> list[alt.Chart]:
@@ -191,14 +204,24 @@ def probe(data: Data, axis: StepAxis, steps: np.ndarray, *, colour: str = "black
     ]
 
 
-def number(value: float) -> float | None:
+def number(value: float, digits: int = DIGITS) -> float | None:
     """A value for the page: few digits, and null where it is not finite."""
-    return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+    return float(f"{value:.{digits}g}") if math.isfinite(value) else None
+
+
+def digits_of(values: np.ndarray) -> int:
+    """Significant digits of values that vary little beside their size: a thousandth of their range is to be seen."""
+    values = values[np.isfinite(values)]
+    span = float(np.ptp(values)) if len(values) else 0.0
+    if not span:
+        return DIGITS
+    return int(np.clip(DIGITS + math.floor(math.log10(np.abs(values).max() / span)), DIGITS, MOST_DIGITS))
 
 
 def _rows(panel: Panel, steps: np.ndarray) -> list[Spec]:
     """One row a curve, its values in lists that the chart unfolds: a third of the size of one row a point."""
     rows = []
+    digits = DIGITS if panel.is_log else digits_of(np.concatenate([series.values for series in panel.series]))
     for series in panel.series:
         values = np.where(series.values > 0, series.values, np.nan) if panel.is_log else series.values
         error = np.full(len(values), np.nan) if series.error is None else 2 * series.error
@@ -207,9 +230,9 @@ def _rows(panel: Panel, steps: np.ndarray) -> list[Spec]:
             {
                 "s": series.label,
                 "t": [float(step) for step in steps],
-                "v": [number(value) for value in values],
-                "l": [number(value) for value in values - error],
-                "h": [number(value) for value in values + error],
+                "v": [number(value, digits) for value in values],
+                "l": [number(value, digits) for value in values - error],
+                "h": [number(value, digits) for value in values + error],
                 "f": [int(flag) for flag in flagged],
                 "o": [int(alone) for alone in isolated(values)],
             }
@@ -223,13 +246,19 @@ def _rows(panel: Panel, steps: np.ndarray) -> list[Spec]:
 def readings(panel: Panel) -> list[str]:
     """What is written above a chart at each checkpoint: the value of every curve, with its standard error."""
     shown = panel.series[:READINGS_LIMIT]
+    more = [digits_of(series.values) - DIGITS for series in shown]
     lines = []
     for i in range(len(panel.series[0].values)):
         parts = []
-        for series in (one for one in shown if math.isfinite(one.values[i])):
+        for place, series in enumerate(shown):
+            if not math.isfinite(series.values[i]):
+                continue
             decimals = decimals_of(series.name, series.values)
             text = value_text(
-                series.values[i], math.nan if series.error is None else series.error[i], decimals=decimals
+                series.values[i],
+                math.nan if series.error is None else series.error[i],
+                decimals=decimals,
+                more=more[place] if decimals is None else 0,
             )
             parts.append(text if len(panel.series) == 1 else f"{series.label}: {text}")
         text = " · ".join(parts) or "no finite value at this step"

@@ -12,7 +12,7 @@ from devi.errors import DeviError, counted
 from devi.report import palette
 from devi.report.canvas import PAGE, legend_above, literal, new_figure, shade, step_axis, styled, wrapped
 from devi.report.document import records
-from devi.report.panels import pretty, with_units
+from devi.report.panels import with_units
 from devi.report.step_axis import StepAxis
 
 NOISE = (
@@ -50,8 +50,7 @@ def evidence(curves: Sequence[Any], transition: Any) -> Figure:
                 records([transition])[0]["intervals"]["midpoint"], [0.04, 0.04], transform=axes.get_xaxis_transform(),
                 color=palette.BLACK, lw=2, marker="|", ms=6, mew=1, label="midpoint, 90% interval",
             )  # fmt: skip
-        name = pretty(one.metric) + ("" if one.index is None else f" {one.index}")
-        left.set_ylabel(wrapped(literal(with_units(name, one.units))))
+        left.set_ylabel(wrapped(literal(with_units(one.name, one.units))))
         right.plot(one.steps, (one.values - one.without) / one.noise, color=palette.line(1)["color"], **dots)
         right.plot(one.steps, (one.values - one.fitted) / one.noise, color=palette.line(0)["color"], **dots)
         right.axhspan(-2, 2, color=palette.SHADE, alpha=0.15, lw=0)

@@ -6,7 +6,6 @@ Each takes the `trajectories` of an analysis and its transitions; DeviError if t
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import replace
 from string import ascii_lowercase
 from typing import Any
 
@@ -90,7 +89,6 @@ def llc(trajectories: xr.Dataset, transitions: Iterable[Any] = ()) -> Figure:
 def tickets(trajectories: xr.Dataset, transitions: Iterable[Any] = ()) -> Figure:
     """Overlap of lottery-ticket masks with the previous and the last checkpoint's, and what chance would give."""
     chosen = [panel for panel in panels(trajectories) if panel.series[0].name.startswith("ticket_overlap")]
-    chosen = [replace(panel, title="mask overlap (Jaccard)") for panel in chosen]
     return _stacked(trajectories, transitions, _needed(chosen, "tickets", "ticket_overlap_previous"), height=2.0)
 
 

@@ -11,12 +11,16 @@ FEATURE_LIMIT = 20
 
 
 class Plane(NamedTuple):
-    """points (step, feature, 2); features: which are shown; note: how the plane was chosen, empty for hidden = 2."""
+    """points (step, feature, 2); features: which are shown; note: how the plane was chosen, empty for hidden = 2.
+
+    axes  what is along x and y: hidden directions, or singular ones that mix them
+    """
 
     points: np.ndarray
     features: list[int]
     note: str
     reach: float
+    axes: tuple[str, str]
 
 
 def plane(trajectories: xr.Dataset) -> Plane | None:
@@ -30,8 +34,9 @@ def plane(trajectories: xr.Dataset) -> Plane | None:
         return None
     values = columns.transpose("step", "hidden", "feature").values.astype(float)
     hidden, count = values.shape[1:]
-    note = ""
+    note, axes = "", ("hidden direction 1", "hidden direction 2")
     if hidden == 1:
+        axes = axes[0], ""
         points = np.stack([values[:, 0], np.zeros_like(values[:, 0])], axis=-1)
         note = "One hidden dimension: all points lie on a line."
     elif hidden == 2:
@@ -43,6 +48,7 @@ def plane(trajectories: xr.Dataset) -> Plane | None:
         total = float((singular**2).sum())
         share = float((singular[:2] ** 2).sum()) / total if total else 0.0
         points = np.einsum("thf,hk->tfk", values, basis[:, :2])
+        axes = "singular direction 1", "singular direction 2"
         note = (
             f"{hidden} hidden dimensions, projected onto the two leading singular directions of the last checkpoint,"
             f" which hold {share:.0%} of its squared weights."
@@ -51,7 +57,7 @@ def plane(trajectories: xr.Dataset) -> Plane | None:
     features = sorted(np.argsort(-size, kind="stable")[:FEATURE_LIMIT].tolist())
     if len(features) < count:
         note = f"{note} The {len(features)} features of largest norm, of {count}.".strip()
-    return Plane(points[:, features], features, note, float(size.max() or 1.0) * 1.15)
+    return Plane(points[:, features], features, note, float(size.max() or 1.0) * 1.15, axes)
 
 
 def snapshots(steps: np.ndarray, ends: list[float], limit: int = 4) -> list[int]:

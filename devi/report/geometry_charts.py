@@ -39,8 +39,8 @@ def columns_chart(trajectories: xr.Dataset) -> tuple[Spec, str] | None:
     ]
     reach = [-flat.reach, flat.reach]
     scale = alt.Scale(domain=reach, nice=False)
-    x = alt.X("x:Q", scale=scale, axis=alt.Axis(title="hidden direction 1", tickCount=5))
-    y = alt.Y("y:Q", scale=scale, axis=alt.Axis(title="hidden direction 2", tickCount=5))
+    x = alt.X("x:Q", scale=scale, axis=alt.Axis(title=flat.axes[0], tickCount=5))
+    y = alt.Y("y:Q", scale=scale, axis=alt.Axis(title=flat.axes[1], tickCount=5))
     colours = [palette.style(place).colour for place in range(len(names))]
     colour = alt.Color("f:N", scale=alt.Scale(domain=names, range=colours), legend=None)
     tooltip = [

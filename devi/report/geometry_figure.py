@@ -12,7 +12,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from devi.errors import DeviError
 from devi.report import palette
-from devi.report.canvas import PAGE, curves, new_figure, shade, step_axis, styled
+from devi.report.canvas import PAGE, curves, new_figure, shade, step_axis, styled, wrapped
 from devi.report.document import records
 from devi.report.geometry import Plane, plane, snapshots
 from devi.report.panels import LEVEL_NAMES, LEVELS, Panel, panels
@@ -32,14 +32,16 @@ def feature_geometry(trajectories: xr.Dataset, transitions: Iterable[Any] = ()) 
             " 'feature_norm' or 'feature_dimensionality'. It is for the task 'superposition'."
         )
     shown = snapshots(steps, [transition["end"] for transition in found]) if flat else []
-    heights = ([2.2] if flat else []) + ([0.3 + 1.6 * len(below)] if below else [])
+    heights = ([2.7 if flat.note else 2.2] if flat else []) + ([0.3 + 1.6 * len(below)] if below else [])
     figure = new_figure(PAGE, sum(heights))
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.set(h_pad=0.08)  # type: ignore[call-arg]  # the titles of the topmost axes else touch the edge
     parts = list(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
     if flat:
-        row = parts.pop(0).subplots(1, len(shown), squeeze=False)[0]
+        part = parts.pop(0)
+        part.supxlabel(wrapped(flat.note, 120), fontsize=7)
+        row = part.subplots(1, len(shown), squeeze=False)[0]
         for axes, index in zip(row, shown, strict=True):
             _columns(axes, flat, index, step_text(steps[index]), first=axes is row[0])
     if below:
@@ -92,8 +94,8 @@ def _columns(axes: Axes, flat: Plane, index: int, step: str, *, first: bool) -> 
     axes.set(xlim=(-flat.reach * 1.1, flat.reach * 1.1), ylim=(-flat.reach * 1.1, flat.reach * 1.1))
     axes.set_title(f"step {step}", pad=5)
     axes.locator_params(nbins=3)
-    axes.set_xlabel("hidden direction 1")
+    axes.set_xlabel(flat.axes[0])
     if first:
-        axes.set_ylabel("hidden direction 2")
+        axes.set_ylabel(flat.axes[1])
     else:
         axes.tick_params(labelleft=False)

@@ -19,7 +19,7 @@ from devi.report.drawing import drawn
 from devi.report.figures import available
 from devi.report.geometry_charts import columns_chart, spectrum_bars, spectrum_map
 from devi.report.health_figure import diagnostics, trace_steps
-from devi.report.panels import Panel, not_drawn, panels
+from devi.report.panels import Panel, not_drawn, panels, units_of
 from devi.report.quantity import decimals_of, entry_name, is_count, moved_columns, own_ends, shown_key
 from devi.report.sentences import (
     flag_words,
@@ -170,9 +170,11 @@ def _moved(trajectories: xr.Dataset, transition: dict[str, Any]) -> list[dict[st
         index = entry["index"]
         label = "" if index is None else f"[{entry_name(trajectories, entry['metric'], index)[1]}]"
         counts = entry["metric"] in trajectories and is_count(trajectories[entry["metric"]])
+        units = units_of(trajectories[entry["metric"]]) if entry["metric"] in trajectories else ""
+        unit = f" {units}" if units not in ("", "1") else ""
         is_whole = entry["amplitude"] is not None and round(entry["amplitude"]) != 0  # a fit may move by 0.4
         decimals = 0 if counts and is_whole and not per else None
-        size = "no value" if entry["amplitude"] is None else signed(entry["amplitude"], decimals=decimals) + per
+        size = "no value" if entry["amplitude"] is None else signed(entry["amplitude"], decimals=decimals) + unit + per
         size += own_ends(trajectories, entry["metric"], index, transition["onset"], transition["end"])
         factor = entry["log_bayes_factor"]
         evidence = "not finite" if factor is None else f"{factor:.1f}" if factor < 10 else f"{factor:,.0f}"

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from devi.report.selection import most_varying
+from devi.transitions.declared import declared
 from devi.transitions.flags import is_unhealthy
 
 SERIES_LIMIT = 20  # curves in a panel; the ones that vary most are kept, and the title says so
@@ -29,7 +30,7 @@ TOGETHER: tuple[tuple[str, tuple[str, ...]], ...] = (
         ("restricted_loss", "restricted_loss_train", "restricted_loss_test", "excluded_loss"),
     ),
     ("Gini coefficient", ("gini_embedding", "gini_unembedding")),
-    ("lottery-ticket masks", ("ticket_overlap_previous", "ticket_overlap_final", "ticket_overlap_chance")),
+    ("mask overlap (Jaccard)", ("ticket_overlap_previous", "ticket_overlap_final", "ticket_overlap_chance")),
 )
 OVERVIEW = ("loss", "accuracy", "local learning coefficient", "weight norm")
 # Drawn by a section of their own (geometry, Fourier, health), or no curves at all.
@@ -66,6 +67,7 @@ class Series:
     values: np.ndarray
     error: np.ndarray | None = None
     flagged: np.ndarray | None = None  # (step,) bool: estimates that their own diagnostics do not support
+    is_bounded: bool = False  # on both sides, as a share is
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,13 @@ class Panel:
         """Whether a log axis shows more: positive values that span more than LOG_RATIO."""
         values = np.concatenate([series.values for series in self.series])
         values = values[np.isfinite(values)]
-        # Features enter on a linear scale; on a log one the noise of those near 0 fills the panel.
-        if self.series[0].name in {*LEVELS, "feature_norm"} or self.series[0].error is not None or not len(values):
+        # Shares and features enter on a linear scale; on a log one the noise of those near 0 fills the panel.
+        if (
+            self.series[0].is_bounded
+            or self.series[0].name in {*LEVELS, "feature_norm"}
+            or self.series[0].error is not None
+            or not len(values)
+        ):
             return False
         return bool(values.min() > 0 and values.max() > LOG_RATIO * values.min())
 
@@ -176,8 +183,10 @@ def _panel(
     for name in names:
         variable = trajectories[name]
         values = variable.values.astype(float)
+        known = values[np.isfinite(values)]
+        is_bounded = len(known) > 0 and bool(np.isfinite(declared(name, variable, known).bounds).all())
         if variable.ndim == 1:
-            series.append(Series(name, pretty(name), values, *_uncertainty(trajectories, name)))
+            series.append(Series(name, pretty(name), values, *_uncertainty(trajectories, name), is_bounded))
             continue
         legend = str(variable.dims[1])
         first = moved.get(name, ())
@@ -188,11 +197,11 @@ def _panel(
                 note = f"{len(kept)} of {values.shape[1]}: those that a transition moves before those that vary most"
         labels = index_labels(variable)
         series.extend(
-            Series(name, labels[column], values[:, column], *_uncertainty(trajectories, name, column))
+            Series(name, labels[column], values[:, column], *_uncertainty(trajectories, name, column), is_bounded)
             for column in kept
         )
-    declared = str(trajectories[names[0]].attrs.get("long_name", "") or "").strip() if len(names) == 1 else ""
-    about = declared if declared.lower() not in {title.lower(), pretty(names[0]).lower()} else ""
+    words = str(trajectories[names[0]].attrs.get("long_name", "") or "").strip() if len(names) == 1 else ""
+    about = words if words.lower() not in {title.lower(), pretty(names[0]).lower(), names[0].lower()} else ""
     return Panel(title, units, tuple(series), "; ".join(text for text in (about, note) if text), legend)
 
 

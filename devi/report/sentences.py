@@ -17,7 +17,7 @@ from devi.report.quantity import Reading, column, is_count, quantity, readings
 from devi.transitions.curves import FEWEST, is_still, is_too_few
 from devi.transitions.flags import caveat, information_of, is_unhealthy
 from devi.transitions.ranks import is_context, told
-from devi.transitions.words import LARGE, with_minus
+from devi.transitions.words import LARGE, told_apart, with_minus
 
 DATED = re.compile(r"(between steps|at step) [\d.,e+-]+ ")  # a description that says when
 OF_TYPE = {
@@ -36,28 +36,28 @@ def step_text(step: float) -> str:
     return f"{step:,.0f}" if step >= 10 or float(step).is_integer() else f"{step:,.1f}"
 
 
-def value_text(value: float, error: float = math.nan, *, decimals: int | None = None) -> str:
-    """A value for a reader, with a true minus sign; see `_rounded`."""
-    return with_minus(_rounded(value, error, decimals))
+def value_text(value: float, error: float = math.nan, *, decimals: int | None = None, more: int = 0) -> str:
+    """A value for a reader, with a true minus sign and `more` digits than usual; see `_rounded`."""
+    return with_minus(_rounded(value, error, decimals, more))
 
 
-def _rounded(value: float, error: float, decimals: int | None) -> str:
+def _rounded(value: float, error: float, decimals: int | None, more: int) -> str:
     """A value with its standard error, rounded where the error starts: 412 ± 9, 7.03 ± 0.12; else 3 digits."""
     if not math.isfinite(value):
         return "no value" if math.isnan(value) else "not finite"
     if math.isfinite(error) and error > 0:
         # 2 digits of an error that starts with 1, else 1 digit: never more than 30% of rounding.
         exponent = math.floor(math.log10(error))
-        places = -exponent + (1 if error / 10**exponent < 2 else 0)
+        places = -exponent + (1 if error / 10**exponent < 2 else 0) + more
         if places < 7 and abs(value) < 1e7:
             shown = max(places, 0)
             return f"{round(value, places):,.{shown}f} ± {round(error, places):,.{shown}f}"
-        return f"{value:.3g} ± {error:.1g}"
+        return f"{value:.{3 + more}g} ± {error:.1g}"
     if decimals is not None and abs(value) < LARGE:
-        return f"{value:,.{decimals}f}"
+        return f"{value:,.{decimals + more}f}"
     if value and not 1e-3 <= abs(value) < 1e5:
-        return f"{value:.2e}"
-    digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
+        return f"{value:.{2 + more}e}"
+    digits = max(0, 2 + more - math.floor(math.log10(abs(value)))) if value else 0
     return f"{value:,.{digits}f}"
 
 
@@ -82,13 +82,18 @@ def changes(trajectories: xr.Dataset, transition: dict[str, Any]) -> list[str]:
         if not read or _contradicts(read, direction):
             continue
         decimals = 2 if "accuracy" in metric else 0 if is_count(trajectories[metric]) else None
-        numbers = " → ".join(value_text(reading.value, reading.error, decimals=decimals) for reading in read)
+        numbers = " → ".join(_told_apart(read, decimals))
         units = units_of(trajectories[metric])
         unit = f" {units}" if units not in ("", "1") else ""
         flagged = caveat(metric, [reading.step for reading in read], trajectories)
         texts.append(f"{quantity(trajectories, metric, index)} {numbers}{unit}{flagged}")
     more = len(support) - len(texts)
     return texts + ([f"and {more} more"] if texts and more else [])
+
+
+def _told_apart(read: list[Reading], decimals: int | None) -> list[str]:
+    """The values as texts, with the digits that it takes to see that they differ."""
+    return told_apart(lambda more: [value_text(one.value, one.error, decimals=decimals, more=more) for one in read])
 
 
 def _is_context(trajectories: xr.Dataset, entry: dict[str, Any]) -> bool:

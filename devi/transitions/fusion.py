@@ -24,7 +24,7 @@ from devi.transitions.means import averaged
 from devi.transitions.stages import stages_of
 from devi.transitions.telling import told_order
 from devi.transitions.transition import Detection, Evidence, Exogenous, Support, Transition
-from devi.transitions.words import column_of
+from devi.transitions.words import column_of, name_of
 
 # Least confidence of a reported transition; measured recall and false alarms: benchmarks/transitions.py.
 OPERATING_POINTS: Mapping[str, float] = {"strict": 0.6, "exploratory": 0.3}
@@ -174,6 +174,7 @@ def _evidence(event: Event, trajectories: xr.Dataset) -> tuple[Evidence, ...]:
             without=one.without,
             log_bayes_factor=one.log_bayes_factor,
             units=str(trajectories[one.curve.metric].attrs.get("units", "")),
+            name=name_of(one.curve, trajectories),
         )
         for one in in_telling_order(event)
     )

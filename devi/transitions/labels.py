@@ -5,15 +5,13 @@
     circuit formation   the restricted loss falls to half or less while test accuracy does not rise (circuits.py)
     instability         the training loss spikes and nothing is learned
     overfitting         test loss rises, the training loss does not, and nothing is learned
-    feature 2 enters    its norm rises by a good part of its range
+    feature 2 enters    its norm rises by a good part of its range and of the largest norm
     4-gon → 5-gon       what the features form, where it is another regular polygon after than before
 
 Everything else is called by what moves, first rank first: "test loss and LLC".
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 import numpy as np
 import xarray as xr
@@ -30,7 +28,7 @@ from devi.transitions.words import column_of, listed, name_of
 LEARNED = 0.5  # of what test accuracy lacked to 1: a network that gains less has not understood the task
 ALIKE = 0.75  # of what training accuracy gains: a test accuracy that gains more than that learns with it
 SPIKE = 10.0  # times the loss before: an instability; smooth training does not raise its loss so far
-ENTERS = 0.4  # of the range: a smaller rise of a norm is a readjustment
+ENTERS = 0.4  # of the range, and of the largest norm: a smaller rise of a norm is a readjustment
 BESIDE = 5  # checkpoints, of which most must show a polygon
 LOSS_FLOOR = 1e-6  # below it float32 decides the loss
 
@@ -40,7 +38,7 @@ def kind_of(event: Event, trajectories: xr.Dataset) -> Kind:
     lead = event.lead
     if event.fall is not None:
         return "transient"
-    gains = _gains(event) or _forms(event, trajectories) or _enters(event)
+    gains = _gains(event) or _forms(event, trajectories) or bool(_entering(event, trajectories, up=True))
     if not gains and (spikes_within(event, trajectories) or (event.spikes and _moves(event, "weight_norm", up=True))):
         return "instability"
     fits = not _moves(event, "train_loss", up=True)  # where the training loss rises too, nothing is fitted too well
@@ -77,7 +75,7 @@ def named(event: Event, kind: Kind, trajectories: xr.Dataset) -> str:
         return "generalization"
     turn = _turn(event, trajectories)
     for up, one, several in ((True, "enters", "enter"), (False, "leaves", "leave")):
-        features = _columns(event, "feature_norm", trajectories, up=up)
+        features = _entering(event, trajectories, up=up)
         if features:
             moves = f"feature{'s' * (len(features) > 1)} {listed(features)} {one if len(features) == 1 else several}"
             return moves + (f", {turn}" if turn else "")
@@ -181,12 +179,6 @@ def _forms(event: Event, trajectories: xr.Dataset) -> bool:
     return False
 
 
-def _enters(event: Event) -> bool:
-    """Whether a feature's norm rises by most of its range."""
-    rises = (one for one in supporters(event) if one.curve.metric == "feature_norm" and one.share > ENTERS)
-    return any(moved(event, one) > 0 for one in rises)
-
-
 def _gains(event: Event) -> bool:
     """Whether some accuracy rises, or the training or test loss falls."""
     return any(
@@ -196,14 +188,16 @@ def _gains(event: Event) -> bool:
     )
 
 
-def _columns(event: Event, metric: str, trajectories: xr.Dataset, *, up: bool) -> list[str]:
-    """Names of the columns whose change here is most of their range: a readjustment is no entry."""
-    found: Iterable[int] = sorted(
-        one.curve.index
-        for one in supporters(event)
-        if one.curve.metric == metric
-        and one.curve.index is not None
-        and (moved(event, one) > 0) == up
-        and one.share > ENTERS
+def _entering(event: Event, trajectories: xr.Dataset, *, up: bool) -> list[str]:
+    """Names of the features whose norm changes by most of its range and of a represented one's: a readjustment is no
+    entry, nor is what a feature does that stays small."""
+    found = [one for one in supporters(event) if one.curve.metric == "feature_norm" and one.curve.index is not None]
+    if not found:
+        return []
+    norms = trajectories["feature_norm"].values
+    least = ENTERS * float(np.max(norms, initial=0.0, where=np.isfinite(norms)))
+    sign = 1 if up else -1
+    chosen = sorted(
+        int(one.curve.index or 0) for one in found if one.share > ENTERS and sign * moved(event, one) > least
     )
-    return [column_of(trajectories[metric], index).name for index in found]
+    return [column_of(trajectories["feature_norm"], index).name for index in chosen]

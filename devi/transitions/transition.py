@@ -128,6 +128,7 @@ class Evidence:
 
     fitted, without  the best fit, and the best one that lacks this change: a slow null and the other changes
     noise            standard deviation, correlation left out
+    name             as a sentence has it: ticket density of embed.weight
     """
 
     metric: str
@@ -139,6 +140,7 @@ class Evidence:
     without: np.ndarray
     log_bayes_factor: float
     units: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)

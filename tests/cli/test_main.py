@@ -15,6 +15,7 @@ import pytest
 from devi import report
 from devi.cli import main
 from devi.cli.main import run
+from devi.tasks.superposition import Superposition
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--set", "features=3", "--steps", "60", "--checkpoints", "every:3"]
@@ -25,6 +26,19 @@ QUICK = ["--draws", "40", "--burn-in", "20"]  # of the sampler, which else takes
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def test_the_task_of_an_entry_point_is_named_again_for_the_analysis_which_else_imports_none(here, capsys, monkeypatch):
+    from importlib.metadata import EntryPoint, EntryPoints
+
+    class Mine(Superposition):
+        pass
+
+    monkeypatch.setattr("devi.tasks.superposition.Mine", Mine, raising=False)
+    entry = EntryPoint("mine", "devi.tasks.superposition:Mine", "devi.tasks")
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **wanted: EntryPoints([entry]).select(**wanted))
+    assert run(["train", "mine", *SMALL]) == 0
+    assert "next: devi analyze checkpoints/mine-seed0 --task mine" in capsys.readouterr().out
 
 
 def test_train_analyze_report_in_the_default_places(here, capsys):

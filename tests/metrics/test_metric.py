@@ -215,6 +215,41 @@ def test_gradients_are_off_and_can_be_opened(run):
     assert (Slope().over(run)["slope"] > 0).all()
 
 
+def test_a_tensor_of_any_precision_is_a_number(run):
+    class Coarse(Metric):
+        def at(self, model, task):
+            return {str(dtype): model.W.sum().to(dtype) for dtype in (torch.bfloat16, torch.float16, torch.float64)}
+
+    result = Coarse().over(run)
+    assert np.allclose(result["torch.bfloat16"], result["torch.float64"], rtol=0.01)
+    assert np.allclose(result["torch.float16"], result["torch.float64"], rtol=0.001, atol=1e-7)
+
+
+def test_what_a_metric_draws_is_the_same_in_every_analysis_and_block_and_for_nobody_else(run):
+    class Drawn(Metric):
+        def at(self, model, task):
+            return float(torch.randn(())) + np.random.normal()  # noqa: NPY002
+
+    state = torch.get_rng_state()
+    whole = Drawn().over(run)["drawn"].values
+    assert torch.equal(torch.get_rng_state(), state)
+    assert len(set(whole.tolist())) == 4
+    assert np.array_equal(np.concatenate([Drawn().over(run.block(k, k + 2))["drawn"] for k in (0, 2)]), whole)
+
+
+def test_what_a_metric_keeps_of_one_run_is_not_there_in_the_next(run):
+    class Calls(Metric):
+        count = 0
+
+        def at(self, model, task):
+            self.count += 1
+            return self.count
+
+    metric = Calls()
+    for _ in range(2):
+        assert analyze(run, metrics=[metric], settings=QUICK).trajectories["calls"].values.tolist() == [1, 2, 3, 4]
+
+
 def test_the_label_is_the_class_name_in_snake_case():
     class WeightNormOf2(Metric):
         pass

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from devi.report.charts import curve_chart, x_axis, y_axis
+from devi.report.charts import curve_chart, readings, x_axis, y_axis
 from devi.report.document import records
 from devi.report.page import _charts
 from devi.report.panels import panels
@@ -59,3 +59,29 @@ def test_a_y_axis_has_the_name_of_its_quantity_or_its_unit():
     data = xr.Dataset({name: ("step", np.ones(2), {"units": units}) for name, units in curves}, coords={"step": [1, 2]})
     titles = [y_axis(panel).to_dict()["axis"]["title"] for panel in panels(data)]
     assert titles == ["layer ticket overlap previous", "nats"]
+
+
+def test_a_curve_that_varies_little_beside_its_size_is_not_drawn_written_or_labelled_as_a_constant():
+    steps = np.arange(5)
+    values = 1e6 + np.array([0.0, 0.01, 0.05, 0.09, 0.1])
+    data = xr.Dataset({"norm": ("step", values), "loss": ("step", [2.3, 2.2, 1.0, 0.1, 0.01])}, coords={"step": steps})
+    flat, wide = panels(data)
+    (rows, *_) = curve_chart(flat, StepAxis.of(steps), steps, [])["datasets"].values()
+    assert np.allclose(rows[0]["v"], values, rtol=0, atol=1e-4)
+    assert len(set(readings(flat))) == len(values)
+    assert "'.11~g'" in y_axis(flat).to_dict()["axis"]["labelExpr"]  # 1000000.02, not 1000000 at every tick
+    assert "'.4~g'" in y_axis(wide).to_dict()["axis"]["labelExpr"]
+    assert readings(wide)[-1] == "0.0100"
+
+
+def test_a_legend_has_whole_names_and_stands_above_the_numbers_of_transitions_that_lie_close(transition):
+    names = [f"transformer.layers.{layer}.attention.query_projection.weight" for layer in (0, 1)]
+    data = xr.Dataset({"mine": (("step", "parameter"), np.eye(2))}, coords={"step": [1, 100], "parameter": names})
+    (panel,), steps = panels(data), np.array([1, 100])
+    legends = [
+        curve_chart(panel, StepAxis.of(steps), steps, records([transition] * times))["layer"][-4]["encoding"]["color"]
+        for times in (1, 3)
+    ]
+    one, three = (each["legend"] for each in legends)
+    assert three["offset"] - one["offset"] == 24
+    assert one["labelLimit"] > 6 * len(names[0])

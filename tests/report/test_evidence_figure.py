@@ -70,3 +70,15 @@ def test_values_have_their_units_and_error_bars_and_what_is_left_out_is_counted(
     (bars,) = figure.axes[0].containers
     assert bars.has_yerr
     assert figure.get_supxlabel().endswith("2 more curves moved at the same time")
+
+
+def test_a_column_goes_by_its_name_as_on_the_page():
+    values = np.stack([sigmoid(400, 0.3), np.zeros(len(X))], axis=1)
+    trajectories = run(still=np.zeros(len(X))).assign_coords(parameter=["embed.weight", "b"])
+    trajectories["density"] = (
+        ("step", "parameter"),
+        values + 0.02 * np.random.default_rng(0).normal(size=values.shape),
+    )
+    found = detect(trajectories)
+    figure = evidence(found.evidence["t1"], found.transitions[0])
+    assert figure.axes[0].get_ylabel() == "density of\nembed.weight"

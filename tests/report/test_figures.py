@@ -103,6 +103,17 @@ def test_geometry_shows_columns_norms_and_the_named_levels(superposition):
     assert labels(figure)[-2:] == ["feature norm", "feature dimensionality"]
 
 
+def test_a_projected_geometry_says_so_and_names_its_axes():
+    directions = np.random.default_rng(0).normal(size=(3, 5, 30))
+    data = xr.Dataset({"feature_direction": (("step", "hidden", "feature"), directions)}, coords={"step": [0, 10, 100]})
+    figure = plot.feature_geometry(data)
+    assert figure.axes[0].get_xlabel() == "singular direction 1"
+    note = figure.subfigs[0].get_supxlabel().replace("\n", " ")
+    assert note.startswith("5 hidden dimensions, projected onto the two leading singular directions of the last")
+    assert note.endswith("The 20 features of largest norm, of 30.")
+    assert plot.feature_geometry(data.isel(hidden=[0, 1])).axes[0].get_ylabel() == "hidden direction 2"
+
+
 def test_fourier_shows_both_spectra_and_marks_the_key_frequencies(modular):
     figure = plot.fourier(modular)
     assert "embedding frequency k" in labels(figure)
@@ -152,6 +163,15 @@ def test_one_checkpoint_is_a_visible_point(trajectories):
     assert figure.axes[0].lines[0].get_marker() == "o"
 
 
+def test_a_curve_that_varies_little_has_its_values_at_its_ticks_and_no_offset_above_them(trajectories):
+    trajectories["weight_norm"] = ("step", 2302.6 + np.linspace(0, 0.01, trajectories.sizes["step"]))
+    axes = plot.overview(trajectories).axes[-1]
+    axes.figure.canvas.draw()
+    assert axes.get_ylabel() == "weight norm"
+    assert axes.yaxis.get_offset_text().get_text() == ""
+    assert len({tick.get_text() for tick in axes.get_yticklabels()}) > 3
+
+
 @pytest.mark.parametrize("name", ["a$b", "$\\frac", "_hidden", "漢字", "<script>"])
 def test_any_name_of_a_metric_can_be_drawn(name, tmp_path):
     data = xr.Dataset({name: (("step", "k"), np.random.default_rng(0).normal(size=(3, 2)))}, coords={"step": [0, 1, 2]})
@@ -177,7 +197,11 @@ def test_fonts_are_legible_when_printed_at_column_width(trajectories):
 
 def test_no_two_texts_of_a_figure_overlap(superposition, trajectories, modular, transition):
     late = [transition]
-    for figure in (plot.overview(trajectories, late), plot.fourier(modular, late), plot.health(trajectories, late)):
+    many = [replace(transition, midpoint=2 * 1.25**k) for k in range(24)]  # numbers in three rows
+    for figure in (
+        plot.overview(trajectories, late), plot.fourier(modular, late), plot.health(trajectories, late),
+        plot.overview(trajectories, many), plot.fourier(modular, many),
+    ):  # fmt: skip
         figure.canvas.draw()
         boxes = []
         for axes in figure.axes:

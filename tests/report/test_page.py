@@ -47,7 +47,7 @@ def test_page_tells_what_happened_before_it_shows_anything(html):
         "One transition was found in 8 checkpoints from step 0 to 4,000.",
         "Between steps 120 and 900 one level gave way to another (generalization): test accuracy 0.05 → 1.00",
         "120 100 to 150 300 250 to 350 900 800 to 1,000 step generalization 0.93",
-        "↑ test_accuracy +0.950, log BF 210 ↓ test_loss −8.50, log BF 88",
+        "↑ test_accuracy +0.950, log BF 210 ↓ test_loss −8.50 nats, log BF 88",
         "searched, no change of its own found in 1 weight_norm",
         "The step axis is logarithmic; step 0, the initialization, is drawn apart at its left end.",
         "rhat 1 of 8 The chains disagree. Ask for more draws.",
@@ -74,7 +74,7 @@ def test_a_transition_links_to_its_evidence_where_that_was_drawn(analysis, trans
 def test_a_kinks_numbers_are_slopes_and_faint_evidence_has_a_decimal(analysis, transition):
     faint = dataclasses.replace(transition.support[1], amplitude=-0.25, log_bayes_factor=0.4)
     analysis.transitions = [dataclasses.replace(transition, type="kink", support=(faint,))]
-    assert "↓ test_loss −0.250 per decade, log BF 0.4" in Words(page(analysis)).text
+    assert "↓ test_loss −0.250 nats per decade, log BF 0.4" in Words(page(analysis)).text
 
 
 def test_a_curve_without_a_value_before_the_onset_says_from_where_its_change_is_told(analysis):
@@ -82,7 +82,7 @@ def test_a_curve_without_a_value_before_the_onset_says_from_where_its_change_is_
     late = np.where(steps > 120, 0.98 * analysis.trajectories["test_accuracy"].values, np.nan)
     analysis.trajectories["test_accuracy"] = ("step", late)
     text = Words(page(analysis, {})).text
-    assert "↑ test_accuracy +0.950 from step 1,000, log BF 210 ↓ test_loss −8.50, log BF 88" in text
+    assert "↑ test_accuracy +0.950 from step 1,000, log BF 210 ↓ test_loss −8.50 nats, log BF 88" in text
     assert "or between those that it names" in text
 
 

@@ -84,6 +84,13 @@ def test_log_axis_is_for_positive_values_of_a_wide_range():
     assert not panels(of(a=("step", np.array([1.0, 2.0]))))[0].is_log
 
 
+def test_shares_are_drawn_on_a_linear_axis_whatever_the_least_of_them_is():
+    values = np.array([1 / 113, 0.02, 1.0])  # chance at p = 113; at 0 it would be linear
+    assert not panels(of(test_accuracy=("step", values)))[0].is_log
+    assert not panels(of(prefix_matching=("step", values, {"valid_min": 0.0, "valid_max": 1.0})))[0].is_log
+    assert panels(of(loss_like=("step", values, {"valid_min": 0.0, "valid_max": np.inf})))[0].is_log
+
+
 @pytest.mark.parametrize(
     ("low", "high", "ticks"),
     [(0.9, 1200, [1, 10, 100, 1000]), (3, 40, [5, 10, 20]), (1e-6, 10, [1e-6, 1e-4, 1e-2, 1.0])],

@@ -115,6 +115,13 @@ def test_a_value_that_noise_turns_round_is_not_told_against_the_table(trajectori
     assert "test loss" not in sentence(trajectories, records([transition])[0] | {"support": support})
 
 
+def test_values_that_differ_late_are_told_with_the_digits_that_show_it(trajectories, transition):
+    steps = trajectories["step"].values
+    trajectories["norm"] = ("step", 2302.0 + 0.2 * (steps > 500))
+    told = records([transition])[0] | {"support": [{"metric": "norm", "index": None, "direction": "up"}]}
+    assert "norm 2,302.0 → 2,302.2." in sentence(trajectories, told)
+
+
 def test_a_kink_is_told_by_its_slopes(trajectories, transition):
     told = dataclasses.replace(
         transition, type="kink", description="there was a kink in a: slope of a 0 → 3.1 a decade"

@@ -137,6 +137,12 @@ def test_an_entering_feature_beside_a_spike_is_no_instability_and_a_small_gain_i
     )
 
 
+def test_a_feature_whose_norm_rises_but_stays_small_does_not_enter():
+    small = 0.05 + 0.25 * sigmoid(400, 0.2)  # most of its own range, and of no represented feature's
+    norms = np.stack([1 + 0 * X, sigmoid(400, 0.2), small], axis=1)
+    assert labels(feature_norm=norms, train_loss=1 - sigmoid(400, 0.2)) == ["feature 1 enters"]
+
+
 def test_a_polygon_that_turns_into_another_is_told():
     norms = np.stack([1 + 0 * X, sigmoid(400, 0.2)], axis=1)
     curves = run(feature_norm=norms, train_loss=1 - sigmoid(400, 0.2))
