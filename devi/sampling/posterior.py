@@ -128,7 +128,9 @@ class Posterior:
         flat = flat.detach().requires_grad_()
         # float64: the difference to the base loss is small, and n·β multiplies its error
         loss = self.losses(flat, fixed, data).mean(dim=-1, dtype=torch.float64)
-        (gradient,) = torch.autograd.grad(loss.sum(), flat)
+        if not loss.requires_grad:  # none of the sampled parameters has a say in it
+            return loss, torch.zeros_like(flat)
+        (gradient,) = torch.autograd.grad(loss.sum(), flat, materialize_grads=True)
         return loss.detach(), gradient
 
     def losses(self, flat: Tensor, fixed: dict[str, Tensor], data: Batch) -> Tensor:
