@@ -211,7 +211,10 @@ class Posterior:
     def for_thread(self) -> Posterior:
         """The same, sharing all tensors, with a module of its own: `functional_call` swaps parameters in place."""
         twin = copy.copy(self)
-        twin.model = copy.deepcopy(self.model)
+        # What forward() has left in a module, as weight_norm's hook does, is made anew; of vmap it cannot be copied.
+        left = [value for module in self.model.modules() for value in vars(module).values()]
+        shared = {id(value): value for value in left if isinstance(value, Tensor)}
+        twin.model = copy.deepcopy(self.model, shared)
         twin.replicas = None if self.replicas is None else self.task.replicas()
         return twin
 

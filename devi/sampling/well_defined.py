@@ -38,17 +38,21 @@ def check_losses(posterior: Posterior, run: Run) -> None:
     def own(data: Batch) -> Tensor:
         return posterior.task.loss(model(data.inputs), data.targets)
 
-    with torch.no_grad():
-        state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-        for name, value in posterior.state_of_one(place, fixed).items():
-            state[name].copy_(value)
-        try:
-            placed = posterior.losses_of_one(place, fixed, few.inputs, few.targets)
+    try:
+        with torch.no_grad():
+            own(few)  # what a model keeps of its first use is of the checkpoint then, and shows elsewhere
+            state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+            for name, value in posterior.state_of_one(place, fixed).items():
+                state[name].copy_(value)
             losses, again, fewer = own(few), own(few), own(Batch(*(part[: -(-len(part) // 2)] for part in few)))
-        except Exception as error:
-            if isinstance(error, DeviError) or is_out_of_memory(error):
-                raise
-            raise Unsuitable(_no_losses(task, posterior.dtype, error)) from error
+    except Exception as error:
+        raise _refusal(error, _no_losses(task, posterior.dtype, error)) from error
+    try:
+        placed = posterior.losses_of_one(place.requires_grad_(), fixed, few.inputs, few.targets)
+        if placed.requires_grad:
+            torch.autograd.grad(placed.sum(), place, allow_unused=True)
+    except Exception as error:
+        raise _refusal(error, f"{_held(task)} ({_first_line(error)})") from error
     if _differ(losses, again):
         raise Unsuitable(
             f"task {task}: its model or loss gives other numbers each time, in eval mode too, and the learning"
@@ -61,12 +65,8 @@ def check_losses(posterior: Posterior, run: Run) -> None:
             " a minibatch would be of another function. Statistics of the batch, such as BatchNorm without running"
             " ones? With track_running_stats=True it is used with those of training."
         )
-    if _differ(losses, placed):
-        raise Unsuitable(
-            f"task {task}: its model does not compute with the parameters that are put in the place of its own, as"
-            " sampling does. Does it hold some elsewhere, as in a list made in __init__? Take them in forward() by"
-            " their names: self.layer.weight."
-        )
+    if _differ(losses, placed.detach()):
+        raise Unsuitable(_held(task))
 
 
 def _differ(one: Tensor, other: Tensor) -> bool:
@@ -74,13 +74,30 @@ def _differ(one: Tensor, other: Tensor) -> bool:
     return not torch.allclose(one, other, rtol=0, atol=TOLERANCE * largest, equal_nan=True)
 
 
+def _refusal(error: Exception, told: str) -> Exception:
+    """The error itself where it says what to do, or where memory ended."""
+    return error if isinstance(error, DeviError) or is_out_of_memory(error) else Unsuitable(told)
+
+
+def _held(task: str) -> str:
+    return (
+        f"task {task}: its model does not compute with the parameters that are put in the place of its own, as"
+        " sampling does. Does it hold some elsewhere, as in a list made in __init__, or keep what it computed from"
+        " them? Take them in forward() by their names, self.layer.weight, and change none there. Is it made by"
+        " torch.jit? Give the module itself."
+    )
+
+
 def _no_losses(task: str, dtype: torch.dtype, error: Exception) -> str:
     name = str(dtype).removeprefix("torch.")
     other = "float32" if dtype == torch.float64 else "float64"
-    why = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
     return (
-        f"task {task}: in {name}, the precision of sampling, its model or loss fails with {why}."
+        f"task {task}: in {name}, the precision of sampling, its model or loss fails with {_first_line(error)}."
         " Parameters, buffers and data are in that precision; what else forward() and loss() compute with should be"
         " made like them: torch.zeros(…, dtype=inputs.dtype), self.register_buffer('name', …)."
         f" Or try --dtype {other}."
     )
+
+
+def _first_line(error: Exception) -> str:
+    return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])

@@ -68,6 +68,43 @@ class InAList(Two):
         return torch.tanh(inputs @ first.T) @ last.T + self.last.bias
 
 
+class Remembering(Two):
+    """Multiplies its weights once for all, when it is first used."""
+
+    def __init__(self):
+        super().__init__()
+        self.product = None
+
+    def forward(self, inputs):
+        if self.product is None:
+            self.product = (self.last.weight @ self.first.weight).T
+        return inputs @ self.product + self.last.bias
+
+
+class ChangingItself(Two):
+    def forward(self, inputs):
+        with torch.no_grad():
+            self.last.weight.div_(self.last.weight.norm())
+        return super().forward(inputs)
+
+
+class LeavingItsWeight(Two):
+    """As the hook of torch.nn.utils.weight_norm does."""
+
+    def forward(self, inputs):
+        self.weight = 2 * self.last.weight
+        return torch.tanh(self.first(inputs)) @ self.weight.T
+
+
+class WithoutAPlace(Two):
+    """As modules of torch.jit are: they take no other parameters than their own."""
+
+    def forward(self, inputs):
+        if type(self.first.weight) is not nn.Parameter:
+            raise RuntimeError("no other parameters")
+        return super().forward(inputs)
+
+
 class InDouble(ByAPlainTensor):
     def __init__(self):
         super().__init__()
@@ -142,6 +179,9 @@ def test_what_fails_in_the_precision_of_sampling_is_told_with_what_to_change(run
     [
         (AlwaysDropping, r"gives other numbers each time, in eval mode too.* training=self\.training"),
         (OfItsBatch, "the loss of an example depends on the other examples of the batch.* track_running_stats=True"),
+        (WithoutAPlace, r"does not compute with the parameters .* Give the module itself\. \(RuntimeError: no other"),
+        (Remembering, "does not compute with the parameters .* or keep what it computed from them"),
+        (ChangingItself, r"does not compute with the parameters .* and change none there.*\(RuntimeError: .* inplace"),
         (InAList, "does not compute with the parameters that are put in the place of its own.*as in a list"),
     ],
 )
@@ -149,3 +189,13 @@ def test_what_fails_in_the_precision_of_sampling_is_told_with_what_to_change(run
 def test_losses_that_are_no_function_of_parameters_and_example_are_refused(kind, message, checkpoints):
     with pytest.raises(Unsuitable, match=f"task OwnModel: .*{message}"):
         Posterior(run_of(kind, checkpoints=checkpoints))
+
+
+def test_a_model_that_leaves_tensors_of_vmap_behind_is_sampled_by_several_threads():
+    run = run_of(LeavingItsWeight, checkpoints=2)
+    posterior = Posterior(run)
+    twin = posterior.for_thread()
+    rows = torch.arange(2)
+    own, other = (each.losses(each.centers, each.fixed_at(rows), each.data) for each in (posterior, twin))
+    assert torch.equal(own, other)
+    assert twin.model.first.weight is not posterior.model.first.weight
