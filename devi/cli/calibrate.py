@@ -105,7 +105,7 @@ def calibrate(
     lines += ["", *tried(settings, None if everything else MOST_TRIED)]
     if swept is not None:
         lines += ["", *flatness(swept), *(f"figure: {path}" for path in files)]
-    lines += ["", "the analysis with these settings fixed by hand, which no longer asks whether it is resolved:"]
+    lines += ["", "the analysis with these settings fixed by hand, which asks again whether it is resolved:"]
     print("\n".join([*lines, f"  {command}"]))
 
 

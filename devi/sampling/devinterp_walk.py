@@ -75,6 +75,8 @@ class _Chain:
         self.center = posterior.centers[row]  # (parameter,)
         self.model = _model_at(posterior, row)
         self.sampled = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        for parameter in self.sampled:  # devinterp's step leaves one without a gradient where it is
+            parameter.grad = torch.zeros_like(parameter)
         self.optimizer = _optimizer(self.sampled, plan)
         self.noise = torch.Generator(posterior.device).manual_seed(stream(plan.seed, *key))
         self.batches = _batches(posterior, row, plan)
@@ -108,9 +110,10 @@ class _Chain:
     def _step(self) -> None:
         """Loss and gradient where the chain stands, first at w* itself; then devinterp's step."""
         data, base = next(self.batches)
-        self.optimizer.zero_grad()
+        self.optimizer.zero_grad(set_to_none=False)
         loss = self.posterior.task.loss(self.model(data.inputs), data.targets).mean(dtype=torch.float64)
-        loss.backward()
+        if loss.requires_grad:  # the parameters that are sampled may have no say in it
+            loss.backward()
         self.gradients += 1
         if self.start is None:
             self.start = loss.detach()
@@ -123,9 +126,7 @@ class _Chain:
         if self.kept is not None:
             self.kept.visit(len(self.excess), self.posterior, position[None], self.fixed)
         if len(self.excess) % VISIT_EVERY == 0:
-            gradient = torch.cat(
-                [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in self.sampled]
-            )
+            gradient = torch.cat([parameter.grad.flatten() for parameter in self.sampled if parameter.grad is not None])
             offset = position - self.center
             products = torch.stack([offset * gradient, offset.square(), gradient.square()])
             self.by_tensor += sums(products[:1], self.sizes)[0]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,13 +19,14 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
-from devi.errors import DeviError, Unsuitable
-from devi.memory import CACHED_ACTIVATIONS, saved_bytes
+from devi.errors import DeviError, Notice, Unsuitable
+from devi.memory import CACHED_ACTIVATIONS, is_out_of_memory, saved_bytes
 from devi.sampling.batching import can_batch
 from devi.sampling.compiling import Gradient
 from devi.sampling.data_sets import data_set
 from devi.sampling.restriction import restricted
 from devi.sampling.threads import side_by_side
+from devi.sampling.well_defined import check_losses
 from devi.sampling.written_out import check_replicas, float_as, floats_as, with_floats_as
 from devi.task import Batch, Replicas
 
@@ -102,6 +104,7 @@ class Posterior:
         fixed = {name: v for name, v in {**saved, **buffers}.items() if name in known and name not in whole}
         self.centers = exact.to(dtype)
         self.fixed = {name: float_as(value.to(self.device), dtype) for name, value in fixed.items()}
+        check_losses(self, run)
         self.batched = self._vmap_works()
         # On a processor only: sums over examples that share a row are not made in a fixed order elsewhere.
         self.replicas = run.task.replicas() if self.device.type == "cpu" else None
@@ -125,7 +128,9 @@ class Posterior:
         flat = flat.detach().requires_grad_()
         # float64: the difference to the base loss is small, and n·β multiplies its error
         loss = self.losses(flat, fixed, data).mean(dim=-1, dtype=torch.float64)
-        (gradient,) = torch.autograd.grad(loss.sum(), flat)
+        if not loss.requires_grad:  # none of the sampled parameters has a say in it
+            return loss, torch.zeros_like(flat)
+        (gradient,) = torch.autograd.grad(loss.sum(), flat, materialize_grads=True)
         return loss.detach(), gradient
 
     def losses(self, flat: Tensor, fixed: dict[str, Tensor], data: Batch) -> Tensor:
@@ -206,7 +211,10 @@ class Posterior:
     def for_thread(self) -> Posterior:
         """The same, sharing all tensors, with a module of its own: `functional_call` swaps parameters in place."""
         twin = copy.copy(self)
-        twin.model = copy.deepcopy(self.model)
+        # What forward() has left in a module, as weight_norm's hook does, is made anew; of vmap it cannot be copied.
+        left = [value for module in self.model.modules() for value in vars(module).values()]
+        shared = {id(value): value for value in left if isinstance(value, Tensor)}
+        twin.model = copy.deepcopy(self.model, shared)
         twin.replicas = None if self.replicas is None else self.task.replicas()
         return twin
 
@@ -216,9 +224,12 @@ class Posterior:
 
     def losses_of_one(self, flat: Tensor, fixed: dict[str, Tensor], inputs: Any, targets: Tensor) -> Tensor:
         """Loss of each example (example,) for one replica: flat (parameter,), fixed name -> (...)."""
+        return self._one(self.state_of_one(flat, fixed), {}, inputs, targets)
+
+    def state_of_one(self, flat: Tensor, fixed: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The model's parameters and what else it needs, name -> (...): flat (parameter,), fixed name -> (...)."""
         of_one = self._assembled(flat[None], {name: value[None] for name, value in fixed.items()})
-        parameters, fixed = ({name: value[0] for name, value in part.items()} for part in of_one)
-        return self._one(parameters, fixed, inputs, targets)
+        return {name: value[0] for part in of_one for name, value in part.items()}
 
     def _one(self, parameters: dict[str, Tensor], fixed: dict[str, Tensor], inputs: Any, targets: Tensor) -> Tensor:
         outputs = functional_call(self.model, {**parameters, **fixed}, (inputs,))
@@ -269,13 +280,27 @@ class Posterior:
         return torch.cat(found)
 
     def _exact_loss(self, exact: Tensor, fixed: dict[str, Tensor], data: Batch) -> Tensor:
-        """L_n at every checkpoint in float64."""
+        """L_n at every checkpoint in float64; in the sampler's precision if the model cannot be computed in that."""
         own = self.model, self.fixed, self.data
         try:
             self.model = self.model.double()
             self.fixed = {name: float_as(value.to(self.device), torch.float64) for name, value in fixed.items()}
             self.data = floats_as(data.to(self.device), torch.float64)
             return self._no_gradient(exact).mean(dim=1)
+        except Exception as reason:  # forward() may say .float(), or compute with a float32 tensor of its own
+            if isinstance(reason, DeviError) or is_out_of_memory(reason):
+                raise
+            self._tell_of_no_float64(reason)
         finally:
             self.model, self.fixed, self.data = own
             with_floats_as(self.model, self.dtype)
+        return self._no_gradient(exact.to(self.dtype)).mean(dim=1, dtype=torch.float64)
+
+    def _tell_of_no_float64(self, reason: Exception) -> None:
+        rounding = torch.finfo(self.dtype).eps / 2
+        warnings.warn(
+            f"{type(self.model).__name__} cannot be computed in float64 ({str(reason).splitlines()[0][:160]}); losses"
+            f" at the checkpoints are float32, and a headroom of less than {rounding:.0e} × nβ × the loss is rounding.",
+            Notice,
+            stacklevel=4,
+        )

@@ -7,9 +7,11 @@ import shlex
 
 import pytest
 
+from devi.checkpoints.reader import open_run
 from devi.cli.calibrate import OPTIONS, analyze_command, chosen, sampler_settings, tried
 from devi.cli.main import run
 from devi.errors import DeviError
+from devi.metrics.learning_coefficient import LearningCoefficient
 from devi.sampling.settings import Settings, check_settings
 
 SETTINGS = Settings(
@@ -102,6 +104,12 @@ def test_the_figure_is_drawn_in_the_reports_and_the_last_line_runs(here, capsys)
     last = shlex.split(told.splitlines()[-1])
     assert last[:3] == ["devi", "analyze", "toy"]
     assert run(last[1:]) == 0
+
+
+def test_settings_fixed_by_hand_are_asked_again_whether_they_are_resolved_as_is_said(here, capsys):
+    assert run(["calibrate", "toy", *ALL, "--no-figure"]) == 0
+    assert "fixed by hand, which asks again whether it is resolved:" in capsys.readouterr().out
+    assert LearningCoefficient(**sampler_settings(FIXED)).resolved(open_run("toy")).moves
 
 
 def test_json_prints_one_document_and_nothing_else(here, capsys):

@@ -24,7 +24,7 @@ ROWS = torch.tensor([0, 0, 1])
 
 @dataclass(frozen=True)
 class Shapes(Task):
-    """Weights of four shapes, one of them frozen, a buffer and a LayerNorm: (), (5,), (5, 3) and (4, 5)."""
+    """Weights of five shapes, one of them frozen, one without a use, a buffer and a LayerNorm."""
 
     def model(self):
         return Shaped()
@@ -45,6 +45,7 @@ class Shaped(nn.Module):
         self.norm = nn.LayerNorm(5)
         self.scale = nn.Parameter(torch.ones(()))
         self.last = nn.Parameter(torch.randn(4, 5))
+        self.unused = nn.Parameter(torch.ones(2))
         self.first.bias.requires_grad_(False)
         self.register_buffer("shift", torch.randn(4))
 

@@ -150,3 +150,23 @@ def test_hmc_and_devinterp_take_restrictions_and_devinterp_only_of_whole_paramet
     assert draws.attrs["dimension"] == 3
     assert np.isfinite(draws["loss"]).all()
     assert isinstance(two.task, Classification)
+
+
+class WithoutUse(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.unused = nn.Linear(16, 3), nn.Parameter(torch.ones(2))
+
+    def forward(self, inputs):
+        return self.used(inputs.flatten(1))
+
+
+@pytest.mark.parametrize("sampler", ["sgld", "hmc", "devinterp"])
+def test_parameters_that_have_no_say_in_the_loss_move_and_leave_it_as_it_is(sampler):
+    run = trained(WithoutUse)
+    draws = sample_posterior(
+        Posterior(run, restriction="unused"), run.steps, SETTINGS, kernel=kernel_named(sampler), seed=0
+    )
+    assert (draws["loss"] == draws["base_loss"]).all()
+    assert (draws["virial_loss"] == 0).all()
+    assert (draws["virial_localization"] > 0).all()
