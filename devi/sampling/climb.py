@@ -12,21 +12,24 @@ reach of the chains, only a stronger γ keeps them away. It also keeps flat dire
 trajectories. How much it takes from a direction of order k goes by γ/nβ^(2/k): a zoom brings that down eightfold for
 k = 2, twofold for k = 4, hardly for k = 6, and not from k = 8 on. So γ stays where its share of the virial halves as
 nβ rises 16-fold, and a climb is not over before a look from nearer.
-The estimate has settled where it moves by less than 1.2%, known to 2.5%, twice in a row if directions are flat, and
-falls by less than 8% at 8γ. Where flat directions are too long for the chains the climb goes back to the rung before:
-it ends there if the estimate has settled, and else goes on from nearer, if that moves it little. Where the last move is
-larger than 1.5%, or the fall than 8%, the estimate is unresolved: with multiplicity above 1 it creeps as 1 / log nβ,
-and no affordable nβ is enough.
+The estimate has settled where it moves by less than 1.2%, known to 2.5%, and falls by less than 8% at 8γ; three times
+in a row if directions are flat, or if control variates do not know it to 0.3%: where a loss has corners, as a polygon's
+ReLUs, it stays 2 to 5% high over a rung or two before it falls to λ. Where flat directions are too long for the chains
+the climb goes back to the rung before: it ends there if the estimate has settled, and else goes on from nearer, if that
+moves it little. Where the last move is larger than 1.5%, or the fall than 8%, the estimate is unresolved: with
+multiplicity above 1 it creeps as 1 / log nβ, and no affordable nβ is enough.
 Directions so soft that γ holds them on every rung do not move it either. So it has not settled where it is short of
 half of the Hessian's rank: it is sharpened on, at the same γ, until the loss is felt there.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from devi.sampling.curvature import Curvatures, Rank
 from devi.sampling.diagnostics import descended_loss, has_headroom
@@ -38,8 +41,10 @@ from devi.sampling.settings import Settings
 SHARPER = 16.0  # times nβ
 ZOOM, NEARER = 2.0, 8.0  # times γ
 MOST_RUNGS = USUAL
-HIGHEST = 16.0**4  # times the first nβ: rounding of a loss near 1 in float32 is then still small
+HIGHEST, FURTHER = 16.0**4, 16.0**5  # times the first nβ; further only if losses are rounded by little
+MOST_ROUNDED = 0.1  # of nβ·L
 SETTLED = 0.012  # share of the estimate
+EXACT, CONFIRMED = 0.003, 3  # known that well the estimate need not stay so often
 MOVING = 0.015
 MOVE_ERRORS = 2.0
 PULLED = 0.08  # share of the estimate that 8γ may take
@@ -86,6 +91,7 @@ def climb(rungs: Rungs, here: Settings, known: Sequence[Curvatures | Rank] = ())
     known  the curvatures at each of the checkpoints, or none
     """
     tried, steps = rungs.tried, rungs.steps
+    highest = _highest(rungs.posterior, here.n_beta)
     rung = rungs(here)
     rests = _is_minimum(rungs.posterior, rung)  # the others move as nβ grows, whatever their coefficient is
     if not rests.any():
@@ -102,10 +108,11 @@ def climb(rungs: Rungs, here: Settings, known: Sequence[Curvatures | Rank] = ())
             continue
         worst = rung.uneven[rests].max()
         is_stuck = worst > TOO_UNEVEN
-        is_last |= is_stuck or rung.settings.n_beta >= HIGHEST * here.n_beta
+        is_last |= is_stuck or rung.settings.n_beta >= highest
         pulled = np.zeros(len(steps))
         is_short = (missing(known, rung.found.llc, rung.found.error)[rests] > UNKNOWN).any()
-        if is_last or (calm > (rung.pull[rests] > FLAT).any() and not is_short):
+        is_sure = (rung.pull[rests] <= FLAT).all() and (error[rests] < EXACT).all()
+        if is_last or (calm >= (1 if is_sure else CONFIRMED) and not is_short):
             best = before if worst > max(UNEVEN, before.uneven[rests].max()) else rung
             if (best.pull[rests] > FLAT).any():
                 near = rungs(raised(best.settings, localization=NEARER))
@@ -136,6 +143,12 @@ def climb(rungs: Rungs, here: Settings, known: Sequence[Curvatures | Rank] = ())
         _by_step(steps[rests], np.where(pulled == 0, _counted(share, error), pulled)[rests]),
         f"raised {best.settings.n_beta / here.n_beta:g}-fold, {told}",
     )
+
+
+def _highest(posterior: Posterior, first: float) -> float:
+    """The nβ that a climb from the first one ends at; each example's loss is rounded by itself, and evenly."""
+    rounding = torch.finfo(posterior.dtype).eps / 2 * float(posterior.base_loss.max()) / math.sqrt(posterior.examples)
+    return first * FURTHER if first * FURTHER * rounding <= MOST_ROUNDED else first * HIGHEST
 
 
 def _ended(rung: Rung, drift: dict[str, float], moves: dict[str, float], reason: str) -> Climb:

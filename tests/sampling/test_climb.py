@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 from devi.known.memory_run import MemoryRun
@@ -55,8 +56,8 @@ def test_from_nearer_a_small_rise_counts_and_a_small_fall_does_not():
     assert _significant(share, error, fall=0.08, rise=0.03).tolist() == [0.05, 0, 0, -0.2]
 
 
-def climbed(monkeypatch, rungs, way=climb, known=()):
-    """The climb where chains find (estimate, virial) on one rung after another, 30% of the virial held by γ; and the
+def climbed(monkeypatch, rungs, way=climb, known=(), *, error=0.01, pull=0.3, base_loss=0.0):
+    """The climb where chains find (estimate, virial) on one rung after another, `pull` of the virial held by γ; and the
     (nβ, γ) of those rungs, as multiples of the first."""
     taken, found = [], iter(rungs)
 
@@ -64,36 +65,56 @@ def climbed(monkeypatch, rungs, way=climb, known=()):
         llc, virial = next(found)
         taken.append((settings.n_beta, settings.localization))
         shape = ("step", "chain")
-        values = {"step_size": 0.1, "acceptance": 0.9, "virial_loss": virial - 0.3, "virial_localization": 0.3}
+        values = {"step_size": 0.1, "acceptance": 0.9, "virial_loss": virial - pull, "virial_localization": pull}
         draws = xr.Dataset({name: (shape, np.full((1, 2), value)) for name, value in values.items()})
         return draws.assign_attrs(gradients=1, llc=llc)
 
     monkeypatch.setattr(rungs_module, "sample_posterior", sampled)
-    found_by = lambda draws: SimpleNamespace(llc=np.array([draws.llc]), error=np.array([0.01]))  # noqa: E731
+    found_by = lambda draws: SimpleNamespace(llc=np.array([draws.llc]), error=np.array([error]))  # noqa: E731
     monkeypatch.setattr(rungs_module, "estimate", found_by)
     monkeypatch.setattr(rungs_module, "escaped", lambda draws: np.zeros(1))
     monkeypatch.setattr(module, "_is_minimum", lambda posterior, rung: np.ones(1, bool))
     here = Settings("hmc", 0.1, 1.0, 1.0, burn_in=1, draws=1, most_draws=1, chains=2, batch_size=1)
-    taker = Rungs(None, np.array([0]), kernel_named("hmc"), seed=0)
+    posterior = SimpleNamespace(dtype=torch.float32, base_loss=torch.tensor([base_loss]), examples=1)
+    taker = Rungs(posterior, np.array([0]), kernel_named("hmc"), seed=0)
     return way(taker, here, *known), taken
 
 
-def test_where_directions_are_flat_one_rung_without_a_move_is_chance(monkeypatch):
-    found, taken = climbed(monkeypatch, [(9.1, 1), (9.1, 1), (8.6, 1), (8.5, 1), (8.5, 1), (8.5, 1)])
-    assert taken[-2:] == [(SHARPER**4, ZOOM**3), (SHARPER**4, ZOOM**3 * NEARER)]  # the last is the look from nearer
+def test_where_directions_are_flat_two_rungs_without_a_move_are_chance(monkeypatch):
+    found, taken = climbed(monkeypatch, [(8.5, 1)] * 5)
+    assert taken[-2:] == [(SHARPER**3, ZOOM**2), (SHARPER**3, ZOOM**2 * NEARER)]  # the last is the look from nearer
+    found, taken = climbed(monkeypatch, [(9.1, 1), (9.1, 1), (9.1, 1), (8.6, 1), (8.5, 1), (8.5, 1), (8.5, 1)])
+    assert taken[-2:] == [(SHARPER**5, ZOOM**4), (SHARPER**5, ZOOM**4 * NEARER)]
     assert (found.settings.n_beta, found.settings.localization) == taken[-2]
     assert found.moves == {"0": 0.0}
+
+
+def test_an_estimate_that_is_not_exact_must_stay_three_times_too(monkeypatch):
+    """A polygon's stays 2 to 5% high over a rung or two."""
+    rungs = [(8.7, 1), (8.7, 1), (8.7, 1), (8.4, 1), (8.4, 1), (8.4, 1)]
+    assert len(climbed(monkeypatch, rungs, pull=0.01)[1]) == 2  # known to 0.2%
+    found, taken = climbed(monkeypatch, rungs, pull=0.01, error=0.1)
+    assert taken == [(SHARPER**k, 1) for k in range(6)]
+    assert found.moves == {"0": 0.0}
+
+
+@pytest.mark.parametrize(("base_loss", "highest"), [(1.0, SHARPER**5), (2.0, SHARPER**4)])
+def test_a_climb_ends_before_the_rounding_of_losses_is_felt(monkeypatch, base_loss, highest):
+    rungs = [(9 - 0.5 * k, 1) for k in range(7)]  # it moves all the time
+    found, _ = climbed(monkeypatch, rungs, pull=0.01, base_loss=base_loss)
+    assert found.settings.n_beta == highest
+    assert found.moves["0"] < 0
 
 
 def test_what_stays_below_half_of_the_rank_is_sharpened_on_at_the_same_localization(monkeypatch):
     """Directions that γ holds on every rung do not move the estimate; the loss has to be felt in them first."""
     rank = [SimpleNamespace(least=8.5)]
-    found, taken = climbed(monkeypatch, [(6, 1), (6, 1), (6, 1), (8.5, 1), (8.5, 1), (8.5, 1)], known=[rank])
-    assert taken[:4] == [(SHARPER**k, 1) for k in range(4)]
-    assert found.settings.n_beta == SHARPER**4
+    found, taken = climbed(monkeypatch, [(6, 1)] * 4 + [(8.5, 1)] * 3, known=[rank])
+    assert taken[:5] == [(SHARPER**k, 1) for k in range(5)]
+    assert found.settings.n_beta == SHARPER**5
     assert found.moves == {"0": 0.0}
-    found, taken = climbed(monkeypatch, [(8.4, 1), (8.4, 1), (8.4, 1), (8.4, 1)], known=[rank])
-    assert (found.settings.n_beta, found.settings.localization) == (SHARPER**2, ZOOM)  # short by no more than 10%
+    found, taken = climbed(monkeypatch, [(8.4, 1)] * 5, known=[rank])
+    assert (found.settings.n_beta, found.settings.localization) == (SHARPER**3, ZOOM**2)  # short by no more than 10%
 
 
 def test_a_rung_whose_chains_do_not_explore_flat_directions_ends_the_climb_below_it(monkeypatch):
@@ -107,11 +128,11 @@ def test_where_chains_are_stuck_before_the_estimate_settled_the_climb_goes_on_fr
     monkeypatch,
 ):
     found, taken = climbed(
-        monkeypatch, [(6.0, 1), (6.5, 1), (6.9, 1), (5.0, 0.6), (6.88, 1), (6.9, 1), (6.91, 1), (6.9, 1)]
+        monkeypatch, [(6.0, 1), (6.5, 1), (6.9, 1), (5.0, 0.6), (6.88, 1), (6.9, 1), (6.91, 1), (6.9, 1), (6.9, 1)]
     )
     assert taken[4] == (taken[2][0], NEARER * taken[2][1])
     assert taken[5] == (taken[4][0] * SHARPER, taken[4][1] * ZOOM)
-    assert (found.settings.n_beta, found.settings.localization) == taken[6]
+    assert (found.settings.n_beta, found.settings.localization) == taken[7]
     assert found.moves == {"0": 0.0}
 
 
@@ -124,11 +145,11 @@ def test_where_chains_are_stuck_and_a_nearer_look_finds_less_the_estimate_is_unr
 
 def test_what_rises_from_nearer_is_climbed_on_from_there_though_nbeta_was_at_its_highest(monkeypatch):
     found, taken = climbed(
-        monkeypatch, [(6.0, 1), (6.5, 1), (7.0, 1), (6.0, 0.6), (7.5, 1), (7.52, 1), (7.5, 1), (7.5, 1)]
+        monkeypatch, [(6.0, 1), (6.5, 1), (7.0, 1), (6.0, 0.6), (7.5, 1), (7.52, 1), (7.5, 1), (7.5, 1), (7.5, 1)]
     )
     assert taken[4] == (taken[2][0], NEARER * taken[2][1])
     assert taken[5] == (taken[4][0] * SHARPER, taken[4][1] * ZOOM)
-    assert found.settings.n_beta == taken[6][0]
+    assert found.settings.n_beta == taken[7][0]
     assert found.moves == {"0": 0.0}
 
 
