@@ -12,12 +12,12 @@ reach of the chains, only a stronger γ keeps them away. It also keeps flat dire
 trajectories. How much it takes from a direction of order k goes by γ/nβ^(2/k): a zoom brings that down eightfold for
 k = 2, twofold for k = 4, hardly for k = 6, and not from k = 8 on. So γ stays where its share of the virial halves as
 nβ rises 16-fold, and a climb is not over before a look from nearer.
-The estimate has settled where it moves by less than 1.2%, known to 2.5%, and falls by less than 8% at 8γ; three times
-in a row if directions are flat, or if control variates do not know it to 0.3%: where a loss has corners, as a polygon's
-ReLUs, it stays 2 to 5% high over a rung or two before it falls to λ. Where flat directions are too long for the chains
-the climb goes back to the rung before: it ends there if the estimate has settled, and else goes on from nearer, if that
-moves it little. Where the last move is larger than 1.5%, or the fall than 8%, the estimate is unresolved: with
-multiplicity above 1 it creeps as 1 / log nβ, and no affordable nβ is enough.
+The estimate has settled where it moves by less than 1.2%, known to 2.5%, and falls by less than 8% at 8γ; twice in a
+row if directions are flat, three times if it moved before by more than γ took: with corners of the loss among the data,
+as polygons' ReLUs make them, it stays 2 to 5% high over a rung or two before it falls to λ. Where flat directions are
+too long for the chains the climb goes back to the rung before: it ends there if the estimate has settled, and else goes
+on from nearer, if that moves it little. Where the last move is larger than 1.5%, or the fall than 8%, the estimate is
+unresolved: with multiplicity above 1 it creeps as 1 / log nβ, and no affordable nβ is enough.
 Directions so soft that γ holds them on every rung do not move it either. So it has not settled where it is short of
 half of the Hessian's rank: it is sharpened on, at the same γ, until the loss is felt there.
 """
@@ -32,7 +32,7 @@ import numpy as np
 import torch
 
 from devi.sampling.curvature import Curvatures, Rank
-from devi.sampling.diagnostics import descended_loss, has_headroom
+from devi.sampling.diagnostics import SMALLEST_ESTIMATE, descended_loss, has_headroom
 from devi.sampling.posterior import Posterior
 from devi.sampling.resolution import Reached, counted, largest, missing
 from devi.sampling.rungs import KNOWN, USUAL, Rung, Rungs, move, raised
@@ -44,7 +44,6 @@ MOST_RUNGS = USUAL
 HIGHEST, FURTHER = 16.0**4, 16.0**5  # times the first nβ; further only if losses are rounded by little
 MOST_ROUNDED = 0.1  # of nβ·L
 SETTLED = 0.012  # share of the estimate
-EXACT, CONFIRMED = 0.003, 3  # known that well the estimate need not stay so often
 MOVING = 0.015
 MOVE_ERRORS = 2.0
 PULLED = 0.08  # share of the estimate that 8γ may take
@@ -99,7 +98,7 @@ def climb(rungs: Rungs, here: Settings, known: Sequence[Curvatures | Rank] = ())
         return _ended(rung, {}, {}, reason)
     share = error = unknown = np.full(len(steps), np.inf)
     before, raises = rung, 1.0  # γ by so much
-    calm = 0  # rungs in a row to which the estimate stayed
+    calm, has_moved = 0, False  # rungs in a row to which the estimate stayed, and whether there was one before
     while True:
         is_last = len(tried) >= MOST_RUNGS - 1 or rungs.is_late()
         if rung.escaped[rests].any() and not is_last:
@@ -111,8 +110,8 @@ def climb(rungs: Rungs, here: Settings, known: Sequence[Curvatures | Rank] = ())
         is_last |= is_stuck or rung.settings.n_beta >= highest
         pulled = np.zeros(len(steps))
         is_short = (missing(known, rung.found.llc, rung.found.error)[rests] > UNKNOWN).any()
-        is_sure = (rung.pull[rests] <= FLAT).all() and (error[rests] < EXACT).all()
-        if is_last or (calm >= (1 if is_sure else CONFIRMED) and not is_short):
+        needed = 3 if has_moved else 1 + (rung.pull[rests] > FLAT).any()
+        if is_last or (calm >= needed and not is_short):
             best = before if worst > max(UNEVEN, before.uneven[rests].max()) else rung
             if (best.pull[rests] > FLAT).any():
                 near = rungs(raised(best.settings, localization=NEARER))
@@ -130,6 +129,11 @@ def climb(rungs: Rungs, here: Settings, known: Sequence[Curvatures | Rank] = ())
             continue  # what it moved by is nothing to go by
         share, error = move(before.found, rung.found)
         calm = calm + 1 if _is_settled(share[rests], error[rests]) else 0
+        # What γ takes of a quadratic, half its share of the virial for each parameter, comes back as nβ rises.
+        came_back = (
+            (before.pull - rung.pull) * rungs.posterior.dimension / 2 / np.fmax(rung.found.llc, SMALLEST_ESTIMATE)
+        )
+        has_moved |= not _is_settled((share - came_back)[rests], error[rests])
         raises = 1.0 if pulled[rests].any() else _zoom(before.pull[rests], rung.pull[rests], raises)
     told = "until the estimate stayed" if _is_settled(share[rests], error[rests]) else "and the estimate still moves"
     if pulled[rests].any():

@@ -56,46 +56,52 @@ def test_from_nearer_a_small_rise_counts_and_a_small_fall_does_not():
     assert _significant(share, error, fall=0.08, rise=0.03).tolist() == [0.05, 0, 0, -0.2]
 
 
-def climbed(monkeypatch, rungs, way=climb, known=(), *, error=0.01, pull=0.3, base_loss=0.0):
-    """The climb where chains find (estimate, virial) on one rung after another, `pull` of the virial held by γ; and the
-    (nβ, γ) of those rungs, as multiples of the first."""
+def climbed(monkeypatch, rungs, way=climb, known=(), *, pull=0.3, base_loss=0.0):
+    """The climb where chains find (estimate, virial), and perhaps `pull`, the share of the virial that γ holds, on one
+    rung after another; and the (nβ, γ) of those rungs, as multiples of the first."""
     taken, found = [], iter(rungs)
 
     def sampled(posterior, steps, settings, **rest):
-        llc, virial = next(found)
+        llc, virial, held = (*next(found), pull)[:3]
         taken.append((settings.n_beta, settings.localization))
         shape = ("step", "chain")
-        values = {"step_size": 0.1, "acceptance": 0.9, "virial_loss": virial - pull, "virial_localization": pull}
+        values = {"step_size": 0.1, "acceptance": 0.9, "virial_loss": virial - held, "virial_localization": held}
         draws = xr.Dataset({name: (shape, np.full((1, 2), value)) for name, value in values.items()})
         return draws.assign_attrs(gradients=1, llc=llc)
 
     monkeypatch.setattr(rungs_module, "sample_posterior", sampled)
-    found_by = lambda draws: SimpleNamespace(llc=np.array([draws.llc]), error=np.array([error]))  # noqa: E731
+    found_by = lambda draws: SimpleNamespace(llc=np.array([draws.llc]), error=np.array([0.01]))  # noqa: E731
     monkeypatch.setattr(rungs_module, "estimate", found_by)
     monkeypatch.setattr(rungs_module, "escaped", lambda draws: np.zeros(1))
     monkeypatch.setattr(module, "_is_minimum", lambda posterior, rung: np.ones(1, bool))
     here = Settings("hmc", 0.1, 1.0, 1.0, burn_in=1, draws=1, most_draws=1, chains=2, batch_size=1)
-    posterior = SimpleNamespace(dtype=torch.float32, base_loss=torch.tensor([base_loss]), examples=1)
+    posterior = SimpleNamespace(dtype=torch.float32, base_loss=torch.tensor([base_loss]), examples=1, dimension=2)
     taker = Rungs(posterior, np.array([0]), kernel_named("hmc"), seed=0)
     return way(taker, here, *known), taken
 
 
-def test_where_directions_are_flat_two_rungs_without_a_move_are_chance(monkeypatch):
-    found, taken = climbed(monkeypatch, [(8.5, 1)] * 5)
-    assert taken[-2:] == [(SHARPER**3, ZOOM**2), (SHARPER**3, ZOOM**2 * NEARER)]  # the last is the look from nearer
-    found, taken = climbed(monkeypatch, [(9.1, 1), (9.1, 1), (9.1, 1), (8.6, 1), (8.5, 1), (8.5, 1), (8.5, 1)])
+def test_where_directions_are_flat_one_rung_without_a_move_is_chance(monkeypatch):
+    found, taken = climbed(monkeypatch, [(8.5, 1)] * 4)
+    assert taken[-2:] == [(SHARPER**2, ZOOM), (SHARPER**2, ZOOM * NEARER)]  # the last is the look from nearer
+    found, taken = climbed(monkeypatch, [(9.1, 1), (9.1, 1), (8.6, 1), (8.5, 1), (8.5, 1), (8.5, 1), (8.5, 1)])
     assert taken[-2:] == [(SHARPER**5, ZOOM**4), (SHARPER**5, ZOOM**4 * NEARER)]
     assert (found.settings.n_beta, found.settings.localization) == taken[-2]
     assert found.moves == {"0": 0.0}
 
 
-def test_an_estimate_that_is_not_exact_must_stay_three_times_too(monkeypatch):
+def test_an_estimate_that_has_moved_must_stay_three_times(monkeypatch):
     """A polygon's stays 2 to 5% high over a rung or two."""
     rungs = [(8.7, 1), (8.7, 1), (8.7, 1), (8.4, 1), (8.4, 1), (8.4, 1)]
-    assert len(climbed(monkeypatch, rungs, pull=0.01)[1]) == 2  # known to 0.2%
-    found, taken = climbed(monkeypatch, rungs, pull=0.01, error=0.1)
+    assert len(climbed(monkeypatch, rungs, pull=0.01)[1]) == 2  # a quadratic's never moves
+    found, taken = climbed(monkeypatch, [(8.0, 1), *rungs[1:]], pull=0.01)
     assert taken == [(SHARPER**k, 1) for k in range(6)]
     assert found.moves == {"0": 0.0}
+
+
+def test_what_only_comes_back_from_the_localization_is_no_move(monkeypatch):
+    """Of two directions of a quadratic γ holds a tenth, then a hundredth: 0.9 of 1 and 0.99."""
+    _, taken = climbed(monkeypatch, [(0.9, 1, 0.1), (0.99, 1, 0.01), (1.0, 1, 0.001)])
+    assert len(taken) == 3
 
 
 @pytest.mark.parametrize(("base_loss", "highest"), [(1.0, SHARPER**5), (2.0, SHARPER**4)])
@@ -113,8 +119,8 @@ def test_what_stays_below_half_of_the_rank_is_sharpened_on_at_the_same_localizat
     assert taken[:5] == [(SHARPER**k, 1) for k in range(5)]
     assert found.settings.n_beta == SHARPER**5
     assert found.moves == {"0": 0.0}
-    found, taken = climbed(monkeypatch, [(8.4, 1)] * 5, known=[rank])
-    assert (found.settings.n_beta, found.settings.localization) == (SHARPER**3, ZOOM**2)  # short by no more than 10%
+    found, taken = climbed(monkeypatch, [(8.4, 1)] * 4, known=[rank])
+    assert (found.settings.n_beta, found.settings.localization) == (SHARPER**2, ZOOM)  # short by no more than 10%
 
 
 def test_a_rung_whose_chains_do_not_explore_flat_directions_ends_the_climb_below_it(monkeypatch):
