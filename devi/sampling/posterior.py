@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,14 +18,14 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
-from devi.errors import DeviError, Notice, Unsuitable
+from devi.errors import DeviError, Unsuitable
 from devi.memory import CACHED_ACTIVATIONS, is_out_of_memory, saved_bytes
 from devi.sampling.batching import can_batch
 from devi.sampling.compiling import Gradient
 from devi.sampling.data_sets import data_set
 from devi.sampling.restriction import restricted
 from devi.sampling.threads import side_by_side
-from devi.sampling.well_defined import check_losses
+from devi.sampling.well_defined import check_losses, tell_of_no_float64
 from devi.sampling.written_out import check_replicas, float_as, floats_as, with_floats_as
 from devi.task import Batch, Replicas
 
@@ -290,17 +289,8 @@ class Posterior:
         except Exception as reason:  # forward() may say .float(), or compute with a float32 tensor of its own
             if isinstance(reason, DeviError) or is_out_of_memory(reason):
                 raise
-            self._tell_of_no_float64(reason)
+            tell_of_no_float64(self, reason)
         finally:
             self.model, self.fixed, self.data = own
             with_floats_as(self.model, self.dtype)
         return self._no_gradient(exact.to(self.dtype)).mean(dim=1, dtype=torch.float64)
-
-    def _tell_of_no_float64(self, reason: Exception) -> None:
-        rounding = torch.finfo(self.dtype).eps / 2
-        warnings.warn(
-            f"{type(self.model).__name__} cannot be computed in float64 ({str(reason).splitlines()[0][:160]}); losses"
-            f" at the checkpoints are float32, and a headroom of less than {rounding:.0e} × nβ × the loss is rounding.",
-            Notice,
-            stacklevel=4,
-        )

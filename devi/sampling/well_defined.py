@@ -7,12 +7,13 @@ their place.
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from devi.errors import DeviError, Unsuitable
+from devi.errors import DeviError, Notice, Unsuitable
 from devi.memory import is_out_of_memory
 from devi.sampling.written_out import with_floats_as
 from devi.task import Batch
@@ -67,6 +68,17 @@ def check_losses(posterior: Posterior, run: Run) -> None:
         )
     if _differ(losses, placed.detach()):
         raise Unsuitable(_held(task))
+
+
+def tell_of_no_float64(posterior: Posterior, reason: Exception) -> None:
+    """The notice that losses at the checkpoints are no more exact than those of the chains."""
+    rounding = torch.finfo(posterior.dtype).eps / 2
+    warnings.warn(
+        f"{type(posterior.model).__name__} cannot be computed in float64 ({_first_line(reason)[:160]}); losses"
+        f" at the checkpoints are float32, and a headroom of less than {rounding:.0e} × nβ × the loss is rounding.",
+        Notice,
+        stacklevel=4,
+    )
 
 
 def _differ(one: Tensor, other: Tensor) -> bool:

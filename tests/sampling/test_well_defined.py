@@ -35,6 +35,13 @@ class FromZeros(Two):
         return torch.zeros(len(inputs), 4) @ self.last.weight.T + super().forward(inputs)
 
 
+class RefusesFloat64(Two):
+    def forward(self, inputs):
+        if inputs.dtype == torch.float64:
+            raise ValueError  # without a message
+        return super().forward(inputs)
+
+
 class ByAPlainTensor(Two):
     def __init__(self):
         super().__init__()
@@ -140,7 +147,7 @@ def run_of(kind=Two, *, checkpoints=1, weighted=False):
     return MemoryRun.of(OwnModel(kind, weighted), models)
 
 
-@pytest.mark.parametrize("kind", [OfBytes, FromZeros, ByAPlainTensor])
+@pytest.mark.parametrize("kind", [OfBytes, FromZeros, ByAPlainTensor, RefusesFloat64])
 def test_a_model_that_cannot_be_computed_in_float64_is_sampled_with_its_losses_in_float32(kind):
     run = run_of(kind, checkpoints=2)
     with pytest.warns(Notice, match=f"{kind.__name__} cannot be computed in float64 .* losses at the checkpoints are"):
