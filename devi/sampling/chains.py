@@ -123,7 +123,6 @@ def _dataset(
     checkpoints, n_beta, dimension = len(posterior.centers), settings.n_beta, posterior.dimension
     pull = plan.localization[:, 0].double()
     sizes = groups_of(posterior)
-    is_sgld = kernel.has_step_bias
     base = posterior.base_loss.cpu().numpy()
 
     def by_chain(values: Tensor) -> np.ndarray:
@@ -131,7 +130,9 @@ def _dataset(
 
     found = force_offset(walk, n_beta, pull) - torch.tensor(sizes, dtype=torch.float64, device=pull.device)
     nothing = torch.zeros(found.shape[:2])
-    bias, heated = (step_bias(walk, n_beta, pull), heat(walk, n_beta, pull, dimension)) if is_sgld else (nothing,) * 2
+    bias, heated = nothing, nothing
+    if kernel.has_step_bias:
+        bias, heated = step_bias(walk, n_beta, pull), heat(walk, n_beta, pull, dimension)
     total = walk.distance.sum(dim=2).mean(dim=1)
     chain, visit = ("step", "chain"), ("step", "chain", "visit")
     units = posterior.task.loss_units

@@ -41,6 +41,7 @@ class Chunk:
         self.examples = torch.Generator().manual_seed(stream(plan.seed, -1, -1))
         self.jitter = torch.Generator().manual_seed(stream(plan.seed, -2, -2))
         self.sizes, self.groups = posterior.sizes, groups_of(posterior)
+        self.kinds = [len(self.groups), len(self.groups), 3]  # how many numbers of each a visit records
         self.visit_every = visit_every(kernel)
         self.state: State | None = None
         self.gradients = 0
@@ -50,7 +51,7 @@ class Chunk:
 
     def forget(self) -> None:
         self.excess: list[Tensor] = []
-        self.visits: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.visits: list[Tensor] = []  # each (replica, loss_force + distance + scaled)
         self.by_tensor = self.center.new_zeros(len(self.center), len(self.sizes), dtype=torch.float64)
         self.accepted = self.center.new_zeros(len(self.center), dtype=torch.float64)
         if self.kept is not None:
@@ -67,8 +68,7 @@ class Chunk:
         if self.kept is not None and before is not None:
             self.kept.take_up(before)
         self.excess = list(walk.excess.unbind(dim=1))
-        visited = (part.unbind(dim=1) for part in (walk.loss_force, walk.distance, walk.force_force))
-        self.visits = list(zip(*visited, strict=True))
+        self.visits = list(torch.cat((walk.loss_force, walk.distance, walk.scaled), dim=2).unbind(dim=1))
 
     def advance(self, posterior: Posterior, draws: int, report: Callable[[float], None]) -> Walk:
         steps = draws + (self.plan.burn_in if self.state is None else 0)
@@ -81,10 +81,10 @@ class Chunk:
                 report(number / steps)
         report(1.0)
         assert self.state is not None
-        mixed, distance, force = (torch.stack(parts, dim=1) for parts in zip(*self.visits, strict=True))
+        mixed, distance, scaled = torch.stack(self.visits, dim=1).split(self.kinds, dim=2)
         step_size = self.state.step_size[:, 0].double()
         by_tensor, acceptance = self.by_tensor / len(self.visits), self.accepted / len(self.excess)
-        return Walk(torch.stack(self.excess, dim=1), mixed, distance, force, by_tensor, step_size, acceptance)
+        return Walk(torch.stack(self.excess, dim=1), mixed, distance, scaled, by_tensor, step_size, acceptance)
 
     def _step(self, posterior: Posterior) -> None:
         """The first step is w* itself."""
@@ -114,7 +114,7 @@ class Chunk:
         self.steps += 1
 
     def _rows(self, draws: int) -> tuple[Iterator[Tensor], Iterator[Tensor]]:
-        """Room for the excess of so many draws (replica,), and for what is recorded of visits (replica, group).
+        """Room for the excess of so many draws (replica,), and for what is recorded of visits, see `self.visits`.
 
         Made before: numbers that stay, each allocated between the temporaries of two steps, kept the room of one from
         being used again, and the memory of 3 million parameters grew by 5 MB a draw and replica.
@@ -122,7 +122,7 @@ class Chunk:
         begun, replicas = len(self.excess), len(self.center)
         visits = sum(place % self.visit_every == 0 for place in range(begun, begun + draws))
         excess = self.center.new_empty(draws, replicas, dtype=torch.float64)
-        visited = self.center.new_empty(3 * visits, replicas, len(self.groups), dtype=torch.float64)
+        visited = self.center.new_empty(visits, replicas, sum(self.kinds), dtype=torch.float64)
         return iter(excess.unbind()), iter(visited.unbind())
 
     def _record(self, posterior: Posterior, rows: tuple[Iterator[Tensor], Iterator[Tensor]]) -> None:
@@ -130,13 +130,23 @@ class Chunk:
         assert self.state is not None
         if self.kept is not None:
             self.kept.visit(len(self.excess), posterior, self.state.position, self.fixed)
-        position, excess, gradient = self.state[:3]
         if len(self.excess) % self.visit_every == 0:
-            offset = position - self.center
-            mixed = offset * gradient
-            by_group = sums(mixed, self.groups)
-            self.by_tensor += by_group if self.groups == self.sizes else sums(mixed, self.sizes)
-            a, b = next(of_visits).copy_(by_group), next(of_visits).copy_(sums(offset.square_(), self.groups))
-            self.visits.append((a, b, next(of_visits).copy_(sums(torch.square(gradient, out=mixed), self.groups))))
-        self.excess.append(next(of_excess).copy_(excess))
+            self.visits.append(self._visit(self.state, next(of_visits)))
+        self.excess.append(next(of_excess).copy_(self.state.excess))
         self.accepted += 1.0 if not self.kernel.is_adjusted else self.state.memory.acceptance[:, 0]
+
+    def _visit(self, state: State, room: Tensor) -> Tensor:
+        mixed, distance, scaled = room.split(self.kinds, dim=1)
+        offset = state.position - self.center
+        products = state.gradient.square(), offset * state.gradient, offset.square_()
+        mixed.copy_(sums(products[1], self.groups))
+        distance.copy_(sums(products[2], self.groups))
+        self.by_tensor += mixed if self.groups == self.sizes else sums(products[1], self.sizes)
+        everything = [offset.shape[1]]
+        if self.kernel.scale is None:
+            parts = [sums(products[0], everything), mixed.sum(dim=1, keepdim=True), distance.sum(dim=1, keepdim=True)]
+        else:
+            scale = self.kernel.scale(state)
+            parts = [sums(product.mul_(scale), everything) for product in products]
+        scaled.copy_(torch.cat(parts, dim=1))
+        return room

@@ -96,12 +96,12 @@ class _Chain:
         """The replica's part of the record, which has no replica axis."""
         for _ in range(draws + (self.plan.burn_in if self.start is None else 0)):
             self._step()
-        loss_force, distance, force_force = torch.stack(self.visits, dim=1)  # each (visit, group)
+        loss_force, distance, push = torch.stack(self.visits, dim=1)  # each (visit, group)
         return Walk(
             torch.stack(self.excess),
             loss_force,
             distance,
-            force_force,
+            torch.stack([part.sum(dim=1) for part in (push, loss_force, distance)], dim=1),
             self.by_tensor / len(self.visits),
             step_size=self.plan.step_size[0].double(),
             acceptance=torch.ones_like(self.by_tensor[0]),

@@ -54,6 +54,10 @@ class Step(Protocol):
     def __call__(self, state: State, potential: Potential, target: Target, noise: Tensor, jitter: float) -> State: ...
 
 
+def unscaled(gradient: float) -> float:
+    return 1.0
+
+
 class Kernel(NamedTuple):
     """`init(position, potential, step_size)` gives the first state, `step` the next.
 
@@ -62,6 +66,8 @@ class Kernel(NamedTuple):
     is_adjusted    accepts or rejects, so that its draws have the right distribution whatever the step size; needs
                    the gradient of all examples, and a `memory.acceptance` (..., 1) of the last step
     gradients_per_step  on average
+    scale          what multiplies the step size of each parameter at a state, (..., parameter); None: 1
+    scale_at       the same where ∇L of a parameter has so large a root mean square; 0 where the loss is flat
     has_step_bias  its finite step has the formulas of `devi.sampling.stein`
     """
 
@@ -72,6 +78,8 @@ class Kernel(NamedTuple):
     extra_normals: int = 0
     is_adjusted: bool = False
     gradients_per_step: float = 1
+    scale: Callable[[State], Tensor] | None = None
+    scale_at: Callable[[float], float] = unscaled
     has_step_bias: bool = False
 
 

@@ -9,6 +9,8 @@ Sources: Welling & Teh 2011 (sgld); Lau et al. 2023, arXiv:2308.12108 (localized
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -41,12 +43,26 @@ def _sgld_step(state: State, potential: Potential, target: Target, noise: Tensor
 def _psgld_step(state: State, potential: Potential, target: Target, noise: Tensor, jitter: float = 0.0) -> State:
     position, gradient = state.position, state.gradient
     step_size = like(position, state.step_size)
-    memory = torch.lerp(gradient.square(), state.memory, RMSPROP_DECAY)
-    scale = (memory.sqrt() + RMSPROP_STABILITY).reciprocal_()
+    memory = _remembered(state)
+    scale = _scale_at(memory.sqrt())
     force = target.force(position, gradient)
     moved = position - 0.5 * step_size * scale * force + (step_size * scale).sqrt_() * noise
     return State(moved, *potential(moved), state.step_size, memory)
 
 
+def _remembered(state: State) -> Tensor:
+    return torch.lerp(state.gradient.square(), state.memory, RMSPROP_DECAY)
+
+
+def _scale(state: State) -> Tensor:
+    """m of the step to come."""
+    return _scale_at(_remembered(state).sqrt())
+
+
+def _scale_at(gradient: Any) -> Any:
+    """m where a gradient has been so large, a tensor or a number."""
+    return 1 / (gradient + RMSPROP_STABILITY)
+
+
 sgld = Kernel(_start, _sgld_step, "sgld", has_step_bias=True)
-psgld = Kernel(_start_with_memory, _psgld_step, "psgld")
+psgld = Kernel(_start_with_memory, _psgld_step, "psgld", scale=_scale, scale_at=_scale_at, has_step_bias=True)

@@ -8,6 +8,7 @@
                                not below nβ/1000
     burn_in : draws = 1 : 1 where steps are cheap, for γ then costs an estimate more than noise does; else 1 : 6
 
+For psgld ε stands for ε·m, m its preconditioner: in V as the chains find it, in γ what it is where the loss is flat.
 So γ buys boundedness in flat directions at the price of a bias: a direction of curvature a in nβ·L adds
 ½·a/(a + γ) instead of ½. With few parameters there are thousands of steps, γ is nβ/1000 and a quadratic of
 curvature 1 loses 0.1%; a network at hundreds of checkpoints has hundreds of steps, and directions with a < γ are left
@@ -79,9 +80,9 @@ def choose(choice: Choice, trial: Trial) -> Settings:
         pilots, most = _in_time(pilots, choice, trial.clock, replicas)
         steps = min(steps, most)
     posterior, clock = pilots.posterior, trial.clock
-    step_size, localization = choice.get("step_size"), choice.get("localization")
+    step_size, localization, flat = choice.get("step_size"), choice.get("localization"), kernel.scale_at(0.0)
     burn_in = int(choice("burn_in", lambda: (
-        (math.ceil(RELAXATION / (step_size * localization)), f"{RELAXATION:g} / (step size × localization)")
+        (math.ceil(RELAXATION / (flat * step_size * localization)), f"{RELAXATION:g} / (step size × localization)")
         if localization and step_size
         else ((steps // 2, "half of the steps") if steps == MOST_STEPS else (steps * 3 // 20, "15% of the steps"))
     )))  # fmt: skip
@@ -97,7 +98,7 @@ def choose(choice: Choice, trial: Trial) -> Settings:
             posterior = pilots.posterior
     known = curvatures(posterior)
     soft = regular_localization(known, n_beta, HOLD) if localization is None else None
-    most_size = most_step_size(n_beta)
+    most_size = most_step_size(n_beta) / flat
     if step_size is None and localization is None and soft is None and choice["step_size"] > most_size:
         choice["step_size"] = most_size
         choice.why["step_size"] += "; no longer than a direction that the loss does not feel can be held at"

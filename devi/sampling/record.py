@@ -24,7 +24,7 @@ class Walk(NamedTuple):
     excess       (R, D) float64     L(w) − L(w*) on the examples of that draw: mean over draws is E[L_n] − L_n(w*)
     loss_force   (R, V, G) float64  (w − w*)·∇L by group, at draws 0, visit_every, 2·visit_every …
     distance     (R, V, G) float64  ‖w − w*‖² by group
-    force_force  (R, V, G) float64  ∇L·∇L by group
+    scaled       (R, V, 3) float64  Σ m·∇L², Σ m·(w − w*)·∇L, Σ m·(w − w*)², m what the kernel scales the step by
     by_tensor    (R, P) float64     mean over visits of (w − w*)·∇L, by parameter tensor
     step_size    (R,) float64       after burn-in
     acceptance   (R,) float64       mean over draws; 1 for a kernel that accepts everything
@@ -33,7 +33,7 @@ class Walk(NamedTuple):
     excess: Tensor
     loss_force: Tensor
     distance: Tensor
-    force_force: Tensor
+    scaled: Tensor
     by_tensor: Tensor
     step_size: Tensor
     acceptance: Tensor

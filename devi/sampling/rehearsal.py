@@ -91,13 +91,16 @@ class Rehearsal:
     def _follow(self) -> None:
         """Burn-in and localization by the step size."""
         choice, (burn_in, why) = self.choice, self.planned
-        rate = 0.0 if self.soft is None else choice["step_size"] * self.soft.softest
+        size, scale_at = choice["step_size"], self.pilots.kernel.scale_at
+        rate = 0.0
+        if self.soft is not None:  # E‖∇U‖² of a direction is its curvature
+            rate = size * scale_at(math.sqrt(self.soft.softest) / choice["n_beta"]) * self.soft.softest
         if why != GIVEN and rate * burn_in > 2 * RELAXATION:
             burn_in, why = math.ceil(2 * RELAXATION / rate), "what the direction of least curvature relaxes in"
         choice["burn_in"], choice.why["burn_in"] = burn_in, why
         if not self.has_free_hold:
             return
-        pull, why = chosen_localization(choice["step_size"], choice["n_beta"], burn_in)
+        pull, why = chosen_localization(size * scale_at(0.0), choice["n_beta"], burn_in)
         if pull > self.most_hold:
             pull, why = self.most_hold, f"no flat directions: it takes about {HOLD:.1%} from an estimate of d/2"
         choice["localization"], choice.why["localization"] = pull, why

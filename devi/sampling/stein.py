@@ -3,7 +3,7 @@
 In equilibrium, with F = ∇U, for every group g of d_g parameters,
 
     E[(w − w*)_g · F_g] = d_g                               exactly, for what is to be drawn from
-    E[(w − w*)_g · F_g] = d_g + (ε/4)·E‖F_g‖²               for what sgld draws from: E‖w'‖² = E‖w‖² of its step
+    E[(w − w*)_g · F_g] = d_g + (ε/4)·E Σ m·F²              for what sgld draws from: E‖w'‖² = E‖w‖² of its step
 
 The second tells whether chains are in equilibrium (`heat`). The first makes control variates (w − w*)_g·F_g − d_g:
 subtracting the regression of nβ·L on them takes out most of the noise, and what a finite step adds with it, since a
@@ -25,20 +25,14 @@ def force_offset(one: Walk, n_beta: float, localization: Tensor) -> Tensor:
     return n_beta * one.loss_force + localization[:, None, None] * one.distance
 
 
-def squared_force(one: Walk, n_beta: float, localization: Tensor) -> Tensor:
-    """‖F_g‖² at the visited draws, (R, V, G)."""
-    pull = localization[:, None, None]
-    return n_beta**2 * one.force_force + 2 * n_beta * pull * one.loss_force + pull**2 * one.distance
-
-
 def step_bias(one: Walk, n_beta: float, localization: Tensor) -> Tensor:
-    """What the finite step of sgld adds to nβ·(L − L(w*)) at the visited draws, (R, V):  (ε/8)·nβ∇L·F.
+    """What the finite step of sgld adds to nβ·(L − L(w*)) at the visited draws, (R, V):  (ε/8)·Σ m·nβ∇L·F.
 
     For U = ½Σ h_i x_i², the stationary variance of sgld is 1/(h_i(1 − εh_i/4)), so with nβ·L = ½Σ a_i x_i² the mean
     is ½Σ a_i/(h_i(1 − εh_i/4)) and the mean of the term above is exactly its excess over ½Σ a_i/h_i, whatever the step.
     """
-    mixed = n_beta * one.force_force + localization[:, None, None] * one.loss_force
-    return one.step_size[:, None] / 8 * n_beta * mixed.sum(dim=2)
+    push, mixed, _ = one.scaled.unbind(dim=2)
+    return one.step_size[:, None] / 8 * n_beta * (n_beta * push + localization[:, None] * mixed)
 
 
 def controlled(values: np.ndarray, found: np.ndarray) -> np.ndarray:
@@ -57,5 +51,8 @@ def virial(one: Walk, n_beta: float, localization: Tensor, dimension: int) -> Te
 
 
 def heat(one: Walk, n_beta: float, localization: Tensor, dimension: int) -> Tensor:
-    """(ε/4)·‖F‖²/d at the visited draws, (R, V): its mean is V − 1 of an sgld chain in its stationary state."""
-    return one.step_size[:, None] * squared_force(one, n_beta, localization).sum(dim=2) / (4 * dimension)
+    """(ε/4)·Σ m·F²/d at the visited draws, (R, V): its mean is V − 1 of an sgld chain in its stationary state."""
+    push, mixed, distance = one.scaled.unbind(dim=2)
+    pull = localization[:, None]
+    squared_force = n_beta**2 * push + 2 * n_beta * pull * mixed + pull**2 * distance
+    return one.step_size[:, None] * squared_force / (4 * dimension)

@@ -54,18 +54,21 @@ def chosen_step_size(
     has_time  whether so many gradients more can be taken
     """
     checkpoints, half = len(pilots.posterior.centers), PILOT_STEPS // 2
-    curvature = _curvature(pilots.posterior, pilots.seed)
+    curvature, scale_at = _curvature(pilots.posterior, pilots.seed), pilots.kernel.scale_at
     is_far = _far_from_minimum(pilots, float(curvature.max()))
     is_steep = is_far & (curvature >= MOST_SHORTENED * curvature[~is_far].max()).cpu()
-    scale = float(curvature[(~is_steep).to(curvature.device)].max()) * pilots.n_beta
-    sizes = [candidate / scale for candidate in CANDIDATES]
+    steepest = float(curvature[(~is_steep).to(curvature.device)].max()) * pilots.n_beta
+    # In equilibrium E‖∇U‖² of a direction is its curvature; what scales its step goes by that.
+    steepest *= scale_at(math.sqrt(steepest) / pilots.n_beta)
+    sizes = [candidate / steepest for candidate in CANDIDATES]
     settings: list[Variant] = []
     looks: list[tuple[Tensor, ...]] = []
     for round_ in range(MOST_ROUNDS):
         if round_ > 0 and not has_time(checkpoints * ROUND):
             break
         some = [
-            Variant(size, PILOT_RELAXATION / (size * half) if localization is None else localization) for size in sizes
+            Variant(size, PILOT_RELAXATION / (scale_at(0.0) * size * half) if localization is None else localization)
+            for size in sizes
         ]
         pilot = pilots.walk(some, burn_in=half, draws=PILOT_STEPS - half)
         share = pilot.bias / pilot.estimate.abs().clamp_min(1.0)
@@ -143,12 +146,14 @@ def shortened(pilots: Pilots, step_size: float, localization: float, *, burn_in:
 def most_step_size(n_beta: float) -> float:
     """The step that heats a flat direction by as much as is let pass, held by the least γ: V − 1 = ε·γ/4.
 
-    Where the loss feels none of the parameters the curvature is rounding, and 2 / curvature a step of any length.
+    Of one that no kernel scales. Where the loss feels none of the parameters the curvature is rounding, and
+    2 / curvature a step of any length.
     """
     return 4 * VIRIAL_TOLERANCE / (LEAST_LOCALIZATION * n_beta)
 
 
 def chosen_localization(step_size: float, n_beta: float, burn_in: int) -> tuple[float, str]:
+    """The localization with its reason; step_size that of a flat direction, what the kernel scales it by included."""
     least = LEAST_LOCALIZATION * n_beta
     if step_size <= 0 or burn_in <= 0:
         return least, "nβ / 1000"

@@ -8,6 +8,7 @@ import torch
 from devi.sampling import rehearsal as module
 from devi.sampling.choice import Choice
 from devi.sampling.curvature import Regular
+from devi.sampling.langevin import sgld
 from devi.sampling.rehearsal import HOLD, Rehearsal
 from devi.sampling.settings import GIVEN
 from devi.sampling.step_size import RELAXATION, SHORTER
@@ -20,7 +21,7 @@ class Scripted:
 
     def __init__(self, *, heat=(), hold=(), finite=(), dimension=1000):
         self.chains, self.heat, self.hold, self.finite = 4, list(heat), list(hold), list(finite)
-        self.posterior = SimpleNamespace(dimension=dimension)
+        self.posterior, self.kernel = SimpleNamespace(dimension=dimension), sgld
         self.walked = []
 
     def walk(self, settings, *, burn_in, draws):
