@@ -212,10 +212,11 @@ def number(value: float, digits: int = DIGITS) -> float | None:
 def digits_of(values: np.ndarray) -> int:
     """Significant digits of values that vary little beside their size: a thousandth of their range is to be seen."""
     values = values[np.isfinite(values)]
-    span = float(np.ptp(values)) if len(values) else 0.0
+    # Halves, for the range of the largest numbers is none.
+    span = float(np.ptp(values / 2)) if len(values) else 0.0
     if not span:
         return DIGITS
-    return int(np.clip(DIGITS + math.floor(math.log10(np.abs(values).max() / span)), DIGITS, MOST_DIGITS))
+    return int(np.clip(DIGITS + math.floor(math.log10(np.abs(values / 2).max() / span)), DIGITS, MOST_DIGITS))
 
 
 def _rows(panel: Panel, steps: np.ndarray) -> list[Spec]:

@@ -45,11 +45,11 @@ def without_carried(trajectories: xr.Dataset) -> tuple[xr.Dataset, list[str]]:
 def measured(steps: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Which values (n,) were measured at their own step: all, unless they are plainly carried forward."""
     everything = np.ones(len(values), dtype=bool)
-    begins = np.diff(values, prepend=np.nan) != 0
+    begins = np.append(True, values[1:] != values[:-1])[: len(values)]
     first = np.flatnonzero(begins)
     if len(first) < FEWEST + 2 or np.median(np.diff(first)) < 2 or np.all(values == np.round(values)):
         return everything
-    sizes = np.abs(np.diff(values[first]))
+    sizes = np.abs(np.diff(values[first] / 2))  # halves, for the largest numbers have no difference
     if np.median(sizes) < UNIT * np.min(sizes):
         return everything
     inside = np.repeat(first, np.diff(np.append(first, len(values))))  # the row on which each row's stretch begins

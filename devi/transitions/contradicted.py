@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
+from devi.transitions.curves import LARGEST
 from devi.transitions.declared import declared
 from devi.transitions.noise import roughness
 from devi.transitions.transition import Exogenous
@@ -27,8 +28,8 @@ def contradictions(trajectories: xr.Dataset, exogenous: Exogenous) -> Iterator[s
         if variable.dims != ("step",) or variable.dtype.kind not in "fiub":
             continue
         y = variable.values.astype(float)
-        is_finite = np.isfinite(y)
-        x, y = steps[is_finite], y[is_finite]
+        is_usable = np.abs(y) <= LARGEST  # not NaN
+        x, y = steps[is_usable], y[is_usable]
         if len(y) < 3:
             continue
         known = declared(str(name), variable, y)

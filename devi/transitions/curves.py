@@ -22,6 +22,7 @@ GRAINS = 1.5  # of what values were rounded to: a smaller change may be that of 
 CLEAR = 40.0  # times its roughness: noise alone, correlated or smoothed, has a range of at most two dozen times that
 SMALL_COLUMN = 0.2  # of the largest column's range: what the changes of a smaller column are measured against
 LONELY_ENDS = 2.0  # times the range without a curve's ends: beyond that they are no part of it
+LARGEST = 1e302  # a million of them can be added up
 CONSTANT = "constant"
 IMMATERIAL = "its range"  # begins the reason of a metric that stayed where it was
 GRAIN = "grain"  # attribute of means: to what the values of each column were rounded before
@@ -191,9 +192,11 @@ def _columns(
     if not enough.any():
         most = int(usable.sum(0).max(initial=0))
         return [], f"{counted(most, 'checkpoint')} with a finite value after step 0; {TOO_FEW}"
+    size = max(float(np.max(np.abs(table[usable]))), 1e-300)
+    if size > LARGEST:
+        return [], f"holds values as large as {size:.2g}, and sums of such leave the numbers; expected ≤ {LARGEST:g}"
     spreads = [_spread(table[usable[:, j], j]) if enough[j] else 0.0 for j in range(table.shape[1])]
     widest = max(spreads)
-    size = max(float(np.max(np.abs(table[usable]))), 1e-300)
     if widest <= 1e-9 * size:
         return [], CONSTANT
     known = declared(name, variable, table[usable])

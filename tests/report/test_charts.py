@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from devi.report.charts import curve_chart, readings, x_axis, y_axis
+from devi.report.charts import DIGITS, curve_chart, digits_of, readings, x_axis, y_axis
 from devi.report.document import records
 from devi.report.page import _charts
 from devi.report.panels import panels
@@ -85,3 +85,10 @@ def test_a_legend_has_whole_names_and_stands_above_the_numbers_of_transitions_th
     one, three = (each["legend"] for each in legends)
     assert three["offset"] - one["offset"] == 24
     assert one["labelLimit"] > 6 * len(names[0])
+
+
+def test_digits_are_told_of_any_numbers_there_are():
+    assert digits_of(np.array([1.5e308, -1.5e308, np.nan])) == DIGITS
+    assert digits_of(np.array([1.5e308, 1.50001e308])) == digits_of(np.array([1.5, 1.50001])) > DIGITS
+    assert digits_of(np.array([5e-324, 0.0])) == DIGITS
+    assert digits_of(np.array([])) == DIGITS

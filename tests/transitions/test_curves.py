@@ -7,6 +7,7 @@ import pytest
 
 from devi import DeviError
 from devi.transitions.curves import NOISE_FLOOR, curves_of
+from devi.transitions.fusion import find_transitions
 from tests.transitions.planted import X, run, sigmoid
 
 
@@ -39,6 +40,15 @@ def test_correlated_noise_is_guessed_before_anything_is_fitted(rho, low, high):
 def test_columns_that_hardly_move_beside_the_others_are_not_counted():
     found, _ = curves_of(run(feature_norm=np.stack([sigmoid(400, 0.3), sigmoid(900, 0.3), 0.004 * X], axis=1)))
     assert [one.index for one in found] == [0, 1]
+
+
+def test_values_whose_sums_leave_the_numbers_are_named_and_leave_the_others_alone():
+    values = run(loss=sigmoid(400, 0.3), big=np.where(X < 2, 1.5e308, -1.5e308))
+    found, skipped = curves_of(values)
+    assert [one.metric for one in found] == ["loss"]
+    assert [one.metric for one in skipped] == ["big"]
+    assert skipped[0].reason.startswith("holds values as large as 1.5e+308")
+    assert len(find_transitions(values)) == 1
 
 
 def test_a_change_below_what_the_metric_declares_material_is_none():
