@@ -25,6 +25,13 @@ def seeded_options(about: str, *, runs: int, seed: int) -> argparse.Namespace:
     return parser.parse_args()
 
 
+def machine() -> str:
+    return (
+        f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, torch {torch.__version__},"
+        f" numpy {numpy.__version__}"
+    )
+
+
 def put_table(
     name: str,
     header: Sequence[str],
@@ -37,10 +44,7 @@ def put_table(
     """is_measured: the machine and the date stand before the note"""
     begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
     lines = [
-        note
-        if not is_measured
-        else f"Measured {datetime.date.today()} on {os.cpu_count()} cores ({platform.machine()}), Python"
-        f" {platform.python_version()}, torch {torch.__version__}, numpy {numpy.__version__}. {note}".rstrip(),
+        note if not is_measured else f"Measured {datetime.date.today()} on {machine()}. {note}".rstrip(),
         "",
         "| " + " | ".join(header) + " |",
         "|" + "---|" * len(header),
