@@ -3,6 +3,7 @@ import pytest
 import torch
 import xarray as xr
 
+from devi.errors import DeviError
 from devi.known.memory_run import MemoryRun
 from devi.known.monomials import Monomials
 from devi.known.regression import Regression
@@ -79,6 +80,29 @@ def test_every_setting_used_is_in_the_attributes():
         "dtype": "float32",
     }
     assert expected.items() <= attrs.items()
+
+
+def test_one_name_of_an_observed_data_set_is_that_name():
+    run, settings = superposition_run(1), {**FIXED, "draws": 3}
+    one, several = (sample(run, **settings, observe=names) for names in ("train", ["train"]))
+    assert (one["observed_loss"] == several["observed_loss"]).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"draws": "20"}, "draws = '20' is no whole number; leave it out"),
+        ({"draws": 20.7}, "draws = 20.7 is no whole number; leave it out"),
+        ({"step_size": "1e-3"}, "step_size = '1e-3' is no number; leave it out"),
+        ({"dtype": "float64"}, "dtype = 'float64': expected torch.float32 or torch.float64"),
+        ({"kernel": print}, "of class builtin_function_or_method; expected one of sgld, psgld, .*, or a Kernel"),
+        ({"restriction": ["W", "b"]}, r"restriction = \['W', 'b'\]: expected one text; .* 'a\.\*\+b\.\*'"),
+        ({"keep_losses": -1}, "keep_losses = -1 is out of range: it must be at least 0"),
+    ],
+)
+def test_what_an_argument_of_another_kind_should_be_is_said(wrong, message):
+    with pytest.raises(DeviError, match=message):
+        sample(superposition_run(1), **{**FIXED, "draws": 3, **wrong})
 
 
 def test_the_heat_of_psgld_is_that_of_the_steps_which_its_preconditioner_makes():
