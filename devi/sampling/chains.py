@@ -183,6 +183,8 @@ def _dataset(
             "dimension": dimension,
             "batched": int(posterior.batched),
             "is_adjusted": int(kernel.is_adjusted),
+            # Not of psgld, which lacks Γ, nor of a kernel whose step has no formula: their virial is off by more.
+            "has_exact_heat": int(kernel.is_adjusted or (kernel.has_step_bias and kernel.scale is None)),
             "gradients": gradients,
             "reasons": json.dumps(settings.reasons, ensure_ascii=False),
             "tried": json.dumps(settings.tried),

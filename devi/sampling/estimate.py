@@ -75,6 +75,10 @@ def estimate(draws: xr.Dataset) -> Estimate:
             disagreement = part.raw - part.bias - part.llc  # of the two corrections
             doubt = np.fmax(UNCERTAIN * np.abs(part.raw - part.llc), DISAGREEMENT * np.abs(disagreement))
             part = part._replace(error=np.hypot(part.error, doubt))
+        if not draws.attrs.get("has_exact_heat", 1):
+            # What puts the virial off is then in nβ·L too: of a quadratic half of it, and no formula takes it off.
+            doubt = np.where(part.is_balanced, 0.0, draws.attrs["dimension"] / 2 * part.virial_off)
+            part = part._replace(error=np.hypot(part.error, doubt))
         for whole, some in zip(result, part, strict=True):
             whole[rows] = some
     return result

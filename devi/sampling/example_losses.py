@@ -62,7 +62,11 @@ class ExampleLosses:
 
 
 def check_size(*, checkpoints: int, chains: int, most: int, examples: int) -> None:
-    """Raises DeviError if so many losses do not fit."""
+    """Raises DeviError if so many losses do not fit, or are fewer than none."""
+    if most < 0:
+        raise DeviError(
+            f"keep_losses = {most} is out of range: it must be at least 0, the draws of each chain to keep."
+        )
     needed = 4 * checkpoints * chains * most * examples
     if needed > MOST_BYTES:
         fits = MOST_BYTES // (4 * checkpoints * chains * examples)

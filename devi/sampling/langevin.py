@@ -4,7 +4,7 @@
     psgld   w ← w − (ε/2)·m∘(nβ·∇L(w) + γ·(w − w*)) + √(ε·m)∘N(0, I),   m = 1/(√v + δ),  v ← α·v + (1 − α)·∇L²
 
 Sources: Welling & Teh 2011 (sgld); Lau et al. 2023, arXiv:2308.12108 (localized); Li et al. 2016, arXiv:1512.07666
-(psgld, without the term Γ, as is usual).
+(psgld, without the term Γ, as is usual: what that adds goes into the error, see `devi.sampling.estimate`).
 """
 
 from __future__ import annotations

@@ -57,6 +57,8 @@ class Posterior:
         """restriction  which parameters move, see `devi.sampling.restriction`
         sample_on    the data set of L_n, see `devi.sampling.data_sets`
         """
+        if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise DeviError(f"dtype = {dtype!r}: expected torch.float32 or torch.float64.")
         self.task, self.sample_on, self.restriction = run.task, sample_on, restriction
         self.replicas: Replicas | None = None
         self.compiled: dict[tuple[int, int, int], Gradient] = {}  # by the number of replicas, examples and threads

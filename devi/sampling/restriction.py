@@ -28,6 +28,10 @@ def restricted(model: nn.Module, restriction: str) -> dict[str, list[int] | None
 
     Raises DeviError if a part of the restriction selects nothing, naming what there is.
     """
+    if not isinstance(restriction, str):
+        raise DeviError(
+            f"restriction = {restriction!r}: expected one text; several patterns are joined as in 'a.*+b.*'."
+        )
     own = {id(value): name for name, value in model.named_parameters()}
     # A tied parameter has several names: each of them finds it.
     names = {name: own[id(value)] for name, value in model.named_parameters(remove_duplicate=False)}

@@ -27,7 +27,7 @@ def sample(
     progress: Progress = None,
     restriction: str = "",
     sample_on: str = "train",
-    observe: Sequence[str] = (),
+    observe: str | Sequence[str] = (),
     keep_losses: int = 0,
     compile: bool = False,
     **given: Any,
@@ -59,6 +59,7 @@ def sample(
     Attributes: every setting used, and what it cost. `memory_bytes` limits what one gradient keeps.
     """
     check_run(run)
+    observe = (observe,) if isinstance(observe, str) else observe  # one text is one name
     where: dict[str, Any] = {"device": device, "dtype": dtype, "restriction": restriction, "sample_on": sample_on}
     settings = calibrate(run, sampler=kernel, seed=seed, **where, **given)
     posterior = Posterior(run, **where)

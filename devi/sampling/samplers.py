@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devi.errors import unknown_name
+from devi.errors import DeviError, unknown_name
 from devi.sampling.hamiltonian import hmc, mala, with_length, with_step_at_last
 from devi.sampling.kernels import Kernel
 from devi.sampling.langevin import psgld, sgld
@@ -17,6 +17,11 @@ def kernel_named(kernel: str | Kernel) -> Kernel:
     """The kernel that `kernel` names, or the kernel itself."""
     if isinstance(kernel, Kernel):
         return kernel
+    if not isinstance(kernel, str):
+        raise DeviError(
+            f"the sampler is of class {type(kernel).__name__}; expected one of {', '.join(KERNELS)}, or a Kernel:"
+            " devi.sampling.kernels.Kernel(init, step)."
+        )
     if kernel not in KERNELS:
         raise unknown_name("sampler", kernel, KERNELS)
     return KERNELS[kernel]

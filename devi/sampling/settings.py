@@ -11,6 +11,7 @@ from devi.errors import DeviError
 
 # What `calibrate` chooses where it is not given.
 CHOSEN = ("chains", "draws", "burn_in", "step_size", "n_beta", "localization", "batch_size")
+COUNTS = ("chains", "draws", "burn_in", "batch_size")
 GIVEN = "given"
 LEAPFROG_STEPS = 10
 
@@ -49,6 +50,9 @@ def check_settings(given: dict[str, float | None]) -> None:
             raise DeviError(f"no sampler setting is called '{name}'. Known: {', '.join(CHOSEN)}.")
         if value is None:
             continue
+        if isinstance(value, str) or (name in COUNTS and math.isfinite(value) and value != int(value)):
+            kind = "whole number" if name in COUNTS else "number"
+            raise DeviError(f"{name} = {value!r} is no {kind}; leave it out to have it chosen from the run.")
         if not math.isfinite(value) or value < least[name] or (name == "n_beta" and value == 0):
             bound = "greater than 0" if name == "n_beta" else f"at least {least[name]}"
             raise DeviError(f"{name} = {value} is out of range: it must be finite and {bound}; leave it out to have it"
