@@ -7,10 +7,14 @@ file.py:name · pkg.mod:name   a function without arguments that returns a devi.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
+from devi.checkpoints.provenance import batch_hash
 from devi.contract import checked_batch, examples, own_code
 from devi.errors import DeviError, Unsuitable, unknown_name
 from devi.memory import is_out_of_memory
@@ -21,6 +25,7 @@ from devi.task import Batch, Task
 SPLITS = ("train", "test")
 EXPECTED = "expected a function without arguments that returns a devi.Batch(inputs, targets)"
 TRIED = 16  # examples that go through the model before anything is sampled
+_MADE: WeakKeyDictionary[Callable[[], Any], str] = WeakKeyDictionary()  # what each function returned first, its digest
 
 
 def data_set(task: Task, name: str, model: nn.Module | None = None) -> Batch:
@@ -58,7 +63,11 @@ def described(name: str, examples: int) -> str:
 
 
 def own_data_set(name: str) -> Batch:
-    """What the user's function returns: two tensors of finite numbers, as long as each other."""
+    """What the user's function returns: two tensors of finite numbers, as long as each other.
+
+    It is asked more than once: for n, for the losses at the checkpoints, for those along the chains, in each process.
+    Raises DeviError where it then returns others.
+    """
     function = load_function(name)
     try:
         parameters = inspect.signature(function)
@@ -77,6 +86,11 @@ def own_data_set(name: str) -> Batch:
     if batch is None or not len(batch.targets):
         got = "None" if batch is None else "no examples"
         raise DeviError(f"data set {name}: {call} returned {got}; {EXPECTED}, with at least one example.")
+    if _MADE.setdefault(function, digest := batch_hash(batch)) != digest:
+        raise DeviError(
+            f"data set {name}: {call} returned other examples than when it was called before; expected the same ones"
+            " each time. Seed what it draws, with a generator of its own: torch.Generator().manual_seed(0)."
+        )
     for which, values in zip(Batch._fields, batch, strict=True):
         wrong = (~values.isfinite()).flatten(1).any(1) if values.ndim > 1 else ~values.isfinite()
         if wrong.any():

@@ -45,6 +45,9 @@ def column():
 def precise():
     return Batch(torch.ones(7, 3, dtype=torch.float64), torch.ones(7, dtype=torch.float64))
 
+def drawn():
+    return Batch(torch.randn(7, 3), torch.randn(7))
+
 def uneven():
     return Batch(torch.ones(7, 3), torch.ones(6))
 """
@@ -91,6 +94,13 @@ def test_a_data_set_that_is_none_says_what_was_expected(own):
     }.items():
         with pytest.raises(DeviError, match=message):
             data_set(task, name)
+
+
+def test_a_function_that_draws_other_examples_each_time_is_told_to_seed_them(own):
+    task = Regression(3)
+    assert len(data_set(task, f"{own}:drawn").targets) == 7
+    with pytest.raises(DeviError, match=r"drawn\(\) returned other examples .* torch.Generator\(\).manual_seed\(0\)"):
+        data_set(task, f"{own}:drawn")
 
 
 def test_examples_that_the_model_cannot_take_are_refused_before_anything_is_sampled(own):
