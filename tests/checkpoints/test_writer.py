@@ -338,6 +338,15 @@ def test_changed_settings_are_refused_on_resume(path):
         (lambda r, m: Recorder(r.path, "line"), "the task is 'line', of class str; expected an instance"),
         (lambda r, m: Recorder(r.path, state={"o": torch.optim.SGD}), r"state\['o'\] is the class SGD; .* SGD\(...\)"),
         (
+            lambda r, m: Recorder(r.path, state=torch.optim.SGD(m.parameters())),
+            r"state is SGD .*, of class SGD; expected names for what to keep: state={'optimizer': optimizer}\.",
+        ),
+        (lambda r, m: Recorder(r.path, state={1: m}), r"a name in `state` is 1, of class int; .* state={'1': ...}\."),
+        (
+            lambda r, m: Recorder(r.path, metadata=["note"]),
+            r"metadata is \['note'\], of class list; expected names and",
+        ),
+        (
             lambda r, m: Recorder(r.path, metadata={5: 1}),
             r"a key of metadata is 5, of class int; .* metadata={'5': ...",
         ),
