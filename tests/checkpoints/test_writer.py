@@ -196,6 +196,14 @@ def test_a_selection_beyond_the_last_checkpoint_names_the_range(path):
         open_run(path).select([20])
 
 
+def test_a_selection_by_fractions_is_refused_and_by_a_mask_is_not(path):
+    train(path, 20)
+    with pytest.raises(DeviError, match=r"none at array\(\[0\. , 9\.5\]\)\. Expected a position, 0 to 19"):
+        open_run(path).select(np.linspace(0, 9.5, 2))
+    assert open_run(path).select([False, True] * 10).steps.tolist() == open_run(path).steps[1::2].tolist()
+    assert len(open_run(path).select([])) == 0
+
+
 def test_model_at_touches_no_global_generator(path):
     train(path, 3)
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
