@@ -187,6 +187,8 @@ def own_code(own: object, call: str) -> Iterator[None]:
             raise
         kind = "task" if isinstance(own, Task) else "function" if callable(own) else "metric"
         failed = f"{call} failed with {type(error).__name__}: {error}{_line(home, error)}"
+        if "does not require grad" in str(error) and not torch.is_grad_enabled():
+            failed += ". Gradients are off here: compute what needs them within `with torch.enable_grad():`"
         raise DeviError(f"{kind} {getattr(home, '__name__', '')}: {failed}") from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -90,6 +91,7 @@ def executor_for(workers: int) -> Executor:
 
 def _prepare_worker(threads: int) -> None:
     end_with_parent()
+    sys.stdout = sys.stderr  # what a user's metric prints here is no answer: with --json, one document is all there is
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal: the first one decides
     import torch
 

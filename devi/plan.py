@@ -12,7 +12,7 @@ from pydantic import Field
 
 from devi.checkpoints.reader import open_run
 from devi.checkpoints.records import Records
-from devi.errors import DeviError, unknown_name
+from devi.errors import DeviError, shown, unknown_name
 from devi.plugins import name_of
 from devi.task import NotNegative, Positive, Seed, Task, setting_names, settings_of, unknown_setting, with_settings
 
@@ -79,7 +79,14 @@ def resumed_settings(
     metadata = records.layout_header.metadata if records.segments else open_run(path, cls).metadata
     own = setting_names(cls)
     stored = {**metadata.get("training", {}), **metadata.get("settings", {})}
-    before = settings_of(planned(cls, stored)[0]) | settings_of(planned(cls, stored)[1])
+    try:
+        was = planned(cls, stored)
+    except DeviError as error:
+        raise DeviError(
+            f"{path} was made with task = {shown(repr(metadata.get('task')))}, and {cls.__name__} does not take its"
+            f" settings: {error}\nResume with the task as it was, or give another --out for a new run."
+        ) from None
+    before = settings_of(was[0]) | settings_of(was[1])
     task, plan_ = planned(cls, {**stored, **given})
     now = settings_of(task) | settings_of(plan_)
     differing = [f"{key}={now[key]} (the run has {before[key]})" for key in now if now[key] != before[key]]

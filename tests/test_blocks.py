@@ -213,6 +213,16 @@ def test_an_error_in_a_users_metric_is_told_with_its_line_and_is_no_bug_of_ours(
         over(Broken(), run, None, Here(), lambda share: None)
 
 
+def test_a_metric_of_gradients_is_told_how_to_have_them(run):
+    class GradientNorm(Metric):
+        def at(self, model, task):
+            model.W.square().sum().backward()
+            return model.W.grad.norm()
+
+    with pytest.raises(DeviError, match=r"does not require grad.*off here: .* within `with torch\.enable_grad\(\):`$"):
+        over(GradientNorm(), run, None, Here(), lambda share: None)
+
+
 class Travelled(Metric):
     """Distance from the checkpoint before: what `at` keeps of it is in no other block."""
 

@@ -232,6 +232,13 @@ def test_resuming_with_other_settings_says_which_differ(tmp_path):
     assert resumed_settings(path, Superposition, {})["steps"] == 10
 
 
+def test_resuming_with_another_task_says_which_the_run_has(tmp_path):
+    path = tmp_path / "run"
+    train(Superposition(steps=10, checkpoints="every:5"), path)
+    with pytest.raises(DeviError, match=r"made with task = 'superposition', and ModularAddition does not take its"):
+        resumed_settings(path, ModularAddition, {})
+
+
 def test_scalars_equal_the_mean_loss_computed_by_hand(tmp_path):
     task = ModularAddition(p=7, steps=4, checkpoints="every:2")
     run = train(task, tmp_path / "run")

@@ -13,6 +13,7 @@ from devi.checkpoints.resume import Snapshot, advice, snapshot, write_slot
 from devi.checkpoints.slot_file import SLOTS, counter_of
 from devi.checkpoints.store import Store
 from devi.checkpoints.userblock import BlockError
+from devi.checkpoints.whereabouts import check_is_here
 
 SLOT_SECONDS = 10.0  # a killed run recomputes at most about this much; one that is told to end, next to nothing
 SLOT_SHARE = 0.01  # of the time may go into writing slots: large states are written less often
@@ -91,6 +92,7 @@ class SlotKeeper:
     def _write(self, shot: Snapshot) -> None:
         assert self._store.run_id is not None
         start = time.monotonic()
+        check_is_here(self._store.folder, self._store.run_id, self._store.named)
         try:
             write_slot(self._store.folder, self.counter, self._store.run_id, shot)
             self._written_step = shot.step

@@ -28,6 +28,8 @@ _NAMED_VALUES = ("settings", "training", "versions")  # what is read back key by
 
 def check_metadata(given: Mapping[str, Any]) -> None:
     """Raise DeviError for a value that cannot be written as JSON, and for one that would be misread."""
+    if not isinstance(given, Mapping):
+        raise wrong_kind("metadata", given, "names and values: metadata={'note': ...}")
     for key, value in given.items():
         if type(key) is not str:
             raise wrong_kind("a key of metadata", key, f"text: metadata={{'{shown(key)}': ...}}")

@@ -258,8 +258,8 @@ class Run:
     def select(self, indices: Iterable[int] | np.ndarray | slice) -> Run:
         """A run of these checkpoints only."""
         chosen = indices if isinstance(indices, slice) else np.asarray(list(indices))
-        if not isinstance(chosen, slice) and chosen.dtype != bool:
-            chosen = chosen.astype(np.int64)
+        if isinstance(chosen, np.ndarray) and not len(chosen):
+            chosen = chosen.astype(np.int64)  # of nothing numpy makes floats; any others are no positions
         run = Run(self._records, self._at(chosen), self._given)
         run._task, run._has_checked, run._is_chosen = self._task, self._has_checked, True
         return run

@@ -83,8 +83,9 @@ def check_same_bytes(
     if not changed or "converted" in then:
         raise Differs(
             f"{text} On the same versions and device it should be equal to the last bit: is something random drawn in"
-            " the loop before record(), is something random or stateful missing from `state`, or was the code changed?"
-            " Record to another path to start over.",
+            " the loop before record(), is the model run there in train mode, which changes BatchNorm's buffers, is"
+            " something random or stateful missing from `state`, or was the code changed? Record to another path to"
+            " start over.",
             where,
         )
     return f"{text} The stored one is kept. The run was made elsewhere ({'; '.join(changed)})."

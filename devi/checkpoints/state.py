@@ -15,7 +15,7 @@ from torch import Tensor
 
 from devi.checkpoints.layout import MOST_AXES, stored_dtype
 from devi.checkpoints.tensors import from_stored, to_stored
-from devi.errors import DeviError, wrong_kind
+from devi.errors import DeviError, shown, wrong_kind
 
 _DICTS: dict[str, Callable[[list[Any]], Any]] = {
     "dict": dict,
@@ -153,6 +153,17 @@ def decode(node: Any, arrays: dict[int, np.ndarray]) -> Any:
         "bytes": bytes.fromhex,
     }
     return simple[kind](content)
+
+
+def checked_state(given: Any) -> dict[str, Any]:
+    """What a Recorder is given as `state`. Raises DeviError, before training begins, for what cannot be kept."""
+    if not isinstance(given, Mapping):
+        raise wrong_kind("state", given, "names for what to keep: state={'optimizer': optimizer}.")
+    for name, thing in given.items():
+        if type(name) is not str:  # it would come back from the slot as text, and not be found
+            raise wrong_kind("a name in `state`", name, f"text: state={{'{shown(name)}': ...}}.")
+        get_state(name, thing)
+    return dict(given)
 
 
 def get_state(name: str, thing: Any) -> Any:

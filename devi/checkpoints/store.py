@@ -18,6 +18,7 @@ from devi.checkpoints.segment import records_in, write_segment
 from devi.checkpoints.syncer import Syncer
 from devi.checkpoints.userblock import BlockError, open_regular, read_all, sync_folder
 from devi.checkpoints.verify import REPAIR_NOTE
+from devi.checkpoints.whereabouts import check_is_here
 from devi.errors import DeviError
 
 # Guards against power loss only: what a killed process has written stays.
@@ -158,6 +159,7 @@ class Store:
                 self.sync_then()
             full, self.segment = self.segment, None  # first: a descriptor that is closed soon belongs to another file
             self._ahead.let_go(full)
+        check_is_here(self.folder, self.run_id, self.named)
         path = self.folder / segment_name(self._number + 1)
         segment = self._ahead.take(path)
         self._is_name_unsynced = segment is not None

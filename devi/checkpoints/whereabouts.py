@@ -8,7 +8,7 @@ from pathlib import Path
 from devi.checkpoints.header import read_header, segment_name, segment_paths
 from devi.checkpoints.scan import scan
 from devi.checkpoints.userblock import BlockError, open_regular
-from devi.errors import counted
+from devi.errors import DeviError, counted
 
 
 def what_is_gone(path: Path, last_step: int) -> str | None:
@@ -37,6 +37,24 @@ def what_is_gone(path: Path, last_step: int) -> str | None:
         return None
     end = "hold none" if last is None else f"end at step {last}"
     return f"Not all of {recorded} are there: the files {end}. Are they a copy, or were they changed meanwhile?"
+
+
+def check_is_here(folder: Path, run_id: str | None, named: Path) -> None:
+    """Raise DeviError if another run stands in the folder of this one, whose files would be written over."""
+    path = folder / segment_name(0)  # which every whole run has
+    try:
+        descriptor = open_regular(path)
+        try:
+            header, _ = read_header(descriptor, path.name)
+        finally:
+            os.close(descriptor)
+    except (OSError, BlockError):
+        return  # not there before the first record, or damaged: nothing says that it is another's
+    if header.metadata.get("run_id") != run_id:
+        raise DeviError(
+            f"{named}: another run stands here now; this one was moved away or deleted meanwhile, with its checkpoints."
+            " Nothing of the other was touched. To go on with this one: Recorder(its path now, ..., resume=True)."
+        )
 
 
 def _last_step(segment: Path) -> int | None:

@@ -22,7 +22,7 @@ from devi.checkpoints.rerun import check_same_bytes, check_same_layout, check_sa
 from devi.checkpoints.resume import apply, newest_slot
 from devi.checkpoints.segment import SEGMENT_BYTES
 from devi.checkpoints.source import Source, checked_count, checked_step
-from devi.checkpoints.state import get_state
+from devi.checkpoints.state import checked_state
 from devi.checkpoints.steady import Steady, steady
 from devi.checkpoints.store import Store
 from devi.checkpoints.tensors import unwrapped
@@ -69,13 +69,11 @@ class Recorder:
         self.path = Path(path)
         self.notices: list[str] = []
         self._notice = partial(_tell, self.notices, notice)  # no method: a forgotten Recorder must be free at once
+        check_metadata(metadata or {})
         self._task, self._given = task, dict(metadata or {})
-        check_metadata(self._given)
         self._is_ours = bool({"training", "converted"} & {*self._given})  # the model is made of the task
         self._words = CONVERSION if "converted" in self._given else COMMAND if self._is_ours else PYTHON
-        self._state = None if state is None else dict(state)
-        for name, thing in (self._state or {}).items():
-            get_state(name, thing)  # raises DeviError now rather than at the first checkpoint
+        self._state = None if state is None else checked_state(state)
         expected = None if expected is None else checked_count("expected", expected, 0, self.path)
         segment_bytes = checked_count("segment_bytes", segment_bytes, 1, self.path)
         self._previous = -1  # the last step recorded here

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Exit, Option
 
+from devi.cli.answer import print_document
 from devi.cli.exit_codes import Exit as Code
 from devi.cli.places import claim, found_runs, output_places, unclaim
 from devi.errors import DeviError, counted, quoted
@@ -152,7 +153,7 @@ def analyze(
             [(analysis, place) for analysis, _, place in analyses], out or Path("reports"), failed=failed
         )
     if as_json:
-        print(json.dumps({"runs": done, "failed": failed}))
+        print_document(json.dumps({"runs": done, "failed": failed}))
     else:
         for entry in done:
             print_summary(entry)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
+from devi.cli.answer import print_document
 from devi.errors import DeviError, counted
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def calibrate(
             "run": str(run), "seed": seed, "settings": settings.as_dict(), "sweep": swept and rows_of(swept),
             "figures": [str(path) for path in files], "analyze": command,
         }  # fmt: skip
-        print(json.dumps(_finite(document), ensure_ascii=False))
+        print_document(json.dumps(_finite(document), ensure_ascii=False))
         return
     lines = [f"{run}: settings of {settings.sampler} for {counted(len(opened), 'checkpoint')}", "", *chosen(settings)]
     lines += ["", *tried(settings, None if everything else MOST_TRIED)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
+from devi.cli.answer import print_document
 from devi.errors import DeviError, counted, quoted
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def convert(
             notice=shown.note,
         )
     if as_json:
-        print(json.dumps({"run": str(out), **done._asdict()}))
+        print_document(json.dumps({"run": str(out), **done._asdict()}))
         return
     before = f", {done.already} of them from before" if done.already else ""
     made = counted(done.checkpoints, "checkpoint")

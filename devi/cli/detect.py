@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
+from devi.cli.answer import print_document
 from devi.cli.declarations import declare, interventions, pair
 from devi.errors import DeviError, counted, shown, unknown_name
 
@@ -139,7 +140,7 @@ def detect(
             {"name": file.stem, "path": str(file)}, table.trajectories["step"].values, transitions=found.transitions,
             stages=found.stages, left_out=skipped, settings={"transitions": {**found.settings, **stated}},
         )  # fmt: skip
-        print(json.dumps(made, ensure_ascii=False, allow_nan=False))
+        print_document(json.dumps(made, ensure_ascii=False, allow_nan=False))
         return
     print("\n".join(lines(file, table, found, skipped)))
     for path in files:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Exit, Option
 
+from devi.cli.answer import print_document
 from devi.cli.exit_codes import Exit as Code
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def doctor(
             tell()
     words = [finding.verdict.word for finding in findings]
     if as_json:
-        print(json.dumps(document(findings, sampler=metric.sampler, seed=seed), allow_nan=False))
+        print_document(json.dumps(document(findings, sampler=metric.sampler, seed=seed), allow_nan=False))
     else:
         count = ", ".join(f"{words.count(word)} {word}" for word in ("right", "flagged", "wrong"))
         print(f"{count} of {len(words)}, by {metric.sampler}, in {time.perf_counter() - began:.0f} s")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from devi.cli.answer import print_document
 from devi.errors import DeviError, shown
 
 if TYPE_CHECKING:
@@ -42,13 +43,13 @@ def follow(
 
     follower = Follower(operating_point, exogenous)
     for one in certain(file, read, follower, patience=patience):
-        print(json.dumps(document(one), ensure_ascii=False) if as_json else line(one), flush=True)
+        print_document(json.dumps(document(one), ensure_ascii=False) if as_json else line(one))
     if follower.skipped and not follower.searched:
         reasons = dict.fromkeys(f"{one.metric}: {one.reason}" for one in follower.skipped)
         print(f"devi: {shown(f'{file}: nothing was searched. ' + '; '.join(reasons), 4000)}", file=sys.stderr)
     for each in follower.uncertain:
         one = Certain(each, follower.last)
-        print(json.dumps(document(one, is_certain=False), ensure_ascii=False) if as_json else unsure(one))
+        print_document(json.dumps(document(one, is_certain=False), ensure_ascii=False) if as_json else unsure(one))
 
 
 def certain(file: Path, read: Callable[[], Table], follower: Follower, *, patience: float | None) -> Iterator[Certain]:

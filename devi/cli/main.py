@@ -12,6 +12,7 @@ import typer
 
 import devi
 from devi.cli import analyze, calibrate, convert, demo, detect, doctor, names, repair, show, train, verify
+from devi.cli.answer import only_documents
 from devi.cli.exit_codes import Exit
 from devi.cli.usage import usage_message
 from devi.cli.waiting import sleep_soon
@@ -89,7 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. Tests call this."""
     try:
-        code = app(list(arguments) if arguments is not None else None, prog_name="devi", standalone_mode=False)
+        with only_documents(sys.argv[1:] if arguments is None else arguments):
+            code = app(list(arguments) if arguments is not None else None, prog_name="devi", standalone_mode=False)
         if code == Exit.INTERRUPTED:
             print(f"devi: interrupted; {_kept(arguments)}", file=sys.stderr)
         return int(code or Exit.DONE)

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
+from devi.cli.answer import print_document
+
 DECLARED = ("bounds", "monotone", "material")  # of a metric, for the search for transitions
 
 Name = Annotated[str | None, Argument(help="One of them, or your own: file.py:Name")]
@@ -44,7 +46,7 @@ def _show(kind: Any, name: str | None, as_json: bool) -> None:
                 raise
             print(f"devi: {error}", file=sys.stderr)  # one broken package does not hide the others
     if as_json:
-        print(json.dumps(described, default=str))
+        print_document(json.dumps(described, default=str))
         return
     for each, entry in described.items():
         print(f"{each}: {entry['summary']}".removesuffix(": "))

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from devi.cli.answer import print_document
 from devi.errors import counted, quoted, shown
 
 
@@ -28,7 +29,7 @@ def repair(
     with progress() as bars:
         done = repair_run(run, out, bars.count(f"copy {run.name}", "checkpoints"))
     if as_json:
-        print(json.dumps(done))
+        print_document(json.dumps(done))
         return
     kept, reasons = done["kept"], len(done["lost"])
     print(f"{out}: {counted(kept['count'], 'checkpoint')}, steps {kept['first']:,} to {kept['last']:,}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
+from devi.cli.answer import print_document
 from devi.errors import counted, quoted, shown
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def show(
 
     summary = summarized(open_run(run))
     if as_json:
-        print(json.dumps(summary))
+        print_document(json.dumps(summary))
         return
     print("\n".join(lines(summary, everything=everything)))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
+from devi.cli.answer import print_document
 from devi.errors import DeviError, counted, quoted
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def train(
             {"run": str(each.path), "checkpoints": len(run), "steps": each.plan.steps, "last": last}
             for each, run, last in zip(wanted, runs, lasts, strict=True)
         ]
-        print(json.dumps(documents[0] if seeds is None else {"runs": documents}))
+        print_document(json.dumps(documents[0] if seeds is None else {"runs": documents}))
         return
     for each, run, last in zip(wanted, runs, lasts, strict=True):
         print(f"{each.path}: {counted(len(run), 'checkpoint')}, steps {run.steps[0]:,} to {run.steps[-1]:,}")

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from typer import Argument, Exit, Option
 
+from devi.cli.answer import print_document
 from devi.cli.exit_codes import Exit as Code
 from devi.errors import counted, shown
 
@@ -29,7 +30,7 @@ def verify(
     with progress() as bars:
         verdict = verify_run(run, bars.count(f"check {run.name}", "checkpoints"))
     if as_json:
-        print(json.dumps(verdict.to_json()))
+        print_document(json.dumps(verdict.to_json()))
     else:
         steps = verdict.steps
         span = f", steps {steps[0]:,} to {steps[-1]:,}" if steps else ""

@@ -235,3 +235,19 @@ def test_the_random_state_of_a_device_that_is_not_here_is_told(monkeypatch):
     monkeypatch.setattr(torch.mps, "set_rng_state", lambda state, device: taken.append((device, state.tolist())))
     assert set_random_states(copy.deepcopy(random_states())) is None
     assert taken == [("mps:0", [1.0, 1.0, 1.0])]
+
+
+def test_a_loss_taken_in_train_mode_before_the_record_is_named_where_the_resumed_run_differs(tmp_path):
+    """The step that a slot stands at is gone through again, and BatchNorm's buffers move once more."""
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+
+    def loop(first, last, record):
+        for step in range(first, last):
+            record(step, model, train_loss=model(torch.ones(4, 2)).mean().item())
+
+    with Recorder(tmp_path / "run", state={}) as record:
+        loop(0, 3, record)
+        record.keep(2, model)
+    told = r"1\.running_mean by up to .* run there in train mode, which changes BatchNorm"
+    with pytest.raises(DeviError, match=told), Recorder(tmp_path / "run", state={}, resume=True) as record:
+        loop(record.restore(model), 3, record)

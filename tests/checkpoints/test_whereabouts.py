@@ -1,5 +1,6 @@
 """Whereabouts: nothing is called safe that is not there any more."""
 
+import contextlib
 import errno
 import os
 import shutil
@@ -63,6 +64,29 @@ def test_a_directory_that_another_one_replaced_holds_nothing_of_it(tmp_path):
 
     text = change_while_it_is_written(tmp_path / "run", replace)
     assert "segment-000000.h5 of the checkpoints up to step 9 is gone" in text
+
+
+@pytest.mark.parametrize("segment_bytes", [1 << 20, 100])
+def test_a_run_that_was_moved_away_writes_nothing_over_another_that_took_its_name(tmp_path, segment_bytes):
+    path, model = tmp_path / "run", nn.Linear(2, 2)
+    moved = Recorder(path, state={}, notice=quiet, segment_bytes=segment_bytes)
+    for step in range(3):
+        moved(step, model)
+    moved.keep(2, model)
+    path.rename(tmp_path / "there")
+    with Recorder(path, state={}, notice=quiet, segment_bytes=segment_bytes) as other:
+        for step in range(9):
+            other(step, model)
+    before = {each.name: each.read_bytes() for each in path.iterdir()}
+    with pytest.raises(DeviError, match=r"run: another run stands here now; .* Nothing of the other was touched\."):
+        moved.keep(3, model)
+    with contextlib.suppress(DeviError):  # where the next record begins a segment; else it goes to the file that moved
+        moved(3, model)
+    with pytest.raises(DeviError, match=r"another file stands there"):
+        moved.close()
+    assert {each.name: each.read_bytes() for each in path.iterdir()} == before
+    with Recorder(tmp_path / "there", state={}, resume=True, notice=quiet) as moved:
+        assert moved.restore(model) == 2
 
 
 def test_files_that_end_before_the_last_checkpoint_are_told(tmp_path, monkeypatch):

@@ -196,6 +196,14 @@ def test_a_selection_beyond_the_last_checkpoint_names_the_range(path):
         open_run(path).select([20])
 
 
+def test_a_selection_by_fractions_is_refused_and_by_a_mask_is_not(path):
+    train(path, 20)
+    with pytest.raises(DeviError, match=r"none at array\(\[0\. , 9\.5\]\)\. Expected a position, 0 to 19"):
+        open_run(path).select(np.linspace(0, 9.5, 2))
+    assert open_run(path).select([False, True] * 10).steps.tolist() == open_run(path).steps[1::2].tolist()
+    assert len(open_run(path).select([])) == 0
+
+
 def test_model_at_touches_no_global_generator(path):
     train(path, 3)
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
@@ -337,6 +345,15 @@ def test_changed_settings_are_refused_on_resume(path):
         (lambda r, m: Recorder(r.path, Line), r"the task is the class Line; expected an instance of .*: Line\(\)\."),
         (lambda r, m: Recorder(r.path, "line"), "the task is 'line', of class str; expected an instance"),
         (lambda r, m: Recorder(r.path, state={"o": torch.optim.SGD}), r"state\['o'\] is the class SGD; .* SGD\(...\)"),
+        (
+            lambda r, m: Recorder(r.path, state=torch.optim.SGD(m.parameters())),
+            r"state is SGD .*, of class SGD; expected names for what to keep: state={'optimizer': optimizer}\.",
+        ),
+        (lambda r, m: Recorder(r.path, state={1: m}), r"a name in `state` is 1, of class int; .* state={'1': ...}\."),
+        (
+            lambda r, m: Recorder(r.path, metadata=["note"]),
+            r"metadata is \['note'\], of class list; expected names and",
+        ),
         (
             lambda r, m: Recorder(r.path, metadata={5: 1}),
             r"a key of metadata is 5, of class int; .* metadata={'5': ...",

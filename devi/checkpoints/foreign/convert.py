@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from devi.checkpoints.foreign.listing import open_source
-from devi.checkpoints.foreign.names import Rename
+from devi.checkpoints.foreign.names import parsed_renames
 from devi.checkpoints.foreign.source import Source
 from devi.checkpoints.foreign.vessel import Vessel
 from devi.checkpoints.header import segment_paths
@@ -54,7 +54,7 @@ def convert(
     tell = notice or (lambda text: None)
     source = source if isinstance(source, Source) else open_source(Path(source), pattern)
     out, places = Path(out), source.places
-    vessel = Vessel(task, name or name_of("task", type(task)), [Rename.parsed(text) for text in renames])
+    vessel = Vessel(task, name or name_of("task", type(task)), parsed_renames(renames))
     before = _stored(out, source)
     stored = 0 if before is None else len(before.steps)
     # What is stored once more, the last at least: the Recorder compares it byte for byte.

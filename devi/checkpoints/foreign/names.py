@@ -57,6 +57,17 @@ class Rename(NamedTuple):
         return f"--rename {shlex.quote(f'{self.old}={self.new}')}"
 
 
+def parsed_renames(texts: Iterable[str]) -> list[Rename]:
+    """Raises DeviError for two that give the same names other ones: the later would be without effect."""
+    renames: list[Rename] = []
+    for rename in map(Rename.parsed, texts):
+        other = next((one for one in renames if one.old == rename.old and one.new != rename.new), None)
+        if other is not None:
+            raise DeviError(f"{other} and {rename} rename the same to two names. Leave one of them out.")
+        renames.append(rename)
+    return renames
+
+
 def renamed(place: object, tensors: Mapping[str, Tensor], renames: Sequence[Rename]) -> dict[str, Tensor]:
     """Each name after the first rename that fits it.
 

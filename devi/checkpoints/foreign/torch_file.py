@@ -21,6 +21,7 @@ STEP_NAMES = ("global_step", "step")
 _BEFORE_ZIP = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # torch before 1.6: several pickles in a row
 MOST_NESTED = 8
 MOST_TENSORS = 100_000
+MOST_AGAIN = 16 << 20  # bytes, about, for what is found in dicts that were gone through before: paths multiply
 
 
 def read_torch(path: Path) -> Content:
@@ -92,14 +93,23 @@ def _content(loaded: Any, path: Path) -> Content:
 
 
 def _tensors(tree: Any) -> dict[str, Tensor]:
-    """The tensors in nested dicts, named by their keys joined by dots; not those in lists, which optimizers use."""
+    """The tensors in nested dicts, named by their keys joined by dots; not those in lists, which optimizers use.
+
+    A dict that stands at two places, as the best state so far that is also the present one, has the names of both.
+    """
     found: dict[str, Tensor] = {}
     seen: set[int] = set()
-    pending: list[tuple[str, Any, int]] = [("", tree, 0)]
+    again = 0
+    pending: list[tuple[str, Any, tuple[int, ...]]] = [("", tree, ())]
     while pending and len(found) < MOST_TENSORS:
-        prefix, branch, depth = pending.pop()
-        if not isinstance(branch, Mapping) or id(branch) in seen or depth > MOST_NESTED:
+        prefix, branch, within = pending.pop()
+        if not isinstance(branch, Mapping) or id(branch) in within or len(within) > MOST_NESTED:
             continue
+        if id(branch) in seen:
+            if again <= MOST_AGAIN:
+                again += sum(100 + len(prefix) + len(key) for key in branch if isinstance(key, str))
+            if again > MOST_AGAIN:
+                continue
         seen.add(id(branch))
         for key, value in branch.items():
             if not isinstance(key, str):  # an optimizer numbers its parameters
@@ -108,5 +118,5 @@ def _tensors(tree: Any) -> dict[str, Tensor]:
                 # Tensor's own method: a file can give a tensor attributes that hide its methods
                 found[prefix + key] = Tensor.detach(value)
             else:
-                pending.append((f"{prefix}{key}.", value, depth + 1))
+                pending.append((f"{prefix}{key}.", value, (*within, id(branch))))
     return found

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devi import DeviError
-from devi.checkpoints.foreign.names import Rename, Wanted, is_same_network, missing, prefix_of, renamed
+from devi.checkpoints.foreign.names import Rename, Wanted, is_same_network, missing, parsed_renames, prefix_of, renamed
 
 WANTED = [Wanted(("0.weight",), (2, 3)), Wanted(("0.bias",), (2,))]
 
@@ -88,6 +88,12 @@ def test_two_unusual_prefixes_are_an_error_that_says_what_to_type():
 def test_a_rename_that_cannot_work_is_told(rename, words):
     with pytest.raises(DeviError, match=words):
         renamed("f.pt", tensors("weight", "bias"), [Rename.parsed(rename)])
+
+
+def test_a_second_rename_of_the_same_is_refused_and_not_left_without_effect():
+    with pytest.raises(DeviError, match=r"^--rename b1=bn\.bias and --rename b1=0\.bias rename the same to two names"):
+        parsed_renames(["b1=bn.bias", "w=0.weight", "b1=0.bias"])
+    assert parsed_renames(["b1=0.bias", "b1=0.bias"]) == [Rename("b1", "0.bias")] * 2
 
 
 def test_missing_names_stand_beside_the_nearest_of_their_shape_with_the_line_to_type():

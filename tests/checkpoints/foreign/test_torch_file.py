@@ -46,6 +46,11 @@ def test_states_nested_otherwise_get_the_names_of_their_path(saved):
     assert content.step == 7
 
 
+def test_one_state_under_two_names_is_found_under_both(saved):
+    content = read_torch(saved({"net": STATE, "best": STATE, "epoch": 3}))
+    assert equal(content.tensors, {f"{name}.{key}": STATE[key] for name in ("net", "best") for key in STATE})
+
+
 DTYPES = [torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.bool, torch.uint8]
 
 
