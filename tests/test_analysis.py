@@ -312,6 +312,13 @@ def test_an_analysis_is_saved_beside_another_that_is_being_saved(run, tmp_path):
         assert stored.sizes["step"] == len(run)
 
 
+def test_a_name_that_the_task_itself_gives_is_told_as_its_own(run, monkeypatch):
+    monkeypatch.setattr(type(run.task), "metrics", lambda self: ["losses", "tikets"])
+    words = r"\.metrics\(\) returned 'tikets': no metric is called 'tikets'\. Did you mean 'tickets'"
+    with pytest.raises(DeviError, match=type(run.task).__name__ + words):
+        analyze(run)
+
+
 def test_unknown_metrics_and_settings_suggest_the_nearest(run):
     with pytest.raises(DeviError, match="no metric is called 'tikets'. Did you mean 'tickets'"):
         analyze(run, metrics=["tikets"])

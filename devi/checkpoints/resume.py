@@ -124,9 +124,10 @@ def apply(slot: Slot, model: nn.Module, state: dict[str, Any], where: Path) -> l
         try:
             set_state(thing, content["state"][name])
         except _MISFITS as error:
+            grown = ", with the parameter groups that it added on its way" if "parameter group" in str(error) else ""
             raise DeviError(
                 f"{where}: state['{name}'] ({type(thing).__name__}) does not take what was kept: {error}\n"
-                "Build it as the run did, or record to another path."
+                f"Build it as the run did{grown}, or record to another path."
             ) from None
     try:
         random = set_random_states(content["random"])

@@ -23,11 +23,17 @@ def chosen_metrics(
     """
     _check_kinds(extra, settings)
     chosen: dict[str, Metric] = {}
-    for wanted in [*task.metrics(), *extra]:
+    own = list(task.metrics())
+    for place, wanted in enumerate([*own, *extra]):
         if isinstance(wanted, Metric):
             chosen[wanted.label()] = copy(wanted)  # what it keeps of this run is not for the next
             continue
-        cls: type[Metric] = load("metric", wanted) if isinstance(wanted, str) else wanted
+        try:
+            cls: type[Metric] = load("metric", wanted) if isinstance(wanted, str) else wanted
+        except DeviError as error:
+            if place >= len(own):
+                raise
+            raise DeviError(f"{type(task).__name__}.metrics() returned '{wanted}': {error}") from None
         given = dict(settings.get(cls.label(), {}))
         if device is not None and "device" in setting_names(cls):
             given["device"] = device

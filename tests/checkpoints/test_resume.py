@@ -193,6 +193,27 @@ def test_a_state_that_fits_into_no_slot_is_told_once_and_recording_goes_on(tmp_p
         assert record.restore(model) == 0
 
 
+def test_an_optimizer_without_the_groups_that_were_added_on_the_way_is_told_what_is_missing(tmp_path):
+    model = nn.Linear(2, 2)
+
+    def optimizer():
+        return torch.optim.SGD([model.weight], 0.1)
+
+    grown = optimizer()
+    with Recorder(tmp_path / "run", state={"optimizer": grown}) as record:
+        record(0, model)
+        grown.add_param_group({"params": [model.bias]})
+        record(1, model)
+        record.keep(1, model)
+    with (
+        Recorder(tmp_path / "run", state={"optimizer": optimizer()}, resume=True) as record,
+        pytest.raises(
+            DeviError, match="different number of parameter groups\nBuild it .* with the parameter groups that"
+        ),
+    ):
+        record.restore(model)
+
+
 def test_a_data_loader_stopped_in_mid_epoch_goes_on_from_where_the_epoch_began(tmp_path):
     with pytest.raises(Stop):
         epochs(tmp_path / "run", stop_at=(2, 1))
