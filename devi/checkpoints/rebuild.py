@@ -84,9 +84,12 @@ def misfit(task: Task, layout: Layout, metadata: dict[str, Any], path: Path) -> 
                 model = built(task, seed)
         check(model, task, layout, str(path), 0, metadata)
     except DeviError as error:
+        names = [tensor.name for tensor in layout.tensors]
+        is_averaged = "n_averaged" in names and any(name.startswith("module.") for name in names)
+        held = " Of an AveragedModel, record what it holds: record(step, averaged.module)." if is_averaged else ""
         return (
             f"{path}: the task's model() does not build what is recorded, so that neither model_at nor devi analyze"
-            f" will take this run with it. Give Recorder the task of this very model. {error}"
+            f" will take this run with it. Give Recorder the task of this very model.{held} {error}"
         )
     return ""
 

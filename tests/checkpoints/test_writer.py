@@ -624,6 +624,19 @@ def test_a_model_that_is_not_the_tasks_is_told_at_the_first_record(path):
     assert len(told) == 1
 
 
+def test_an_averaged_model_is_told_how_what_it_holds_is_recorded(path):
+    averaged = torch.optim.swa_utils.AveragedModel(Line().model())
+    with Recorder(path, Line(), state={}, notice=quiet) as record:
+        record(0, averaged)
+    assert (
+        "of this very model. Of an AveragedModel, record what it holds: record(step, averaged.module)."
+        in (record.notices[0])
+    )
+    with Recorder(path.with_name("held"), Line(), state={}, notice=quiet) as record:
+        record(0, averaged.module)
+    assert not record.notices
+
+
 def test_a_model_of_other_settings_than_the_tasks_is_told_with_the_setting(path):
     with Recorder(path, Line(), state={}, notice=quiet) as record:
         record(0, Line(width=5).model())
