@@ -76,7 +76,7 @@ class Recorder:
         self._state = None if state is None else checked_state(state)
         expected = None if expected is None else checked_count("expected", expected, 0, self.path)
         segment_bytes = checked_count("segment_bytes", segment_bytes, 1, self.path)
-        self._previous = -1  # the last step recorded here
+        self._previous, self._has_told_gap = -1, False  # the last step recorded here; whether one that is lost was told
         self._resume, self._restored = resume, False
         self._source: Source | None = None
         self._steady: Steady | None = None  # None: the next record goes the long way
@@ -261,7 +261,10 @@ class Recorder:
             if step == store.last_step:  # committed just before a Ctrl-C that the loop went on from
                 return
             if store.has_gaps:
-                self._notice(f"{self.path}: step {step} is among what is damaged or lost, and stays out of the run.")
+                lost = f"{self.path}: step {step} is among what is damaged or lost, and stays out of the run"
+                if not self._has_told_gap:  # there may be thousands
+                    self._notice(f"{lost}; later ones that are lost are not told one by one.")
+                self._has_told_gap = True
                 return
             raise DeviError(
                 f"{self.path}: step {step} was recorded after step {store.last_step}, and is not stored."
