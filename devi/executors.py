@@ -52,7 +52,7 @@ class Processes:
             self.workers,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_prepare_worker,
-            initargs=(max(1, cores() // self.workers),),
+            initargs=(max(1, cores() // self.workers), sys.stdout is sys.stderr),
         )
         others = set(multiprocessing.active_children())
         try:
@@ -89,9 +89,11 @@ def executor_for(workers: int) -> Executor:
     return Here() if workers == 1 else Processes(workers)
 
 
-def _prepare_worker(threads: int) -> None:
+def _prepare_worker(threads: int, is_quiet: bool) -> None:
+    """is_quiet: stdout is kept for --json's document, and what a user's metric prints here goes to stderr too."""
     end_with_parent()
-    sys.stdout = sys.stderr  # what a user's metric prints here is no answer: with --json, one document is all there is
+    if is_quiet:
+        sys.stdout = sys.stderr
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal: the first one decides
     import torch
 
