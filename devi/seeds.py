@@ -3,7 +3,8 @@
 On the CPU every operation is done by one thread, and large stacks are split among threads: sums are then taken in the
 same order however many seeds there are, unless torch's batched products choose another kernel for so many matrices of
 that size. superposition, the MLP p=53 and the transformer p=113 give the bits of a seed trained alone on one thread
-(OMP_NUM_THREADS=1). In the transformer p=43 two gradients of 1 or 2 seeds differ from those of 3 or more by 1e-6 of
+(OMP_NUM_THREADS=1), the first two on a processor without AVX-512 as well, where an MLP 16 wide differs in its last
+bits. In the transformer p=43 two gradients of 1 or 2 seeds differ from those of 3 or more by 1e-6 of
 their size; Adam's division by their own root mean square makes a whole step of that within a dozen steps at a learning
 rate of 0.005 (1e-5 in 20 at 0.001), and growth by itself does the rest. A run's metadata has `seeds_at_once` for that
 reason, and a resume that computes otherwise says so.
