@@ -101,7 +101,10 @@ def accuracy(chosen: Sequence[Case], sampler: str, seeds: int, workers: int, wri
     summary = [kind_row(kind, [(c, one) for c, one in everything if c.kind == kind], sampler) for kind in kinds]
     print("", *(" | ".join(row) for row in [KIND_HEADER, *summary, all_row(summary)]), sep="\n")
     if write:
-        note = f"{sampler}, automatic settings, seeds 0 to {seeds - 1}, on {machine()}."
+        note = (  # true of rows of other days too
+            f"{sampler}, automatic settings; a row counts as many seeds, from 0 on, as it has estimates of each case. Last"
+            f" written on {machine()}."
+        )
         table = f"llc accuracy {sampler}"
         summary = merged(f"{table}, by kind", summary, BOUNDS)
         put_table(table, CASE_HEADER, merged(table, rows, [case.name for case in cases()]), note, is_measured=False)

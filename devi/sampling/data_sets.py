@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +24,9 @@ from devi.task import Batch, Task
 SPLITS = ("train", "test")
 EXPECTED = "expected a function without arguments that returns a devi.Batch(inputs, targets)"
 TRIED = 16  # examples that go through the model before anything is sampled
-_MADE: WeakKeyDictionary[Callable[[], Any], str] = WeakKeyDictionary()  # what each function returned first, its digest
+# What each function returned first, as its digest, by the function's id: it need not have a hash or weak references. The
+# function is kept, so that no other gets its id.
+_MADE: dict[int, tuple[Callable[[], Any], str]] = {}
 
 
 def data_set(task: Task, name: str, model: nn.Module | None = None) -> Batch:
@@ -86,7 +87,8 @@ def own_data_set(name: str) -> Batch:
     if batch is None or not len(batch.targets):
         got = "None" if batch is None else "no examples"
         raise DeviError(f"data set {name}: {call} returned {got}; {EXPECTED}, with at least one example.")
-    if _MADE.setdefault(function, digest := batch_hash(batch)) != digest:
+    digest = batch_hash(batch)
+    if _MADE.setdefault(id(function), (function, digest))[1] != digest:
         raise DeviError(
             f"data set {name}: {call} returned other examples than when it was called before; expected the same ones"
             " each time. Seed what it draws, with a generator of its own: torch.Generator().manual_seed(0)."

@@ -47,7 +47,8 @@ def sample(
     virial_localization   (step, chain)        γ·E‖w − w*‖²/d
     virial_by_parameter   (step, parameter)    part of virial_loss from each parameter tensor
     stein                 (step, chain, visit, group)  (w − w*)·∇U less the number of parameters, group by group
-    heat                  (step, chain, visit) what the finite step adds to V, see `devi.sampling.stein`; 0 of hmc, mala
+    heat                  (step, chain, visit) what the finite step adds to V, see `devi.sampling.stein`; 0 of hmc and
+                                               mala, which correct for it, and of a kernel of one's own without formulas
     step_bias             (step, chain, visit) what it adds to nβ·(L − L(w*)) of a quadratic, likewise
     acceptance            (step, chain)        of the proposals after burn-in; 1 for sgld and psgld
     step_size             (step, chain)        after burn-in: hmc and mala adapt it to each chain

@@ -86,21 +86,12 @@ def test_no_flipped_bit_of_a_segment_goes_unnoticed(tmp_path, seed):
     assert not verify(path).damage
 
 
-def cut(path):
-    """Among its records: where they begin depends on what the header says of the machine."""
-    descriptor = open_regular(path)
-    header, _ = read_header(descriptor, path.name)
-    os.close(descriptor)
-    os.truncate(path, header.data_offset + 100)
-
-
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
         (lambda path: (path / "segment-000001.h5").unlink(), "the file is missing"),
         (lambda path: flip(path / "segment-000000.h5", 60), "the copy at its end was used"),
         (lambda path: flip(path / "segment-000000.h5", -20), "the copy of the user block at its end is missing"),
-        (lambda path: cut(path / "segment-000001.h5"), "it was cut to "),
         (lambda path: (path / "segment-000001.h5").write_bytes(b"x" * 900), "none of its checkpoints can be read"),
         (lambda path: flip(path / "resume-0.h5", 100), "resume-0.h5: the SHA-256 of the JSON is wrong"),
         (lambda path: os.truncate(path / "resume-0.h5", 9000), "resume-0.h5: "),
@@ -113,6 +104,17 @@ def test_damage_of_a_file_is_named(tmp_path, harm, words):
     verdict = verify(path)
     assert any(words in str(finding) for finding in verdict.damage), verdict.damage
     assert verdict.steps
+
+
+def test_a_cut_file_is_told_with_its_size_and_the_one_it_had(tmp_path):
+    path = written(tmp_path / "run") / "segment-000001.h5"
+    descriptor = open_regular(path)
+    header, _ = read_header(descriptor, path.name)
+    os.close(descriptor)
+    size = header.data_offset + 20  # amid its first record, wherever the header's length has put that
+    os.truncate(path, size)
+    [reason] = [finding.reason for finding in verify(path.parent).damage if finding.kind == "file"]
+    assert reason == f"it was cut to {size} bytes, of {header.end}: records from 0 on, if there were any, are lost"
 
 
 def test_every_array_of_a_resume_slot_is_checked(tmp_path):

@@ -9,6 +9,7 @@ from devi.sampling.posterior import Posterior
 from devi.tasks.superposition import Superposition
 
 OWN = """
+from dataclasses import dataclass
 import torch
 from devi import Batch
 
@@ -50,6 +51,15 @@ def drawn():
 
 def uneven():
     return Batch(torch.ones(7, 3), torch.ones(6))
+
+@dataclass
+class Corpus:
+    examples: int
+
+    def __call__(self):
+        return Batch(torch.ones(self.examples, 3), torch.ones(self.examples))
+
+corpus = Corpus(7)
 """
 
 
@@ -83,7 +93,7 @@ def test_a_data_set_that_is_none_says_what_was_expected(own):
         f"{own}:farr": "no function in .* is called 'farr'. Did you mean 'far'",
         f"{own}:several": r"several\(\) returned a list; expected Batch\(inputs, targets\)",
         f"{own}:uneven": r"uneven\(\) returned \(Tensor \(7, 3\), Tensor \(6,\)\); expected Batch",
-        f"{own}:boom": r"function boom: boom\(\) failed with ValueError: no such corpus \(own.py, line 12\)",
+        f"{own}:boom": r"function boom: boom\(\) failed with ValueError: no such corpus \(own.py, line 13\)",
         f"{own}:of_task": r"called without arguments and takes \(task\); expected a function without arguments that",
         f"{own}:nothing": r"nothing\(\) returned None; expected a function without arguments .* at least one example",
         f"{own}:empty": r"empty\(\) returned no examples; expected",
@@ -101,6 +111,12 @@ def test_a_function_that_draws_other_examples_each_time_is_told_to_seed_them(own
     assert len(data_set(task, f"{own}:drawn").targets) == 7
     with pytest.raises(DeviError, match=r"drawn\(\) returned other examples .* torch.Generator\(\).manual_seed\(0\)"):
         data_set(task, f"{own}:drawn")
+
+
+def test_what_returns_examples_may_be_a_dataclass_which_has_no_hash(own):
+    task = Regression(3)
+    for _ in range(2):
+        assert len(data_set(task, f"{own}:corpus").targets) == 7
 
 
 def test_examples_that_the_model_cannot_take_are_refused_before_anything_is_sampled(own):
