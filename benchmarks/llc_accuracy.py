@@ -102,8 +102,8 @@ def accuracy(chosen: Sequence[Case], sampler: str, seeds: int, workers: int, wri
     print("", *(" | ".join(row) for row in [KIND_HEADER, *summary, all_row(summary)]), sep="\n")
     if write:
         note = (  # true of rows of other days too
-            f"{sampler}, automatic settings; a row counts as many seeds, from 0 on, as it has estimates of each case. Last"
-            f" written on {machine()}."
+            f"{sampler}, automatic settings; a row counts as many seeds, from 0 on, as it has estimates of each case."
+            f" Last written on {machine()}."
         )
         table = f"llc accuracy {sampler}"
         summary = merged(f"{table}, by kind", summary, BOUNDS)

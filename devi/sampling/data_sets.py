@@ -24,8 +24,8 @@ from devi.task import Batch, Task
 SPLITS = ("train", "test")
 EXPECTED = "expected a function without arguments that returns a devi.Batch(inputs, targets)"
 TRIED = 16  # examples that go through the model before anything is sampled
-# What each function returned first, as its digest, by the function's id: it need not have a hash or weak references. The
-# function is kept, so that no other gets its id.
+# What each function returned first, as its digest, by the function's id: it need not have a hash. The function is kept,
+# so that no other gets its id.
 _MADE: dict[int, tuple[Callable[[], Any], str]] = {}
 
 

@@ -122,8 +122,10 @@ def test_the_heat_of_psgld_is_that_of_the_steps_which_its_preconditioner_makes()
 
 @pytest.mark.slow
 def test_psgld_with_settings_of_its_own_choice_finds_a_quadratic_and_knows_its_heat():
-    """20 directions, of which one is 30 times as steep. What the missing Γ adds, 5 to 10% at one seed in four, is in the
-    error. False alarms: 1 in 370 of the estimate, 1 in 15,000 of the virial, 1.08 ± 0.02 over 24 seeds."""
+    """20 directions, one 30 times as steep: what the missing Γ adds, 5 to 10% at some seeds, is in the error.
+
+    False alarms: 1 in 370 of the estimate, 1 in 15,000 of the virial, which is 1.08 ± 0.02 over 24 seeds.
+    """
     run = Monomials((2,) * 20, (30.0,) + (1.0,) * 19).run()
     draws = sample(run, kernel="psgld", chains=16, draws=600)
     a, pull = draws.attrs["n_beta"] * np.array([30.0] + [1.0] * 19), draws.attrs["localization"]
