@@ -69,10 +69,14 @@ def refusal(path: Path, last_step: int | None, error: OSError, words: Words) -> 
         return DeviError(
             f"{path}: {why}. {gone} Put that right, then go on with {words.resume}; or give {words.elsewhere}."
         )
-    safe = "Nothing was recorded yet." if last_step is None else f"Every checkpoint up to step {last_step} is safe."
+    safe = "Nothing was recorded now." if last_step is None else f"Every checkpoint up to step {last_step} is safe."
     if error.errno in _FULL:
         return DeviError(f"{path}: the disk is full. {safe} Free some space, then go on with {words.resume}.")
+    name = Path(error.filename).name if isinstance(error.filename, str) and Path(error.filename) != path else ""
+    expected = "a directory that you may write to:"
+    if isinstance(error, IsADirectoryError):
+        expected = "a file of that name, or none. Move it away, or"
     return DeviError(
-        f"{path}: cannot write here: {error.strerror or error}. {safe}"
-        f" Expected a directory that you may write to: give {words.elsewhere}."
+        f"{path}: cannot write {name or 'here'}: {error.strerror or error}. {safe}"
+        f" Expected {expected} give {words.elsewhere}."
     )

@@ -30,6 +30,8 @@ class Source:
         modules = list(model.modules())
         self._families = [module._modules for module in modules]
         self._dicts = [each for module in modules for each in (module._parameters, module._buffers)]
+        self._unsaved = [module._non_persistent_buffers_set for module in modules if module._buffers]
+        self._unsaved_names = list(map(set, self._unsaved))
         self._lengths = [*map(len, self._families), *map(len, self._dicts)]
         buffers = [(module._buffers, module._non_persistent_buffers_set) for module in modules]
         self._transient = [(owner, key) for owner, keys in buffers for key in owner.keys() & keys]
@@ -52,6 +54,7 @@ class Source:
             and [*map(len, self._families), *map(len, self._dicts)] == self._lengths
             and all(family.get(name, _GONE) is thing for family, name, thing in (*self._children, *self._same))
             and all(key in owner for owner, key in self._transient)
+            and self._unsaved == self._unsaved_names
             and all((owner[key].dtype, owner[key].shape) == (dtype, shape) for owner, key, dtype, shape in self._empty)
             and all(owner.get(key) is not None for owner, key in self._places)
             and len({id(owner[key]) for owner, key in self._places}) == len(self._places)
@@ -81,8 +84,9 @@ class Source:
             return None
         looked_at = [*self._places, *((owner, key) for owner, key, _, _ in self._empty)]
         owners, keys = [owner for owner, _ in looked_at], [key for _, key in looked_at]
-        contents = list(map(dict, self._dicts))
-        return Still(self._model, self._families, self._children, self._dicts, contents, names, owners, keys, copies)
+        looked_through = [*self._dicts, *self._unsaved]
+        contents = [*map(dict, self._dicts), *self._unsaved_names]
+        return Still(self._model, self._families, self._children, looked_through, contents, names, owners, keys, copies)
 
     def _values(self, tensors: Sequence[Tensor], path: Path) -> list[np.ndarray]:
         """As they are stored. Raises DeviError for one that is of another dtype or shape than the layout's."""
@@ -106,8 +110,8 @@ class Still(NamedTuple):
     model: nn.Module
     families: list[dict[str, nn.Module | None]]  # of all its modules
     children: list[tuple[dict[str, nn.Module | None], str, nn.Module | None]]  # their family, name and themselves
-    dicts: list[dict[str, Any]]  # of all its modules: parameters, buffers
-    contents: list[dict[str, Any]]  # of these
+    dicts: list[dict[str, Any] | set[str]]  # of all its modules: parameters, buffers, names of buffers not to be saved
+    contents: list[dict[str, Any] | set[str]]  # of these
     scalars: tuple[str, ...]
     owners: list[dict[str, Any]]  # of each tensor that is recorded or empty, and its key there
     keys: list[str]

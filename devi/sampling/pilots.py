@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,11 @@ PILOT_CHAINS = 2
 HELD = 12
 TIMED = 0.1  # seconds that are enough to tell the speed by
 FEWEST_TIMED = 64  # draws, likewise
+
+
+def _each(look: tuple[float, int]) -> float:
+    seconds, gradients = look
+    return seconds / max(1, gradients)
 
 
 class Variant(NamedTuple):
@@ -69,30 +75,35 @@ class Pilots:
 
         Never in less than TIMED: one alone may take 100 times as long as one of many at once, and a budget that is
         enough would be refused. For the same reason not by a few draws, where there is time for more: while another
-        program holds a core, what an advance costs besides its draws was a hundred of them.
+        program holds a core, what an advance costs besides its draws was a hundred of them, and once a thousand. So
+        the quickest look counts, and whether there is time for more is asked of the gradient alone too.
         """
         most = max(most, TIMED)
         rows = torch.arange(1, device=self.posterior.device)
         data = self.posterior.minibatch(torch.arange(self.batch_size, device=self.posterior.device))
+        alone = math.inf
         for _ in range(2):  # the first of all takes longer
             began = time.perf_counter()
             self.posterior.loss_and_gradient(self.posterior.centers[rows], self.posterior.fixed_at(rows), data)
-            self.gradients, self.seconds = 1, time.perf_counter() - began
-            if 2 * self.seconds > most:
+            alone = min(alone, time.perf_counter() - began)
+            if 2 * alone > most:
                 break
+        looks = [(alone, 1)]
         for count in (1, min(settings, self._settings_at_once())):
-            if 3 * count * len(self.steps) * self.chains * self.seconds_per_gradient > most:
+            if 3 * count * len(self.steps) * self.chains * _each(min(looks, key=_each)) > most:
                 break
             walk, draws, spent, before = self.start([Variant(0.0, 0.0)] * count, burn_in=0), 1, 0.0, 0.0
             walk.advance(1)  # untimed, for the same reason
             while True:
                 self.gradients, self.seconds = 0, 0.0
                 walk.advance(draws)
+                looks.append((self.seconds, self.gradients))
                 spent += self.seconds
-                coming = self.seconds + 4 * max(self.seconds - before, 0.0)  # of 4 times as many draws
-                if self.seconds >= TIMED and (draws >= FEWEST_TIMED or spent + coming > most):
+                more = min(4 * max(self.seconds - before, 0.0), 4 * self.gradients * alone)
+                if self.seconds >= TIMED and (draws >= FEWEST_TIMED or spent + self.seconds + more > most):
                     break
                 draws, before = 4 * draws, self.seconds
+        self.seconds, self.gradients = min(looks[1:] or looks, key=_each)  # walking is more than its gradients
         return self.seconds_per_gradient
 
     @property

@@ -150,3 +150,12 @@ def test_the_lock_of_a_closed_recorder_whose_run_was_moved_is_nobodys(tmp_path):
             Recorder(moved, state={}, resume=True)
     assert open_run(moved).steps.tolist() == [0, 1]
     assert not (moved / "writer.lock").exists()
+
+
+def test_a_directory_where_the_lock_would_be_is_named(tmp_path):
+    (tmp_path / "run" / "writer.lock").mkdir(parents=True)
+    expected = (
+        r"cannot write writer.lock: Is a directory. .* Expected a file of that name, or none. Move it away, or give"
+    )
+    with pytest.raises(DeviError, match=expected):
+        Recorder(tmp_path / "run")

@@ -87,6 +87,17 @@ def test_a_buffer_that_is_not_saved_may_be_another_at_each_step(tmp_path):
     np.testing.assert_array_equal(open_run(tmp_path / "run").parameters()["weight"][:, 0, 0], [0, 1, 2, 3])
 
 
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_buffer_that_is_to_be_saved_from_now_on_is_refused(tmp_path, steps):
+    model = nn.Linear(2, 2)
+    model.register_buffer("cache", torch.zeros(3), persistent=False)
+
+    def change(model):
+        model.register_buffer("cache", model.cache)
+
+    check_refused_once_changed(tmp_path / "run", model, change, steps, r"'cache' is float32 \(3,\) now")
+
+
 def test_the_memory_of_an_old_value_is_not_taken_for_the_new_one(tmp_path):
     model = nn.Linear(3, 3)
     with Recorder(tmp_path / "run", notice=quiet) as record:

@@ -92,6 +92,7 @@ def convert(
             record.release()
             if progress:
                 progress(done + 1, len(places))
+    note(source.seen())
     return Converted(source.kind, len(places), stored, places[0].step, places[-1].step, notices)
 
 
@@ -137,6 +138,8 @@ def _about_names(vessel: Vessel) -> list[str]:
         told.append(_taken_off(vessel.prefix))
     if vessel.left_out:
         told.append(_left_out(vessel.left_out))
+    if vessel.made_up:
+        told.append(f"{vessel.made_up[0]} and its like are not in files of torch before 0.4.1: 0 stands for them.")
     return told
 
 

@@ -19,6 +19,7 @@ from devi.checkpoints.foreign.steps import (
     steps_said,
 )
 from devi.checkpoints.foreign.torch_file import read_torch
+from devi.errors import counted, shown
 
 READERS: dict[str, Callable[[Path], Content]] = {
     ".pt": read_torch,
@@ -36,11 +37,26 @@ class Folder(Source):
 
     def __init__(self, path: Path, files: list[Path], pattern: str | None = None) -> None:
         self._reader = READERS[files[0].suffix.lower()]
+        self._is_by_pattern = pattern is not None
+        self._otherwise: dict[Place, int] = {}  # what files say that are of another step by their names
         places, notices = self._placed(files, pattern)
         super().__init__(path, places, notices)
 
     def read(self, place: Place) -> dict[str, Tensor]:
-        return self._reader(place.path).tensors
+        content = self._reader(place.path)
+        if not self._is_by_pattern and content.step is not None and content.step != place.step:
+            self._otherwise[place] = content.step
+        return content.tensors
+
+    def seen(self) -> list[str]:
+        if not self._otherwise:
+            return []
+        place, step = next(iter(self._otherwise.items()))
+        return [
+            f"{counted(len(self._otherwise), 'file')} of {len(self.places)} say another step within than by name:"
+            f" {shown(place.path.name)} is taken for step {place.step} and says {step}. To go by what files say, take"
+            " the steps out of their names."
+        ]
 
     def _placed(self, files: list[Path], pattern: str | None) -> tuple[list[Place], list[str]]:
         names = [file.name for file in files]

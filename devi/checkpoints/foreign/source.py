@@ -51,6 +51,10 @@ class Source(ABC):
     def read(self, place: Place) -> dict[str, Tensor]:
         """The tensors of one checkpoint by name. Raises DeviError that names the file."""
 
+    def seen(self) -> list[str]:
+        """What the user should know of what was read so far."""
+        return []
+
 
 def ordered(places: Iterable[Place]) -> list[Place]:
     """By step, as numbers. Raises DeviError if two have the same."""

@@ -28,6 +28,9 @@ from devi.errors import DeviError, shown
 from devi.task import Task, settings_of
 
 
+COUNT = "num_batches_tracked"  # of BatchNorm since torch 0.4.1; torch reads 0 from older files too
+
+
 class Vessel:
     """`fill` with one checkpoint, record `model`, `empty` it."""
 
@@ -35,6 +38,7 @@ class Vessel:
         self.model = built(task, settings_of(task).get("seed"))
         self.left_out: list[str] = []  # names in the file that the model has not
         self.prefix = ""
+        self.made_up: list[str] = []  # names in the model that the file has not, where 0 stands for them
         self._first: tuple[Place, str] | None = None  # what was filled in first, and its prefix
         self._dtypes: dict[str, str] = {}  # of what was filled in first
         self._task, self._called, self._renames = task, called, renames
@@ -54,8 +58,10 @@ class Vessel:
         used = {prefix + name for one in self._wanted for name in one.names}
         rest = {name: tensor for name, tensor in there.items() if name not in used}
         lacking = [one for one in self._wanted if not any(prefix + name in there for name in one.names)]
-        if lacking:
+        uncounted = [one.names[0] for one in lacking if one.names[0].rpartition(".")[2] == COUNT and one.shape == ()]
+        if len(lacking) > len(uncounted):
             raise missing(place, rest, lacking, len(self._wanted), self._hint())
+        there |= {prefix + name: torch.tensor(0) for name in uncounted}
         self._first = self._first or (place, prefix)
         if not is_same_network(prefix, self._first[1]):
             raise other_prefix(place, prefix, *self._first)
@@ -67,7 +73,7 @@ class Vessel:
             self._check_dtype(one.names[0], str(given[0].dtype).removeprefix("torch."), place)
             for _, owner, key in held:
                 owner[key] = given[0]
-        self.prefix, self.left_out = prefix, list(rest)
+        self.prefix, self.left_out, self.made_up = prefix, list(rest), uncounted
 
     def empty(self) -> None:
         """Let go of the tensors, so that the next checkpoint is read into the memory of this one."""

@@ -124,6 +124,29 @@ def test_buffers_are_those_of_the_model_and_ties_stay(source, tmp_path):
     assert torch.equal(rebuilt[1].weight, torch.full((3, 3), 2.0))
 
 
+def test_files_of_an_old_torch_lack_the_count_of_batches_and_0_stands_for_it(source, tmp_path):
+    content = Net(norm=True).model().state_dict()
+    del content["2.num_batches_tracked"]
+    torch.save(content, source / "step_1.pt")
+    found = convert(source, tmp_path / "run", Net(norm=True))
+    assert any("2.num_batches_tracked and its like are not in files of torch before" in text for text in found.notices)
+    assert open_run(tmp_path / "run", Net).buffers(0)["2.num_batches_tracked"] == 0
+    del content["2.running_mean"]
+    torch.save(content, source / "step_1.pt")
+    with pytest.raises(DeviError, match="2.running_mean"):
+        convert(source, tmp_path / "other", Net(norm=True))
+
+
+def test_a_step_within_a_file_that_is_another_than_by_name_is_told(source, tmp_path):
+    for step in (1, 2, 3):
+        torch.save({"model": state(step), "step": 100 * step if step < 3 else 3}, source / f"step_{step}.pt")
+    found = convert(source, tmp_path / "run", Net())
+    assert open_run(tmp_path / "run", Net).steps.tolist() == [1, 2, 3]
+    [told] = [text for text in found.notices if "another step" in text]
+    assert told.startswith("2 files of 3 say another step within than by name: step_1.pt is taken for step 1 and says")
+    assert not convert(source, tmp_path / "own", Net(), pattern=r"step_(\d+)").notices
+
+
 @pytest.mark.parametrize(("one", "other"), [(float("nan"), 0.0), (0.0, -0.0)])
 def test_tied_tensors_are_compared_by_their_bits(source, tmp_path, one, other):
     content = state(1)
