@@ -27,7 +27,6 @@ from devi.checkpoints.tensors import named_tensors, to_stored
 from devi.errors import DeviError, shown
 from devi.task import Task, settings_of
 
-
 COUNT = "num_batches_tracked"  # of BatchNorm since torch 0.4.1; torch reads 0 from older files too
 
 
