@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from operator import index
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,8 +84,8 @@ class Source:
             return None
         looked_at = [*self._places, *((owner, key) for owner, key, _, _ in self._empty)]
         owners, keys = [owner for owner, _ in looked_at], [key for _, key in looked_at]
-        looked_through = [*self._dicts, *self._unsaved]
-        contents = [*map(dict, self._dicts), *self._unsaved_names]
+        looked_through: list[Collection[str]] = [*self._dicts, *self._unsaved]
+        contents: list[Collection[str]] = [*map(dict, self._dicts), *self._unsaved_names]
         return Still(self._model, self._families, self._children, looked_through, contents, names, owners, keys, copies)
 
     def _values(self, tensors: Sequence[Tensor], path: Path) -> list[np.ndarray]:
@@ -110,8 +110,8 @@ class Still(NamedTuple):
     model: nn.Module
     families: list[dict[str, nn.Module | None]]  # of all its modules
     children: list[tuple[dict[str, nn.Module | None], str, nn.Module | None]]  # their family, name and themselves
-    dicts: list[dict[str, Any] | set[str]]  # of all its modules: parameters, buffers, names of buffers not to be saved
-    contents: list[dict[str, Any] | set[str]]  # of these
+    dicts: list[Collection[str]]  # of all its modules: parameters, buffers, names of buffers not to be saved
+    contents: list[Collection[str]]  # of these
     scalars: tuple[str, ...]
     owners: list[dict[str, Any]]  # of each tensor that is recorded or empty, and its key there
     keys: list[str]
