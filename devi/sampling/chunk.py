@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from devi.errors import DeviError
 from devi.sampling.kernels import Kernel, State, Target
 from devi.sampling.noise import Noise, stream
 from devi.sampling.posterior import Posterior
@@ -105,13 +106,28 @@ class Chunk:
             return loss - base, gradient
 
         if self.state is None:
-            self.state = self.kernel.init(self.center.clone(), potential, self.plan.step_size)
+            self.state = self._checked(self.kernel.init(self.center.clone(), potential, self.plan.step_size), "init")
         else:
             jitter = float(torch.rand((), generator=self.jitter))
-            self.state = self.kernel.step(self.state, potential, self.target, self.noise.next(), jitter)
+            state = self.kernel.step(self.state, potential, self.target, self.noise.next(), jitter)
+            self.state = self._checked(state, "step")
             if self.kernel.adapt is not None and self.steps <= self.plan.burn_in:
-                self.state = self.kernel.adapt(self.state, self.steps / self.plan.burn_in)
+                self.state = self._checked(self.kernel.adapt(self.state, self.steps / self.plan.burn_in), "adapt")
         self.steps += 1
+
+    def _checked(self, state: State, function: str) -> State:
+        """The state, if it is one: kernels may be the user's own. Raises DeviError."""
+        if not isinstance(state, State):
+            got = f"a {type(state).__name__}"
+        elif state.position.shape != self.center.shape or state.excess.shape != self.center.shape[:1]:
+            got = f"position {tuple(state.position.shape)} and excess {tuple(state.excess.shape)}"
+        else:
+            return state
+        shape = tuple(self.center.shape)
+        raise DeviError(
+            f"kernel {self.kernel.name}: {function} returned {got}; expected a devi.sampling.kernels.State with"
+            f" position {shape} and excess {shape[:1]}: return state._replace(position=new, excess=excess, gradient=slope)"
+        )
 
     def _rows(self, draws: int) -> tuple[Iterator[Tensor], Iterator[Tensor]]:
         """Room for the excess of so many draws (replica,), and for what is recorded of visits, see `self.visits`.

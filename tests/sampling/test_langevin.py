@@ -1,8 +1,11 @@
 import pytest
 import torch
 
+from devi.errors import DeviError
+from devi.known.monomials import Monomials
 from devi.sampling.kernels import Kernel, State, Target
 from devi.sampling.langevin import RMSPROP_STABILITY, psgld, sgld
+from devi.sampling.sample import sample
 from devi.sampling.samplers import KERNELS, kernel_named
 
 
@@ -72,3 +75,19 @@ def test_psgld_with_a_memory_that_equals_the_squared_gradient_is_sgld_scaled_by_
 def test_a_kernel_of_ones_own_is_taken_as_it_is():
     own = Kernel(sgld.init, sgld.step, "mine")
     assert kernel_named(own) is own
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (lambda state: None, r"kernel mine: step returned a NoneType; expected a devi.sampling.kernels.State with"),
+        (lambda state: state.position, "step returned a Tensor; expected"),
+        (lambda state: state._replace(position=state.position[:, :1]), r"step returned position \(\d+, 1\) and excess"),
+        (lambda state: state._replace(excess=state.excess[:, None]), r"excess \(\d+, 1\); expected .* excess \(\d+,\)"),
+    ],
+)
+def test_what_a_kernel_of_ones_own_returns_in_place_of_a_state_is_told(made, said):
+    own = Kernel(sgld.init, lambda state, *others: made(sgld.step(state, *others)), "mine")
+    settings = {"n_beta": 10.0, "localization": 1.0, "step_size": 1e-3, "batch_size": 0, "burn_in": 0}
+    with pytest.raises(DeviError, match=said):
+        sample(Monomials((2, 2)).run(), kernel=own, chains=2, draws=4, **settings)
