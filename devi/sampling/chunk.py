@@ -126,7 +126,7 @@ class Chunk:
         shape = tuple(self.center.shape)
         raise DeviError(
             f"kernel {self.kernel.name}: {function} returned {got}; expected a devi.sampling.kernels.State with"
-            f" position {shape} and excess {shape[:1]}: return state._replace(position=new, excess=excess, gradient=slope)"
+            f" position {shape} and excess {shape[:1]}: return state._replace(position=new, excess=excess, gradient=g)"
         )
 
     def _rows(self, draws: int) -> tuple[Iterator[Tensor], Iterator[Tensor]]:
