@@ -72,7 +72,8 @@ def _remedy(cells: Sequence[Any], row: int) -> str:
     """What to do about the cell that is no number; nothing of a column of words."""
     text = str(cells[row]).strip()
     if THOUSANDS.match(text):
-        return f": write {text.replace(',', '')}, without commas between thousands"
+        other = f"; or {text.replace(',', '.')}, if it is the decimal point" if text.count(",") == 1 else ""
+        return f": write {text.replace(',', '')}, without commas between thousands{other if '.' not in text else ''}"
     if DECIMAL_COMMA.match(text):
         return f": write {text.replace(',', '.')}, with a decimal point"
     if text.endswith("%") and number_of(text[:-1]) is not None:

@@ -23,10 +23,12 @@ from numpy.lib.npyio import NpzFile
 
 from devi.errors import DeviError, quoted, shown
 from devi.tables.cells import Column, column_of, columns_of_records, flattened, number_of
+from devi.tables.locales import with_decimal_points
 
 ABOVE_THE_HEADER = re.compile("# *([^ ,;\t]|$)|sep=.$")  # comments, not a column '#'; what tells Excel the separator
 DAMAGED = (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, RuntimeError, MemoryError)
 UNPACK = {".gz": "gunzip -k", ".bz2": "bunzip2 -k", ".xz": "unxz -k", ".zst": "unzstd", ".zip": "unzip"}
+SOME_TIME_AGO = 1e8  # seconds since 1970: in 1973
 TENSORBOARD = ["wall time", "step", "value"]  # its header; the tag stands in the file's name
 
 
@@ -109,11 +111,11 @@ def _csv(path: Path, growing: bool) -> dict[str, Column]:
                 f"row {line} of {path} has {len(row)} cells under {len(header)} names; expected as many."
                 " Does a number hold the separator, or a name a quote?"
             )
-    points = (cell for row in body for cell in row if "." in cell and number_of(cell) is not None)
-    if delimiter == ";" and not any(points):  # written where the comma is the decimal point
-        body = [[cell.replace(",", ".") for cell in row] for row in body]
+    body, reasons = with_decimal_points(body) if delimiter == ";" else (body, {})
     cells = [row + [""] * (len(header) - len(row)) for row in body]
-    columns = {name: column_of([row[j] for row in cells]) for j, name in enumerate(header) if name}
+    columns: dict[str, Column] = {
+        name: reasons.get(j) or column_of([row[j] for row in cells]) for j, name in enumerate(header) if name
+    }
     for j, name in enumerate(header):
         if not name and any(row[j].strip() for row in cells):
             columns.setdefault(f"column {j + 1}", "has no name; give it one in the header")
@@ -155,7 +157,7 @@ def _json(path: Path, growing: bool) -> dict[str, Column]:
         found = found["log_history"]
     if isinstance(found, list) and found and all(isinstance(one, Mapping) for one in found):
         return columns_of_records(found)
-    if isinstance(found, list) and found and all(isinstance(one, list) and len(one) == 3 for one in found):
+    if isinstance(found, list) and found and all(map(_is_of_tensorboard, found)):
         return {name: column_of([one[j] for one in found]) for j, name in enumerate(["wall time", "step", _tag(path)])}
     flat = flattened(found) if isinstance(found, Mapping) else {}
     if any(isinstance(one, list) for one in flat.values()):
@@ -167,6 +169,11 @@ def _json(path: Path, growing: bool) -> dict[str, Column]:
         f"{path} holds neither a list of records nor columns; expected"
         ' [{"step": 1, "loss": 2.3}, …] or {"step": [1, …], "loss": [2.3, …]}.'
     )
+
+
+def _is_of_tensorboard(row: Any) -> bool:
+    """Whether it may be [wall time, step, value]: three numbers of anything else stand without names."""
+    return isinstance(row, list) and len(row) == 3 and type(row[1]) is int and (number_of(row[0]) or 0) > SOME_TIME_AGO
 
 
 def _jsonl(path: Path, growing: bool) -> dict[str, Column]:

@@ -10,11 +10,13 @@ from devi.errors import quoted
 STEPS = ("step", "_step", "global_step", "trainer/global_step", "steps", "iteration", "iter")  # any case
 CLOCKS = (
     "_timestamp", "timestamp", "wall time", "wall_time", "time", "relative time", "elapsed", "elapsed time",
-    "elapsed_time", "epoch", "date",
+    "elapsed_time", "epoch", "date", "relative_time", "walltime", "wall_clock", "wall clock", "seconds", "time_s",
+    "created_at",
 )  # fmt: skip
 LEARNING_RATE = re.compile(r"(^|[^a-z])(lr|learning[ _-]?rate)([^a-z]|$)")  # lr-AdamW, train/learning_rate, lr/pg0
 WORK = re.compile(r"_per_sec(ond)?$|^(total_flos|num_input_tokens_seen|num_tokens)$")  # as Hugging Face's trainer logs
 # In the name of a metric, (lr=0.1) or lr=0.1: what it was measured at, and not what it is.
+IN_BRACKETS = re.compile(r"\s*\([^)]*\)$")  # Relative Time (Wall) and (Process)
 SETTING = re.compile(r"\([^)]*\)|[\w.-]+ *= *[^\s/,]+")
 COUNTS_STEPS = "counts steps; to take these: --step NAME"
 WANDB_EXTREMES = ("__MIN", "__MAX")
@@ -46,9 +48,12 @@ def several_runs(names: Sequence[str]) -> list[str]:
 
 def no_quantity(name: str, names: Sequence[str]) -> str:
     """Why a column is not searched unless it is asked for; nothing of one that is."""
-    if last_part(name) in CLOCKS or last_part(name).endswith("runtime"):
+    bare = IN_BRACKETS.sub("", last_part(name))
+    if bare in CLOCKS or bare.endswith("runtime"):
         return "counts time"
     if last_part(name) in STEPS:
+        return COUNTS_STEPS
+    if name.endswith(WANDB_EXTREMES) and last_part(name[: -len(WANDB_EXTREMES[0])]) in STEPS:
         return COUNTS_STEPS
     if WORK.search(last_part(name)):
         return "counts work or the machine's speed"

@@ -205,7 +205,9 @@ def _merged(
 def _of_netcdf(path: Path, step: str | None) -> tuple[xr.Dataset, dict[str, str]]:
     dataset = opened(path)
     left_out: dict[str, str] = {}
-    if step is not None and step != "step":
+    if step is None and "step" in dataset.variables and dataset["step"].ndim == 1 and "step" not in dataset.dims:
+        step = "step"
+    if step is not None and (step != "step" or "step" not in dataset.dims):
         if step not in dataset.variables:
             raise unknown_name(f"variable of {path.name}", step, map(str, dataset.variables))
         if dataset[step].ndim != 1:
@@ -215,9 +217,10 @@ def _of_netcdf(path: Path, step: str | None) -> tuple[xr.Dataset, dict[str, str]
             )
         dimension = dataset[step].dims[0]
         dataset = dataset.set_coords(step).swap_dims({dimension: step}) if dimension != step else dataset
-        others = [str(name) for name, one in dataset.variables.items() if name == "step" or "step" in one.dims]
+        others = [] if step == "step" else _along_step(dataset)
         left_out = {name: COUNTS_STEPS if name == "step" else f"lies along 'step', not '{step}'" for name in others}
-        dataset = dataset.drop_vars(others).rename({step: "step"})
+        dataset = dataset.drop_vars(others)
+        dataset = dataset if step == "step" else dataset.rename({step: "step"})
     if "step" not in dataset.coords or dataset["step"].dims != ("step",):
         known = [str(name) for name, one in dataset.coords.items() if one.ndim == 1 and one.dtype.kind in "iuf"]
         named = f"Name another: --step {known[0]}" if known else "Give it one: dataset.assign_coords(step=steps)"
@@ -233,6 +236,10 @@ def _of_netcdf(path: Path, step: str | None) -> tuple[xr.Dataset, dict[str, str]
     if len(repeats):
         raise DeviError(f"{path}: step {steps[repeats[0]]:g} repeats; expected steps that increase. Keep one of them.")
     return dataset, left_out
+
+
+def _along_step(dataset: xr.Dataset) -> list[str]:
+    return [str(name) for name, one in dataset.variables.items() if name == "step" or "step" in one.dims]
 
 
 def _with_errors(dataset: xr.Dataset, errors: Mapping[str, str]) -> xr.Dataset:

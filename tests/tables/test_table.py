@@ -190,6 +190,20 @@ def test_what_loggers_put_before_a_name_does_not_hide_steps_clocks_and_learning_
     assert list(table.left_out) == [*rates, *clocks]
 
 
+def test_clocks_and_extremes_of_the_steps_of_a_chart_are_no_metrics(tmp_path):
+    """Weights & Biases, against time."""
+    names = ["Relative Time (Wall)", "a - loss", "a - _step", "a - _step__MIN", "a - _step__MAX", "wall_clock"]
+    table = read_table(written(tmp_path, "a.csv", rows(",".join(names), "1,2,1,1,1,5", "9,2,2,2,2,6")))
+    assert list(table.trajectories.data_vars) == ["a - loss"]
+    assert set(table.left_out) == {"Relative Time (Wall)", "a - _step__MIN", "a - _step__MAX", "wall_clock"}
+
+
+def test_rows_of_three_numbers_are_those_of_tensorboard_only_with_a_time_first(tmp_path):
+    for found in ([[s, s / 10, 1 / s] for s in range(1, 9)], [[1.7e9, s / 2, 1.0] for s in range(1, 9)]):
+        with pytest.raises(DeviError, match="neither a list of records nor columns"):
+            read_table(written(tmp_path, "a.json", json.dumps(found)))
+
+
 def test_the_name_of_a_run_decides_nothing_about_its_metrics(tmp_path):
     """Weights & Biases heads columns 'run - metric', and runs are often called after their learning rate."""
     names = ["Step", "adam-lr1e-3 - loss", "adam-lr1e-3 - _step", "sgd-lr0.1 - loss", "sgd-lr0.1 - train/lr"]
@@ -366,6 +380,16 @@ def test_a_damaged_archive_is_refused_or_read_wherever_it_is_damaged(tmp_path):
         except DeviError:
             refused += 1
     assert refused > 10
+
+
+@pytest.mark.parametrize("step", [None, "step"])
+def test_steps_of_netcdf_may_lie_along_a_dimension_of_another_name(tmp_path, step):
+    made = xr.Dataset({"loss": ("x", LOSS), "step": ("x", STEPS), "norm": (("x", "f"), np.ones((4, 2)))})
+    made.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    found = read_table(tmp_path / "a.nc", step=step).trajectories
+    assert found["step"].values.tolist() == STEPS.tolist()
+    assert found["loss"].dims == ("step",)
+    assert found["norm"].dims == ("step", "f")
 
 
 def test_netcdf_without_steps_says_which_variable_counts_them_or_how_to_add_one(tmp_path):
