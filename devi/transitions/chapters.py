@@ -22,9 +22,10 @@ from devi.errors import counted
 from devi.transitions.circuits import CLEAR, circuit_forms, whole_of
 from devi.transitions.labels import LEARNED, LOSS_FLOOR
 from devi.transitions.levels import ERRORS
+from devi.transitions.noise import local_noise
 from devi.transitions.polygons import polygon_of, polygons_turn
 from devi.transitions.ranks import CIRCUIT, is_context, telling_order
-from devi.transitions.words import METRICS, from_to
+from devi.transitions.words import METRICS, from_to, name_at
 
 MOVES = 0.1  # of a metric's range over the run: less is no news
 STILL = "nothing moves by a tenth of its range"
@@ -32,6 +33,7 @@ FOLLOWS = 0.5  # of what training accuracy gains: what the test set gains with i
 SHRINKS = 0.02  # of the weight norm
 TOLD = 2  # metrics in a line
 EDGE = 3  # checkpoints at either end of a stage, of which the median is its level there
+OF_MEDIAN = {1: 1.0, 2: 0.71, 3: 0.67}  # standard deviation of the median of so many values of normal noise of 1
 
 
 def named_stage(trajectories: xr.Dataset, inside: np.ndarray, searched: Sequence[str]) -> str:
@@ -40,6 +42,9 @@ def named_stage(trajectories: xr.Dataset, inside: np.ndarray, searched: Sequence
     if len(places) == 1:
         return "one checkpoint"
     scalars = [name for name in searched if trajectories[name].ndim == 1]
+    if not scalars:  # a run of vector-valued metrics alone: of its columns, those that move most
+        trajectories = _by_column(trajectories, searched)
+        scalars = list(map(str, trajectories.data_vars))
     ends = {name: pair for name in scalars if (pair := _ends(trajectories[name], places)) is not None}
     name = _of_learning(trajectories, ends, places) or _of_polygons(trajectories, places)
     moves = _moves(trajectories, ends, places)
@@ -47,6 +52,16 @@ def named_stage(trajectories: xr.Dataset, inside: np.ndarray, searched: Sequence
         is_told = ends and len(places) > EDGE
         return ", ".join(moves) or (STILL if is_told else counted(len(places), "checkpoint"))
     return f"{name}: {', '.join(moves)}" if moves else name
+
+
+def _by_column(trajectories: xr.Dataset, searched: Sequence[str]) -> xr.Dataset:
+    """Each column of vector-valued metrics as a metric of its own, by its readable name."""
+    columns = {}
+    for name in searched:
+        values = trajectories[name].transpose("step", ...).values
+        for position in range(values.shape[1]):
+            columns[name_at(name, position, trajectories)] = ("step", values[:, position])
+    return xr.Dataset(columns, coords={"step": trajectories["step"]})
 
 
 def _ends(variable: xr.DataArray, places: np.ndarray) -> tuple[float, float] | None:
@@ -113,16 +128,27 @@ def _of_polygons(trajectories: xr.Dataset, places: np.ndarray) -> str | None:
 
 
 def _error(trajectories: xr.Dataset, name: str, places: np.ndarray) -> float:
-    """Of the difference between the two levels of a stage; 0 of a metric that has no standard errors."""
+    """Of the difference between the two levels of a stage: by the curve's own noise, or by standard errors if larger."""
+    values = trajectories[name].values.astype(float)
+    noise = np.full(len(values), np.nan)
+    finite = np.isfinite(values)
+    if finite.sum() > EDGE:
+        noise[finite] = local_noise(np.arange(finite.sum(), dtype=float), values[finite])
+    inside = noise[places][np.isfinite(noise[places])]
+    own = 0.0
+    if len(inside):
+        ends = _edges(inside)
+        own = float(np.hypot(*(OF_MEDIAN[len(end)] * np.median(end) for end in ends)))
     if f"{name}_se" not in trajectories:
-        return 0.0
+        return own
     errors = trajectories[f"{name}_se"].values.astype(float)[places]
     errors = errors[np.isfinite(errors)]
-    return float(np.hypot(*map(np.median, _edges(errors)))) if len(errors) else 0.0
+    return max(own, float(np.hypot(*map(np.median, _edges(errors))))) if len(errors) else own
 
 
 def _moves(trajectories: xr.Dataset, ends: dict[str, tuple[float, float]], places: np.ndarray) -> list[str]:
-    """'test loss falls 12.4 → 7.72' of the first TOLD metrics that move; context only where nothing else does."""
+    """'test loss falls 12.4 → 7.72' of the first TOLD metrics that move, of others what moves most of its range; context
+    only where nothing else does."""
     rows = []
     for name, (before, after) in ends.items():
         values = trajectories[name].values.astype(float)
@@ -130,9 +156,9 @@ def _moves(trajectories: xr.Dataset, ends: dict[str, tuple[float, float]], place
         share = abs(after - before) / max(float(np.ptp(values)), 1e-300)
         if share >= MOVES and abs(after - before) > ERRORS * _error(trajectories, name, places):
             context = is_context(name, values)
-            rows.append((context, telling_order(name, is_context=context), name))
+            rows.append((context, telling_order(name, is_context=context), -share, name))
     families: dict[str, str] = {}  # of one loss on several splits only the first
-    for context, _, name in sorted(rows):
+    for context, _, _, name in sorted(rows):
         if not context or all(row[0] for row in rows):
             families.setdefault(name.removesuffix("_train").removesuffix("_test"), name)
     texts = []

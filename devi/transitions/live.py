@@ -2,9 +2,9 @@
 
 A transition is certain when two looks in a row find it, each with the confidence of the operating point, with four
 checkpoints or more behind it, and with midpoints inside each other's intervals; a bend, a step and a ramp when they are
-old enough besides. The first look at a long table is two: at what the one before would have seen, and at all. A look
-costs as much as an analysis of the curves so far, so there is one each time the run has grown by a tenth of itself: 24
-a decade.
+old enough besides. A look costs as much as an analysis of the curves so far, so there is one each time the run has
+grown by a tenth of itself: 24 a decade. Where rows come in a burst, as all of a long table do at the first look, it is
+two: at what the look before would have seen, and at all.
 """
 
 from __future__ import annotations
@@ -76,9 +76,10 @@ class Follower:
 
     def look(self, trajectories: xr.Dataset) -> list[Certain]:
         step = float(trajectories["step"].values[-1])
-        if self.last == 0:  # a table that is long already: the look before this one would have seen so much of it
+        if step > GROWTH**2 * self.last:  # a burst: the look before this one would have seen so much of it
             earlier = trajectories.isel(step=trajectories["step"].values <= step / GROWTH)
-            self._seen = [one for one in self._find(earlier).transitions if one.resolvable]
+            if self.last == 0 or earlier["step"].values[-1:].max(initial=0) > self.last:
+                self._seen = [one for one in self._find(earlier).transitions if one.resolvable]
         self.last = step
         searched = self._find(trajectories)
         self.notices, self.skipped = searched.notices, searched.skipped

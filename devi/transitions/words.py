@@ -48,13 +48,18 @@ def name_of(curve: Curve, trajectories: xr.Dataset) -> str:
 
     mode strength 0, where what its columns are has no word or is said already.
     """
-    word = METRICS.get(curve.metric, curve.metric.replace("_", " "))
-    if curve.index is None:
+    return name_at(curve.metric, curve.index, trajectories)
+
+
+def name_at(metric: str, position: int | None, trajectories: xr.Dataset) -> str:
+    """`name_of` a metric, or of one column of it."""
+    word = METRICS.get(metric, metric.replace("_", " "))
+    if position is None:
         return word
-    column = column_of(trajectories[curve.metric], curve.index)
+    column = column_of(trajectories[metric], position)
     if column.dimension in ("parameter", "restriction"):
         return f"{word} of {column.name}"
-    if column.dimension in (f"{curve.metric}_axis0", word.split()[0]):
+    if column.dimension in (f"{metric}_axis0", word.split()[0]):
         return f"{word} {column.name}"
     return f"{word} of {column.dimension} {column.name}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from devi.transitions.chapters import STILL, named_stage
 from devi.transitions.fusion import detect
@@ -59,6 +60,25 @@ def test_what_moves_within_its_own_errors_does_not_move():
     assert line(run(llc=LATER)).startswith("LLC rises")
     inside = run(llc=LATER).assign(errors)
     assert named_stage(inside, PART, ["llc"]) == STILL
+
+
+@pytest.mark.parametrize("count", [20, 50, 200])
+def test_noise_alone_does_not_rise_or_fall(count):
+    """200 curves: a level's error says that 1 in 17 moves, and at most 1 in 8 is let pass; false alarms below 1e-3."""
+    told = []
+    for seed in range(200):
+        values = 1 + 0.01 * np.random.default_rng(seed).normal(size=count)
+        curves = xr.Dataset({"loss": ("step", values)}, coords={"step": np.arange(1, count + 1)})
+        told.append(named_stage(curves, np.ones(count, dtype=bool), ["loss"]) != STILL)
+    assert np.mean(told) < 1 / 8
+
+
+def test_of_vector_valued_metrics_alone_the_columns_that_move_most_are_told():
+    steps = np.arange(1, 101)
+    values = np.stack([np.ones(100), steps / 100, 1 - steps / 200, np.cos(steps)], axis=1)
+    curves = xr.Dataset({"head_norm": (("step", "head"), values)}, coords={"step": steps, "head": [3, 4, 5, 6]})
+    text = named_stage(curves, np.ones(100, dtype=bool), ["head_norm"])
+    assert text == "head norm 4 rises 0.02 → 0.99, head norm 5 falls 0.99 → 0.51"
 
 
 def test_a_restricted_loss_that_halves_before_test_accuracy_moves_is_circuit_formation():

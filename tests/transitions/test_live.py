@@ -63,6 +63,16 @@ def test_a_table_that_is_long_at_the_first_look_is_certain_of_what_lies_far_back
     assert 280 < one.transition.midpoint < 320
 
 
+@pytest.mark.parametrize("first", [12, 40])
+def test_rows_that_come_in_a_burst_later_are_looked_at_as_those_of_a_long_table(first):
+    curves = run(a=sigmoid(300, 0.3) + 0.02 * np.random.default_rng(0).normal(size=len(X)))
+    follower = Follower()
+    assert follower.look(curves.isel(step=slice(0, first))) == []
+    (one,) = follower.look(curves)
+    assert 280 < one.transition.midpoint < 320
+    assert follower.uncertain == []
+
+
 @pytest.mark.parametrize(("last", "count"), [(0.2, 0), (0.5, 1)])
 def test_a_step_is_told_once_there_are_as_many_decades_behind_it_as_its_age_asks(last, count):
     """Of a 10-90% span of 0.8 decades 0.4 of it, 0.32: until then it may be the first part of a longer one."""
