@@ -113,11 +113,13 @@ def one_tensor(task: Task, method: str, values: Any, inputs: Tensor) -> Tensor:
 
 def per_example(task: Task, method: Literal["loss", "accuracy"], values: Any, targets: Tensor, split: Split) -> Tensor:
     """`values` once it is sure that there is one per example. Raises DeviError otherwise."""
-    if isinstance(values, Tensor) and values.shape == targets.shape[:1]:
+    if isinstance(values, Tensor) and values.shape == targets.shape[:1] and not values.is_complex():
         return values
     got = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
     hint = ""
-    if isinstance(values, Tensor) and values.ndim and values.shape[:1] == targets.shape[:1]:
+    if isinstance(values, Tensor) and values.is_complex():
+        got, hint = f"{got} of {values.dtype}", " Take real numbers: .abs() or .real."
+    elif isinstance(values, Tensor) and values.ndim and values.shape[:1] == targets.shape[:1]:
         hint = " Add up or average what belongs to one example, e.g. .flatten(1).sum(1)."
     elif method == "loss" and not (isinstance(values, Tensor) and values.ndim):
         hint = " Use reduction='none'."

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple,
 import pydantic
 import pydantic_core
 
-from devi.errors import DeviError, unknown_name
+from devi.errors import DeviError, shown, unknown_name
 
 if TYPE_CHECKING:  # a run is opened and shown without waiting for torch
     import torch
@@ -120,14 +120,36 @@ def setting_names(cls: type) -> dict[str, str]:
     """The settings of a task or metric class: name on the command line -> field of the dataclass or pydantic model.
 
     They differ only where a field says so with `field(metadata={"setting": name})`, because a method has the name.
+    Raises DeviError for a class that writes a value of its own for one, where Python goes by that of the class before.
     """
     if issubclass(cls, pydantic.BaseModel):
         return {name: name for name in cls.model_fields}
     if dataclasses.is_dataclass(cls):
+        _check_heeded(cls)
         return {
             field.metadata.get("setting", field.name): field.name for field in dataclasses.fields(cls) if field.init
         }
     return {}
+
+
+def _check_heeded(cls: type) -> None:
+    """A dataclass's __init__ knows the fields that were annotated when it was decorated, and sets all of them."""
+    fields = {field.name for field in dataclasses.fields(cast(Any, cls)) if field.init}
+    for each in cls.__mro__:
+        own, annotated = vars(each), vars(each).get("__annotations__", {})
+        is_decorated = "__dataclass_fields__" in own
+        if _is_ours(each) or (not is_decorated and "__init__" in own):
+            continue
+        for name in fields & own.keys():
+            value = own[name]
+            if (is_decorated and name in annotated) or callable(value) or hasattr(value, "__get__"):
+                continue
+            decorate = "" if is_decorated else f"put @dataclass(frozen=True) above {each.__name__} and "
+            raise DeviError(
+                f"class {each.__name__}: its {name} = {shown(repr(value))} has no effect, for a dataclass goes by the"
+                f" fields that it was decorated with, here those of a class above it. To set it, {decorate}write"
+                f" {name}: {type(value).__name__} = {shown(repr(value))}"
+            )
 
 
 # JSON has no word for inf and nan; as text they are read back as the numbers they were.

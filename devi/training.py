@@ -58,7 +58,10 @@ def train(
                 step = 0
                 run.checkpoint(record, step)
             while step < plan.steps:
-                loss = update(task, run.model, optimizer, run.batch(step))
+                try:
+                    loss = update(task, run.model, optimizer, run.batch(step))
+                except DeviError as error:
+                    raise DeviError(f"{error}. What was recorded before is kept, to be resumed.") from error
                 if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
                     scheduler.step(loss)
                 elif scheduler:
@@ -98,8 +101,10 @@ class Trainee:
 
     def batch(self, step: int) -> Batch:
         """The examples of optimizer step `step`."""
-        call = f"task {type(self.task).__name__}: batch(step, generator)"
-        fresh = checked_batch(call, self.task.batch(step, self.order))
+        call = "batch(step, generator)"
+        with own_code(self.task, f"{call} at step {step}"):
+            made = self.task.batch(step, self.order)
+        fresh = checked_batch(f"task {type(self.task).__name__}: {call}", made)
         return _on(fresh, self.device) or minibatch(self.train_split, self.plan.batch_size, self.order)
 
     def restored(self, record: Recorder) -> int | None:
@@ -139,7 +144,8 @@ def update(task: Task, model: nn.Module, optimizer: torch.optim.Optimizer, batch
 
     def closure() -> float:
         optimizer.zero_grad()
-        loss = task.loss(model(batch.inputs), batch.targets).mean()
+        with own_code(task, f"model or loss of a batch with inputs {tuple(batch.inputs.shape)}"):
+            loss = task.loss(model(batch.inputs), batch.targets).mean()
         loss.backward()
         return loss.item()
 

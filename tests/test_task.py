@@ -184,3 +184,41 @@ def test_a_setting_that_no_run_can_store_is_named_before_training():
 def test_nan_is_refused_where_the_task_has_a_number():
     with pytest.raises(DeviError, match="setting 'clip' = 'nan' is not a number"):
         with_settings(Unbounded, {"clip": "nan"})
+
+
+class Annotated(Superposition):
+    features: int = 4
+
+
+class Plain(Superposition):
+    features = 4
+
+
+@dataclass(frozen=True)
+class Unannotated(Superposition):
+    features = 4
+
+
+class OfItsOwn(Superposition):
+    limit: int = 4  # no field: nothing is lost
+
+    def accuracy(self, outputs, targets):
+        return None
+
+
+@dataclass(frozen=True)
+class Heeded(Superposition):
+    features: int = 4
+
+
+@pytest.mark.parametrize("cls", [Annotated, Plain, Unannotated])
+def test_a_value_that_a_dataclass_would_not_heed_is_refused(cls):
+    message = rf"class {cls.__name__}: its features = 4 has no effect, .* write features: int = 4"
+    for use in (lambda: with_settings(cls, {}), lambda: settings_of(cls())):
+        with pytest.raises(DeviError, match=message):
+            use()
+
+
+def test_a_subclass_that_is_heeded_or_changes_no_field_is_taken():
+    assert with_settings(OfItsOwn, {}).features == 6
+    assert settings_of(with_settings(Heeded, {}))["features"] == 4

@@ -261,3 +261,37 @@ def test_the_run_remembers_its_settings(tmp_path):
 def test_a_seed_that_no_generator_takes_is_refused(seed):
     with pytest.raises(DeviError, match=rf"setting 'seed' = {seed} is not valid: .*(greater|less) than"):
         planned(Superposition, {"seed": seed})
+
+
+@dataclass(frozen=True)
+class Failing(Superposition):
+    """Its own code fails at optimizer step 3, in a function that is named."""
+
+    where: str = "batch"
+
+    def batch(self, step, generator):
+        if step == 3 and self.where == "batch":
+            raise IndexError("no more data")
+        return
+
+    def loss(self, outputs, targets):
+        losses = super().loss(outputs, targets)
+        if self.where == "loss" and torch.is_grad_enabled() and losses.detach().mean() < 0.09:
+            raise ValueError("too good")
+        return losses.to(torch.complex64) if self.where == "complex" else losses
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("batch", r"Failing: batch\(step, generator\) at step 3 failed with IndexError: no more data \(.*kept, to be"),
+        ("loss", r"Failing: model or loss of a batch with inputs .* failed with ValueError: too good \(.*kept, to be"),
+        ("complex", r"returned shape \(16,\) of torch.complex64; expected .* Take real numbers"),
+    ],
+)
+def test_an_error_midway_in_a_users_task_names_its_line_and_keeps_what_was_recorded(tmp_path, where, message):
+    plan = TrainingPlan(steps=4000, checkpoints="log:40")
+    with pytest.raises(DeviError, match=message):
+        train(Failing(where=where), tmp_path / "run", plan=plan, notice=lambda text: None)
+    if where != "complex":
+        assert len(open_run(tmp_path / "run", Failing(where=where)).steps) > 2

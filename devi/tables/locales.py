@@ -20,23 +20,23 @@ def with_decimal_points(rows: Sequence[Sequence[str]]) -> tuple[list[list[str]],
 
     Where commas stand between thousands, or may do so, they stay: such cells are no numbers.
     """
-    rows = [list(row) for row in rows]
+    plain = [list(row) for row in rows]
     cells = [cell.strip() for row in rows for cell in row]
     commas = [cell for cell in cells if DECIMAL_COMMA.match(cell) or THOUSANDS.match(cell)]
     points = [cell for cell in cells if "." in cell and number_of(cell) is not None]
     if not any(map(_is_decimal, commas)) or any(cell.count(",") > 1 or "." in cell for cell in commas):
-        return rows, {}
+        return plain, {}
     if not all(map(POINTED.match, points)):
-        return rows, {}
-    reasons = {}
+        return plain, {}
+    reasons: dict[int, str] = {}
     for number, row in enumerate(rows, start=1):
         for place, cell in enumerate(row):
             if POINTED.match(text := cell.strip()):
-                plain = text.replace(".", "").replace(",", ".")
+                written = text.replace(".", "").replace(",", ".")
                 reasons.setdefault(
                     place,
                     f"row {number} holds '{shown(text)}', where points may stand between thousands beside decimal"
-                    f" commas: write {plain}, without them",
+                    f" commas: write {written}, without them",
                 )
     return [[cell.replace(",", ".") for cell in row] for row in rows], reasons
 

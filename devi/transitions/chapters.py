@@ -128,7 +128,7 @@ def _of_polygons(trajectories: xr.Dataset, places: np.ndarray) -> str | None:
 
 
 def _error(trajectories: xr.Dataset, name: str, places: np.ndarray) -> float:
-    """Of the difference between the two levels of a stage: by the curve's own noise, or by standard errors if larger."""
+    """Of the difference between the two levels of a stage: by the curve's noise, or by standard errors if larger."""
     values = trajectories[name].values.astype(float)
     noise = np.full(len(values), np.nan)
     finite = np.isfinite(values)
@@ -147,8 +147,8 @@ def _error(trajectories: xr.Dataset, name: str, places: np.ndarray) -> float:
 
 
 def _moves(trajectories: xr.Dataset, ends: dict[str, tuple[float, float]], places: np.ndarray) -> list[str]:
-    """'test loss falls 12.4 → 7.72' of the first TOLD metrics that move, of others what moves most of its range; context
-    only where nothing else does."""
+    """'test loss falls 12.4 → 7.72' of the first TOLD metrics that move, of others the furthest; context only
+    where nothing else does."""
     rows = []
     for name, (before, after) in ends.items():
         values = trajectories[name].values.astype(float)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,19 +50,21 @@ def test_points_between_thousands_beside_decimal_commas_are_never_read_as_decima
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([f"{s};{10 * s:,}" for s in range(90, 110)], "row 11 holds '1,000', not a number: write 1000, .* or 1.000, if"),
-        ([f"{s:,};{s}" for s in range(2000, 9000, 1000)], r"the steps .* write 2000, without commas between thousands; or"),
+        ([f"{s};{10 * s:,}" for s in range(90, 110)], "row 11 holds '1,000', .* write 1000, .* or 1.000, if"),
+        ([f"{s:,};{s}" for s in range(2000, 9000, 1000)], r"the steps .* write 2000, without commas .*; or"),
         ([f"{s};{10**6 + s:,}" for s in range(9)], r"'1,000,000', not a number: write 1000000, without commas [^;]*\)"),
-        ([f"{s:,};0,5".replace(",", ".", 1) for s in (1072, 2144)], r"row 1 holds '1\.072', where points may .* write 1072"),
+        ([f"{s:,};0,5".replace(",", ".", 1) for s in (1072, 2144)], r"row 1 holds '1\.072', where .* write 1072"),
         (["1;0,5;1.072,5", "2;0,4;2.144,5"], r"write 1072\.5, without them"),
     ],
 )  # fmt: skip
 def test_what_is_not_read_says_what_to_write(tmp_path, lines, message):
     path = tmp_path / "a.csv"
     path.write_text("\n".join([";".join(["step", "reward", "tokens"][: lines[0].count(";") + 1]), *lines, ""]))
-    with pytest.raises(DeviError, match=message):
-        found = read_table(path)
-        raise DeviError(str(found.left_out))
+    try:
+        said = str(read_table(path).left_out)
+    except DeviError as error:
+        said = str(error)
+    assert re.search(message, said)
 
 
 def test_decimal_commas_that_are_sure_say_how_the_others_are_read(tmp_path):
